@@ -1,0 +1,84 @@
+"""Async access to SQLite and PostgreSQL, with pools, transactions and replicas, on asyncio and trio."""
+
+from __future__ import annotations
+
+from aio_databases.connection import Connection
+from aio_databases.database import Database, current_conn
+from aio_databases.errors import (
+    AuthenticationError,
+    CheckViolation,
+    CommitUncertainError,
+    ConfigurationError,
+    ConnectError,
+    ConnectionLost,
+    DatabaseError,
+    DataError,
+    DeadlockDetected,
+    DriverNotInstalled,
+    Error,
+    ForeignKeyViolation,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    LockTimeout,
+    NotNullViolation,
+    NotSupportedError,
+    OperationalError,
+    PoolClosed,
+    PoolTimeout,
+    ProgrammingError,
+    QueryTimeout,
+    ReadOnlyError,
+    SerializationFailure,
+    TransactionError,
+    TurnTimeout,
+    UniqueViolation,
+    UnknownDriver,
+)
+from aio_databases.pool import PoolStats
+from aio_databases.record import Record, Result
+from aio_databases.streams import RecordStream
+from aio_databases.transaction import Transaction, TransactionState
+
+__all__ = (
+    "AuthenticationError",
+    "CheckViolation",
+    "CommitUncertainError",
+    "ConfigurationError",
+    "ConnectError",
+    "Connection",
+    "ConnectionLost",
+    "DataError",
+    "Database",
+    "DatabaseError",
+    "DeadlockDetected",
+    "DriverNotInstalled",
+    "Error",
+    "ForeignKeyViolation",
+    "IntegrityError",
+    "InterfaceError",
+    "InternalError",
+    "LockTimeout",
+    "NotNullViolation",
+    "NotSupportedError",
+    "OperationalError",
+    "PoolClosed",
+    "PoolStats",
+    "PoolTimeout",
+    "ProgrammingError",
+    "QueryTimeout",
+    "ReadOnlyError",
+    "Record",
+    "RecordStream",
+    "Result",
+    "SerializationFailure",
+    "Transaction",
+    "TransactionError",
+    "TransactionState",
+    "TurnTimeout",
+    "UniqueViolation",
+    "UnknownDriver",
+    "current_conn",
+)
+
+__version__ = "3.0.0.dev0"

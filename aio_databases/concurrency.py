@@ -1,0 +1,316 @@
+"""Waiting on asyncio and on trio; the only module that knows which event loop runs.
+
+It adds to anyio what anyio lacks: cleanup that survives a native ``task.cancel()``, queues of waiting tasks that are
+served first come, first served, and a way for worker threads to report several results with one wake-up of the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import OrderedDict, deque
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+from weakref import WeakKeyDictionary, ref
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+__all__ = ("FifoLock", "Outbox", "WaitQueue", "Waiter", "current_task", "new_waiter", "running_loop", "runs_on_trio", "shielded", "task_name")
+
+T = TypeVar("T")
+
+
+def running_loop() -> Any:
+    """Return an object that stands for the running event loop.
+
+    Raises RuntimeError outside of any.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return _trio().lowlevel.current_trio_token()
+
+
+def runs_on_trio() -> bool:
+    """Return whether the running event loop is trio's."""
+    return not isinstance(running_loop(), asyncio.AbstractEventLoop)
+
+
+def current_task() -> Any:
+    """Return the task that runs now."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return _trio().lowlevel.current_task()
+
+
+def task_name(task: Any) -> str:
+    """Return a task's name for messages."""
+    return str(task.get_name() if isinstance(task, asyncio.Task) else task.name)
+
+
+def _trio() -> Any:
+    trio = sys.modules.get("trio")
+    if trio is None:
+        message = "no event loop is running: call this from a coroutine, on asyncio or trio"
+        raise RuntimeError(message)
+    return trio
+
+
+# Waiting
+
+
+class Waiter(Protocol):
+    """One task that waits to be woken once.  Made and used in the thread of its event loop."""
+
+    woken: bool
+    """Whether `wake` came first; stays true when the woken task is cancelled before it runs again."""
+    value: Any
+    """What `wake` brought."""
+
+    async def wait(self, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - a waiting task is what this is
+        """Wait for at most ``timeout`` seconds and return the value that `wake` brings, else raise TimeoutError."""
+
+    def wake(self, value: Any = None) -> bool:
+        """Wake the task with ``value`` and return True, or False when it does not wait any more."""
+        ...
+
+
+class _AsyncioWaiter:
+    __slots__ = ("_future", "_loop", "value", "woken")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._future: asyncio.Future[None] = loop.create_future()
+        self.woken = False
+        self.value: Any = None
+
+    async def wait(self, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - see Waiter
+        if timeout is None:
+            await self._future
+            return self.value
+        timer = self._loop.call_later(max(timeout, 0), self._expire)
+        try:
+            await self._future
+        finally:
+            timer.cancel()
+        return self.value
+
+    def wake(self, value: Any = None) -> bool:
+        if self._future.done():
+            return False
+        self.woken = True
+        self.value = value
+        self._future.set_result(None)
+        return True
+
+    def _expire(self) -> None:
+        if not self._future.done():
+            self._future.set_exception(TimeoutError())
+
+
+class _TrioWaiter:
+    __slots__ = ("_ended", "_task", "value", "woken")
+
+    def __init__(self) -> None:
+        self._task: Any = None
+        self._ended = False
+        self.woken = False
+        self.value: Any = None
+
+    async def wait(self, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - see Waiter
+        trio = _trio()
+        with trio.move_on_after(float("inf") if timeout is None else max(timeout, 0)):
+            if not self.woken:
+                self._task = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._abort)
+        if not self.woken:
+            raise TimeoutError
+        return self.value
+
+    def wake(self, value: Any = None) -> bool:
+        if self.woken or self._ended:
+            return False
+        self.woken = True
+        self.value = value
+        if self._task is not None:
+            _trio().lowlevel.reschedule(self._task)
+        return True
+
+    def _abort(self, _raise_cancel: Any) -> Any:
+        self._ended = True
+        return _trio().lowlevel.Abort.SUCCEEDED
+
+
+def new_waiter() -> Waiter:
+    """Return a waiter for a task of the running event loop."""
+    loop = running_loop()
+    return _AsyncioWaiter(loop) if isinstance(loop, asyncio.AbstractEventLoop) else _TrioWaiter()
+
+
+class WaitQueue(Generic[T]):
+    """Tasks that wait for one thing, woken first come, first served."""
+
+    __slots__ = ("_waiters",)
+
+    def __init__(self) -> None:
+        self._waiters: OrderedDict[Waiter, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+    async def wait(self, timeout: float, undo: Callable[[T], object]) -> T:  # noqa: ASYNC109 - see Waiter
+        """Wait in line for at most ``timeout`` seconds and return what `wake_next` hands over.
+
+        A task that is cancelled just after it was handed something hands it on with ``undo``.  Raises TimeoutError.
+        """
+        waiter = new_waiter()
+        self._waiters[waiter] = None
+        try:
+            await waiter.wait(timeout)
+        except BaseException:
+            self._waiters.pop(waiter, None)
+            if waiter.woken:
+                undo(waiter.value)
+            raise
+        return cast("T", waiter.value)
+
+    def wake_next(self, value: T) -> bool:
+        """Hand ``value`` to the first in line and return True, or False when nobody waits."""
+        while self._waiters:
+            waiter, _ = self._waiters.popitem(last=False)
+            if waiter.wake(value):
+                return True
+        return False
+
+    def wake_all(self, value: T) -> None:
+        """Hand ``value`` to everybody in line."""
+        while self.wake_next(value):
+            pass
+
+
+class FifoLock:
+    """A lock that is handed on first come, first served; any task may release it."""
+
+    __slots__ = ("_line", "locked")
+
+    def __init__(self) -> None:
+        self.locked = False
+        self._line: WaitQueue[None] = WaitQueue()
+
+    async def acquire(self, timeout: float) -> None:  # noqa: ASYNC109 - see Waiter
+        """Wait for the lock for at most ``timeout`` seconds.  Raises TimeoutError."""
+        if self.locked:
+            await self._line.wait(timeout, lambda _: self.release())
+        self.locked = True
+
+    def release(self) -> None:
+        """Hand the lock to the first in line, or free it."""
+        self.locked = self._line.wake_next(None)
+
+
+# Cleanup that a cancellation cannot interrupt
+
+
+async def shielded(function: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:  # noqa: ASYNC109 - a bound
+    """Run ``function`` to its end although this task gets cancelled, for at most ``timeout`` seconds.
+
+    A cancellation that arrives meanwhile is raised afterwards, so ``function`` itself has to record what it did.
+    Raises TimeoutError when the time is over; ``function`` was cancelled then.
+    """
+    if runs_on_trio():
+        with anyio.move_on_after(timeout, shield=True):
+            return await function()
+        raise TimeoutError
+    return await _shielded_on_asyncio(function, timeout)
+
+
+async def _shielded_on_asyncio(function: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:  # noqa: ASYNC109
+    # A native task.cancel() pierces anyio's shields, so the work gets a task of its own.  The shield is only put up
+    # once a cancellation has arrived: anyio repeats its cancellations for as long as they are not taken.
+    task = asyncio.get_running_loop().create_task(function())
+    deadline = monotonic() + timeout
+    cancelled: asyncio.CancelledError | None = None
+    try:
+        await asyncio.wait((task,), timeout=timeout)
+    except asyncio.CancelledError as exc:
+        cancelled = exc
+        await _wait_through_cancellations(task, deadline)
+    if not task.done():
+        task.cancel()
+        await _wait_through_cancellations(task, monotonic() + _GRACE)
+        if cancelled is None:
+            raise TimeoutError
+    if cancelled is not None:
+        failure = task.exception() if task.done() and not task.cancelled() else None
+        raise cancelled from failure
+    return task.result()
+
+
+_GRACE = 0.5  # seconds for a cancelled cleanup to notice
+
+
+async def _wait_through_cancellations(task: asyncio.Task[Any], deadline: float) -> None:
+    with anyio.CancelScope(shield=True):
+        while not task.done() and (left := deadline - monotonic()) > 0:
+            try:
+                await asyncio.wait((task,), timeout=left)
+            except asyncio.CancelledError:
+                # Another native cancel; the first one is raised when the work is done.
+                continue
+
+
+# Results from worker threads
+
+
+class Outbox:
+    """Carries calls from worker threads into the thread of an event loop, several per wake-up."""
+
+    __slots__ = ("_calls", "_loop", "_scheduled")
+
+    def __init__(self, loop: Any) -> None:
+        self._calls: deque[tuple[Callable[[Any], object], Any]] = deque()
+        self._scheduled = False
+        self._loop = ref(loop)  # weak, as the outboxes are kept by their loops
+
+    @classmethod
+    def of_running_loop(cls) -> Outbox:
+        """Return the outbox that all worker threads of the running event loop share."""
+        loop = running_loop()
+        outbox = _outboxes.get(loop)
+        if outbox is None:
+            outbox = _outboxes[loop] = cls(loop)
+        return outbox
+
+    def post(self, call: Callable[[Any], object], argument: Any) -> None:
+        """Have ``call(argument)`` made soon in the loop's thread; does nothing once the loop is closed."""
+        self._calls.append((call, argument))
+        if self._scheduled:
+            return
+        self._scheduled = True
+        try:
+            self._wake_loop()
+        except RuntimeError:
+            # The loop is closed: nobody waits for the answer any more.
+            self._calls.clear()
+            self._scheduled = False
+
+    def _wake_loop(self) -> None:
+        loop = self._loop()
+        if isinstance(loop, asyncio.AbstractEventLoop):
+            loop.call_soon_threadsafe(self._deliver)
+        elif loop is not None:
+            loop.run_sync_soon(self._deliver)
+
+    def _deliver(self) -> None:
+        # Reset first: a call that is posted from now on either is still in this round or schedules the next.
+        self._scheduled = False
+        while self._calls:
+            call, argument = self._calls.popleft()
+            call(argument)
+
+
+_outboxes: WeakKeyDictionary[Any, Outbox] = WeakKeyDictionary()

@@ -1,0 +1,348 @@
+"""A connection as its user sees it: the lease of a physical one, with verbs that take turns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from logging import DEBUG
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+
+from aio_databases import errors
+from aio_databases.concurrency import FifoLock, shielded
+from aio_databases.drivers.base import TransactionOptions
+from aio_databases.queries import text_and_params
+from aio_databases.streams import RecordStream
+from aio_databases.transaction import Transaction, end_all
+from aio_databases.verbs import Verbs
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from aio_databases.drivers.base import DriverConnection
+    from aio_databases.physical import Physical
+    from aio_databases.pool import Pool
+    from aio_databases.sql import Plan, Values
+
+__all__ = ("Connection", "ConnectionReleased")
+
+T = TypeVar("T")
+
+
+class Connection(Verbs):
+    """A connection that is yours until it is released.
+
+    Tasks may share it: their calls run one at a time, and while a nested transaction is open only calls made inside
+    its block run.
+    """
+
+    __slots__ = ("__weakref__", "_driver", "_lock", "_logger", "_physical", "_pool", "_reconnects", "owner", "read_only")
+
+    def __init__(
+        self, owner: Any, pool: Pool, logger: logging.Logger, *, read_only: bool = False, reconnect: bool = False
+    ) -> None:
+        """Prepare a lease from ``pool``; `acquire` takes it."""
+        self.owner = owner
+        self.read_only = read_only or pool.read_only
+        self._pool = pool
+        self._logger = logger
+        self._reconnects = reconnect
+        self._physical: Physical | None = None
+        self._driver: DriverConnection | None = None
+        self._lock: anyio.Lock | None = None
+
+    def __repr__(self) -> str:
+        state = "ready" if self.is_ready else "released"
+        return f"<Connection {state}{' read-only' if self.read_only else ''} to {self._pool.driver.address}>"
+
+    # The lease
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the connection is acquired and not known to be lost."""
+        return self._driver is not None and not self._driver.is_closed
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether a statement can be run: the connection is acquired, or acquires itself anew."""
+        return self._driver is not None or self._reconnects
+
+    @property
+    def raw(self) -> Any:
+        """The connection object of the driver's library.
+
+        What is done with it is not seen here, so the session is reset when the connection is released.
+        """
+        self.physical.session_changed = True
+        return self.driver.raw
+
+    @property
+    def logger(self) -> logging.Logger:
+        """Where the connection logs to."""
+        return self._logger
+
+    @property
+    def pool(self) -> Pool:
+        """The pool that the connection is leased from."""
+        return self._pool
+
+    @property
+    def physical(self) -> Physical:
+        """The physical connection.  Raises InterfaceError after the release."""
+        if self._physical is None:
+            raise ConnectionReleased(self)
+        return self._physical
+
+    @property
+    def driver(self) -> DriverConnection:
+        """The driver's connection.  Raises InterfaceError after the release."""
+        if self._driver is None:
+            raise ConnectionReleased(self)
+        return self._driver
+
+    @property
+    def is_contended(self) -> bool:
+        """Whether a call made now may have to wait for others that use the connection."""
+        physical = self._physical
+        return physical is None or physical.turns.busy or bool(physical.turns.stack)
+
+    @property
+    def cursors_are_in_the_way(self) -> bool:
+        """Whether a cursor would put everything else that happens on this connection into a transaction."""
+        return self._pool.driver.capabilities.cursor_needs_transaction and not self.driver.in_transaction
+
+    @property
+    def may_lease_another(self) -> bool:
+        """Whether another connection of the pool would see the same, and is to be had without waiting for its user."""
+        return not self.physical.session_changed and self._pool.has_room
+
+    def attach(self, physical: Physical) -> None:
+        """Use a physical connection that the pool has lent."""
+        shared_read_only = self.read_only and not self._pool.read_only
+        self._driver = physical.driver.read_only_view() if shared_read_only else physical.driver
+        self._physical = physical
+
+    async def acquire(self) -> Connection:
+        """Take a connection from the pool, unless there is one already, and return this object.
+
+        Raises PoolTimeout, PoolClosed or ConnectError.
+        """
+        self._lock = self._lock or anyio.Lock()
+        async with self._lock:
+            if self._physical is None:
+                self.attach(self._pool.acquire_nowait() or await self._pool.acquire())
+        return self
+
+    def release_nowait(self) -> bool:
+        """Give the connection back to the pool if there is nothing to clear up, and return whether that was so."""
+        physical = self._physical
+        if physical is None:
+            return True
+        if not self._pool.release_nowait(physical):
+            return False
+        self._physical = self._driver = None
+        return True
+
+    async def release(self, *_: object) -> None:
+        """Give the connection back to the pool; its transactions are rolled back.  Does nothing the second time."""
+        physical, self._physical, self._driver = self._physical, None, None
+        if physical is None:
+            return
+        mine = next((transaction for transaction in physical.turns.stack if transaction.connection is self), None)
+        if mine is not None:
+            await mine.abort("its connection was released")
+        await self._pool.release(physical)
+
+    async def reconnect(self) -> None:
+        """Give the connection back and take another one; open transactions are lost and say so when they are used."""
+        await self.release()
+        await self.acquire()
+
+    def abandon(self, _: object = None) -> None:
+        """Give the connection back without waiting, when its user is gone."""
+        physical, self._physical, self._driver = self._physical, None, None
+        if physical is not None:
+            self._pool.abandon(physical)
+
+    # Statements
+
+    def transaction(
+        self,
+        *,
+        silent: bool = False,
+        isolation: str | None = None,
+        readonly: bool | None = None,
+        deferrable: bool | None = None,
+        mode: str | None = None,
+    ) -> Transaction:
+        """Return a transaction on this connection, to be used with ``async with``; see `Database.transaction`."""
+        options = TransactionOptions(isolation, readonly, deferrable, mode)
+        return Transaction(self.owner, options, self.sibling, connection=self, silent=silent)
+
+    def _stream(self, query: Any, params: tuple[Any, ...], into: Any, chunk_size: int) -> RecordStream[Any]:
+        return RecordStream(lambda: self, self.sibling, query, params, into, chunk_size)
+
+    def sibling(self) -> Connection:
+        """Return another connection of the same kind, not yet acquired."""
+        return Connection(self.owner, self._pool, self._logger, read_only=self.read_only)
+
+    def run(self, verb: str, query: Any, params: tuple[Any, ...], *limit: int | None) -> Coroutine[Any, Any, Any]:
+        """Return a coroutine that runs ``verb`` of the driver's connection, when it is this call's turn."""
+        physical = self._physical
+        if physical is None:
+            return self._run_anew(verb, query, params, *limit)
+        plan, values = self.prepare(verb, query, params)
+        return self.perform(physical, plan, getattr(self._driver, verb), plan.sql, values, *limit)
+
+    _run = run
+
+    async def _run_anew(self, verb: str, query: Any, params: tuple[Any, ...], *limit: int | None) -> Any:
+        if not self._reconnects:
+            raise ConnectionReleased(self)
+        await self.acquire()
+        return await self.run(verb, query, params, *limit)
+
+    def prepare(self, verb: str, query: Any, params: tuple[Any, ...]) -> tuple[Plan, Values | list[Values]]:
+        """Return what to send for a query, and the values to send with it."""
+        translator = self._pool.driver.translator
+        if type(query) is not str:
+            query, params = text_and_params(query, params, self._pool.driver.dialect)
+        plan: Plan
+        values: Values | list[Values]
+        if verb == "executemany":
+            plan, values = translator.bind_many(query, _rows(params))
+        else:
+            plan, values = translator.bind(query, params)
+        if self.read_only and (plan.writes or verb != "fetch"):
+            message = "a replica only reads: execute(), executemany() and statements that write are refused in a replica "
+            raise errors.ReadOnlyError(message + "block; use db.connection() inside of it to reach the primary")
+        if self._logger.isEnabledFor(DEBUG):
+            self._logger.debug("%s", plan.sql)
+        return plan, values
+
+    async def perform(self, physical: Physical, plan: Plan, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """Call a function of the driver when it is this call's turn, and translate its errors."""
+        turns = physical.turns
+        lock = self._pool.writer_lock if plan.writes else None
+        if turns.busy or turns.stack or lock is not None or physical is not self._physical:
+            lock = await self._take_turn(physical, lock)
+        else:
+            turns.busy = True
+        if plan.session:
+            physical.session_changed = True
+        try:
+            if physical.abandoned:
+                await physical.settle()
+            result = await function(*args)
+        except BaseException as exc:
+            error = await self._failed(physical, exc)
+            if error is exc:
+                raise
+            raise error from exc
+        finally:
+            turns.give_back()
+            if lock is not None:
+                lock.release()
+        if plan.session and turns.stack and not physical.driver.in_transaction:
+            end_all(turns, "it was ended by a statement, not by its own commit() or rollback()")
+        return result
+
+    async def _take_turn(self, physical: Physical, lock: FifoLock | None) -> FifoLock | None:
+        """Wait for this call's turn, and for the writers' lock unless a transaction has it already."""
+        turns = physical.turns
+        if lock is not None and turns.standing() is not None:
+            lock = None
+        if lock is not None:
+            await self.lock_writers(lock)
+        try:
+            await turns.take(self._pool.options.timeout)
+            if physical is not self._physical:
+                turns.give_back()
+                raise ConnectionReleased(self)
+        except BaseException:
+            if lock is not None:
+                lock.release()
+            raise
+        return lock
+
+    async def lock_writers(self, lock: FifoLock) -> None:
+        """Wait in line with the other writers.  Raises LockTimeout."""
+        try:
+            await lock.acquire(self._pool.options.timeout)
+        except TimeoutError:
+            message = f"waited {self._pool.options.timeout:g} s for another write transaction of this Database to end: "
+            raise errors.LockTimeout(message + "SQLite has one writer at a time") from None
+
+    async def _failed(self, physical: Physical, exc: BaseException) -> BaseException:
+        """Find out what a failure means for the connection and its transactions, and return the error to raise."""
+        error = exc
+        if isinstance(exc, Exception):
+            error = self.translated(exc)
+        elif isinstance(exc, GeneratorExit):
+            physical.driver.terminate()
+        if isinstance(error, errors.ConnectionLost):
+            physical.driver.terminate()
+        elif isinstance(exc, TimeoutError) or not isinstance(exc, Exception):
+            physical.in_doubt = True
+            await self._settle(physical)
+        if physical.driver.is_closed:
+            self._pool.suspect()
+            end_all(physical.turns, "its connection was lost")
+            if self._reconnects and isinstance(exc, Exception):
+                await self._try_to_reconnect()
+        elif physical.turns.stack and not physical.driver.in_transaction:
+            end_all(physical.turns, "the database rolled it back when a statement failed or was cancelled")
+        return error
+
+    def translated(self, exc: Exception, *, committing: bool = False) -> Exception:
+        """Return an error of the driver as one of ours as well, any other as it is."""
+        diagnosis = None if isinstance(exc, errors.Error) else self._pool.driver.diagnose(exc)
+        if diagnosis is None:
+            return exc
+        if committing and issubclass(diagnosis.kind, errors.ConnectionLost):
+            diagnosis = diagnosis._replace(kind=errors.CommitUncertainError)
+        return errors.translate(exc, diagnosis)
+
+    async def _settle(self, physical: Physical) -> None:
+        """Wait, in spite of further cancellations, until the connection is usable again; cut it if it will not be."""
+        settled = False
+
+        async def settle() -> None:
+            nonlocal settled
+            settled = await physical.settle()
+
+        try:
+            if self._pool.driver.capabilities.reusable_after_cancel and not physical.driver.is_closed:
+                await shielded(settle, self._pool.options.cleanup_timeout)
+        except Exception as failure:  # noqa: BLE001 - the error or cancellation under way is the one to see
+            self._logger.info("a cancelled statement could not be cleared up: %r", failure)
+        finally:
+            if not settled:
+                physical.driver.terminate()
+
+    async def _try_to_reconnect(self) -> None:
+        try:
+            await self.reconnect()
+        except errors.Error as failure:
+            self._logger.warning("a lost connection could not be replaced yet: %s", failure)
+
+
+class ConnectionReleased(errors.InterfaceError, RuntimeError):
+    """A connection was used after its release, or released while a call waited for its turn."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(f"{connection!r} was used after it was released; use it inside its block, or acquire() it again")
+
+
+def _rows(params: tuple[Any, ...]) -> list[Any]:
+    """Return the rows that executemany() was given: one by one, or as one list or iterator of them."""
+    if len(params) != 1 or isinstance(params[0], (tuple, str, bytes, Mapping)):
+        return list(params)
+    try:
+        rows = list(params[0])
+    except TypeError:
+        return list(params)
+    is_one_row = isinstance(params[0], list) and bool(rows) and not isinstance(rows[0], (tuple, list, Mapping))
+    return [tuple(rows)] if is_one_row else rows

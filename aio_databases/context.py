@@ -1,0 +1,92 @@
+"""The blocks that choose the connection which the statements inside of them use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aio_databases.connection import Connection
+from aio_databases.turns import Block, current_block, live_connection
+
+if TYPE_CHECKING:
+    import logging
+    from types import TracebackType
+
+    from aio_databases.pool import Pool
+    from aio_databases.replicas import Replicas
+
+__all__ = ("ConnectionBlock", "CurrentConnection", "ReplicaBlock")
+
+
+class ConnectionBlock(Block):
+    """A block whose statements use one connection of the primary: ``async with db.connection() as connection``."""
+
+    __slots__ = ("_connection", "_create")
+
+    def __init__(self, owner: Any, connection: Connection, *, create: bool) -> None:
+        """Lease ``connection`` when the block begins; without ``create`` only if there is none in use here."""
+        super().__init__(owner)
+        self._connection = connection
+        self._create = create
+
+    async def __aenter__(self) -> Connection:
+        existing = None if self._create else live_connection(self.owner)
+        self.connection = existing or await self._connection.acquire()
+        self.enter()
+        return self.connection
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.leave()
+        if self.connection is self._connection and not self._connection.release_nowait():
+            await self._connection.release()
+
+    async def acquire(self) -> Connection:
+        """Lease the connection without a block; it does not become the current one.  Idempotent."""
+        return await self._connection.acquire()
+
+    async def release(self, *_: object) -> None:
+        """Give back what `acquire` leased.  Idempotent."""
+        await self._connection.release()
+
+
+class ReplicaBlock(Block):
+    """A block whose statements read from a replica and cannot write: ``async with db.replica() as connection``."""
+
+    __slots__ = ("_fallback", "_logger", "_replicas")
+
+    def __init__(self, owner: Any, replicas: Replicas, logger: logging.Logger, *, fallback: bool) -> None:
+        """Choose a replica when the block begins."""
+        super().__init__(owner)
+        self._replicas = replicas
+        self._logger = logger
+        self._fallback = fallback
+
+    async def __aenter__(self) -> Connection:
+        pool, physical = await self._replicas.acquire(fallback=self._fallback)
+        self.connection = Connection(self.owner, pool, self._logger, read_only=True)
+        self.connection.attach(physical)
+        self.enter()
+        return self.connection
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.leave()
+        connection, self.connection = self.connection, None
+        if connection is not None and not connection.release_nowait():
+            await connection.release()
+
+
+class CurrentConnection:
+    """The connection in use here, of whatever `Database`; 1.x had a context variable of this name."""
+
+    def get(self, default: Connection | None = None) -> Connection | None:
+        """Return the connection of the innermost block that has one, else ``default``."""
+        block = current_block.get()
+        while block is not None:
+            connection = live_connection(block.owner)
+            if connection is not None:
+                return connection
+            block = block.outer
+        return default

@@ -1,0 +1,216 @@
+"""The `Database`: a URL with options, the verbs, and the blocks; the only object that most users touch."""
+
+from __future__ import annotations
+
+import logging as _logging
+from typing import TYPE_CHECKING, Any, Literal
+
+from aio_databases.connection import Connection, ConnectionReleased
+from aio_databases.context import ConnectionBlock, CurrentConnection, ReplicaBlock
+from aio_databases.drivers import driver_class
+from aio_databases.drivers.base import TransactionOptions
+from aio_databases.errors import ConfigurationError
+from aio_databases.options import split_options
+from aio_databases.pool import PoolStats, make_pool
+from aio_databases.replicas import Replicas
+from aio_databases.streams import RecordStream
+from aio_databases.transaction import Transaction
+from aio_databases.turns import live_connection
+from aio_databases.url import parse_url, redact
+from aio_databases.verbs import Verbs
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+    from logging import Logger
+    from types import TracebackType
+    from typing import Self
+
+    from aio_databases.drivers.base import Driver
+    from aio_databases.pool import Pool, PoolOptions
+
+__all__ = ("Database", "current_conn")
+
+logger = _logging.getLogger("aio_databases")
+logger.addHandler(_logging.NullHandler())
+
+current_conn = CurrentConnection()
+
+
+class Database(Verbs):
+    """A database behind a URL.
+
+    Statements run on the connection of the block they are made in, else on one leased for the one statement.  After
+    `connect`, or inside ``async with db``, connections are pooled; before, each lease opens and closes one.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        replicas: Sequence[str] | None = None,
+        logger: Logger = logger,
+        child_tasks: Literal["share", "isolate", "forbid"] = "share",
+        **options: Any,
+    ) -> None:
+        """Prepare access to the database at ``url``; nothing is opened yet.
+
+        ``replicas`` are URLs of read-only copies.  ``child_tasks`` says what a task sees of the blocks that it was
+        started in: it may ``"share"`` them, it is ``"isolate"``-d from them, or it is an error (``"forbid"``) to use
+        their transactions.  ``options`` are those of the pool (durations in seconds, sizes in connections) and of the
+        driver; they can also stand in the URL's query.
+
+        Raises ConfigurationError, UnknownDriver or DriverNotInstalled.
+        """
+        if child_tasks not in {"share", "isolate", "forbid"}:
+            message = f"child_tasks must be 'share', 'isolate' or 'forbid', not {child_tasks!r}"
+            raise ConfigurationError(message)
+        self.logger = logger
+        self.child_tasks = child_tasks
+        self.backend, pool_options = _make_driver(url, options)
+        self.replica_backends: list[Driver] = []
+        self._pool = make_pool(self.backend, pool_options, logger)
+        pools: list[Pool] = []
+        for replica in replicas or ():
+            driver, replica_options = _make_driver(replica, options)
+            self.replica_backends.append(driver)
+            pools.append(make_pool(driver, replica_options._replace(min_size=0), logger, read_only=True))
+        primary = self._pool
+        if not self.backend.shared:
+            primary = make_pool(self.backend, pool_options._replace(min_size=0), logger, read_only=True)
+        self._replicas = Replicas(pools, primary, logger)
+
+    @property
+    def url(self) -> str:
+        """The URL, without its password."""
+        return redact(self.backend.url.geturl())
+
+    def __repr__(self) -> str:
+        return f"<Database {self.backend.address.redacted} {'connected' if self.is_connected else 'not connected'}>"
+
+    # Opening and closing
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether connections are pooled: between `connect` and `disconnect`."""
+        return self._pool.is_open
+
+    async def connect(self) -> Self:
+        """Open the pool, with at least one connection, and return this object; does nothing if it is open.
+
+        Raises ConnectError or AuthenticationError.
+        """
+        if not self._pool.is_open:
+            self.logger.info("connecting to %s", self.backend.address)
+            await self._pool.open()
+            for pool in self._replicas.pools:
+                pool.open_lazily()
+        return self
+
+    async def disconnect(self, *_: object, timeout: float = 10.0) -> None:  # noqa: ASYNC109 - how long others may take
+        """Close all connections; those still in use are waited for, for at most ``timeout`` seconds, and then cut.
+
+        Blocks that this call is made in lose their connections at once.  Does nothing if nothing is open.
+        """
+        self.logger.info("disconnecting from %s", self.backend.address)
+        while (connection := live_connection(self)) is not None and connection.is_ready:
+            await connection.release()
+        for pool in (*self._replicas.pools, self._pool):
+            await pool.close(timeout)
+
+    async def __aenter__(self) -> Self:
+        return await self.connect()
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.disconnect()
+
+    def stats(self) -> dict[str, PoolStats]:
+        """Return a snapshot of the pools: ``"primary"``, ``"fallback"`` (the primary, read-only), ``"replica-1"`` ..."""
+        named = {"primary": self._pool.stats, "fallback": self._replicas.fallback.stats}
+        replicas = {f"replica-{number}": pool.stats for number, pool in enumerate(self._replicas.own, 1)}
+        return named | replicas
+
+    # Blocks
+
+    @property
+    def current_conn(self) -> Connection | None:
+        """The connection that statements made here would use, or None if they would lease one."""
+        return live_connection(self)
+
+    def connection(self, create: bool = True, *, reconnect: bool = False) -> ConnectionBlock:  # noqa: FBT001, FBT002 - 1.x
+        """Return a block whose statements share one connection: ``async with db.connection() as connection``.
+
+        With ``create=False`` that is the connection in use here, if there is one.  With ``reconnect`` a lost connection
+        is replaced at once; the statement that met the loss raises all the same, and open transactions are lost.
+        """
+        connection = Connection(self, self._pool, self.logger, reconnect=reconnect)
+        return ConnectionBlock(self, connection, create=create)
+
+    def transaction(  # noqa: PLR0913 - the options of BEGIN
+        self,
+        create: bool = False,  # noqa: FBT001, FBT002 - 1.x
+        *,
+        silent: bool = False,
+        isolation: str | None = None,
+        readonly: bool | None = None,
+        deferrable: bool | None = None,
+        mode: str | None = None,
+    ) -> Transaction:
+        """Return a transaction block: ``async with db.transaction()``; inside of another it is a savepoint.
+
+        With ``create`` it runs on a connection of its own.  ``isolation`` is a level such as ``"serializable"``,
+        ``mode`` is SQLite's (``"immediate"`` by default, ``"deferred"``, ``"exclusive"``).  With ``silent`` it is no
+        error when the transaction is gone with its connection.
+        """
+        options = TransactionOptions(isolation, readonly, deferrable, mode)
+        return Transaction(self, options, self._lease, create=create, silent=silent)
+
+    def replica(self, *, fallback: bool = True) -> ReplicaBlock:
+        """Return a block whose statements read from a replica: ``async with db.replica()``.
+
+        Writes are refused, here and by the database.  When no replica is to be had, the block reads from the primary,
+        still read-only, unless ``fallback`` is false.
+        """
+        return ReplicaBlock(self, self._replicas, self.logger, fallback=fallback)
+
+    # Statements; `Verbs` has the public side
+
+    def _lease(self) -> Connection:
+        return Connection(self, self._pool, self.logger)
+
+    def _run(self, verb: str, query: Any, params: tuple[Any, ...], *limit: int | None) -> Coroutine[Any, Any, Any]:
+        connection = live_connection(self)
+        if connection is None:
+            return self._run_leased(verb, query, params, *limit)
+        if connection.is_contended:
+            return self._run_by_turns(connection, verb, query, params, *limit)
+        return connection.run(verb, query, params, *limit)
+
+    async def _run_leased(self, verb: str, query: Any, params: tuple[Any, ...], *limit: int | None) -> Any:
+        connection = Connection(self, self._pool, self.logger)
+        connection.attach(self._pool.acquire_nowait() or await self._pool.acquire())
+        try:
+            return await connection.run(verb, query, params, *limit)
+        finally:
+            if not connection.release_nowait():
+                await connection.release()
+
+    async def _run_by_turns(
+        self, connection: Connection, verb: str, query: Any, params: tuple[Any, ...], *limit: int | None
+    ) -> Any:
+        try:
+            return await connection.run(verb, query, params, *limit)
+        except ConnectionReleased:
+            # Its block ended while the call waited for its turn: it runs where a call made now would.
+            return await self._run(verb, query, params, *limit)
+
+    def _stream(self, query: Any, params: tuple[Any, ...], into: Any, chunk_size: int) -> RecordStream[Any]:
+        return RecordStream(lambda: live_connection(self), self._lease, query, params, into, chunk_size)
+
+
+def _make_driver(url: str, options: dict[str, Any]) -> tuple[Driver, PoolOptions]:
+    address = parse_url(url)
+    driver = driver_class(address.scheme, address.redacted)
+    pool_options, driver_options, connect_args = split_options(driver, address, options)
+    return driver(address, driver_options, connect_args), pool_options

@@ -1,0 +1,73 @@
+"""Which driver serves which URL: a table of names, resolved when a `Database` is made."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from aio_databases.errors import DriverNotInstalled, UnknownDriver
+from aio_databases.url import near_misses
+
+if TYPE_CHECKING:
+    from aio_databases.drivers.base import Driver
+
+__all__ = ("ENTRY_POINTS", "driver_class")
+
+ENTRY_POINTS = "aio_databases.drivers"
+"""The entry-point group in which other packages offer drivers, under the name of their URL scheme."""
+
+_DRIVERS = {
+    "sqlite": "aio_databases.drivers.sqlite:SQLiteDriver",
+    "aiosqlite": "aio_databases.drivers.aiosqlite:AiosqliteDriver",
+    "postgresql": "aio_databases.drivers.asyncpg:AsyncpgDriver",
+    "asyncpg": "aio_databases.drivers.asyncpg:AsyncpgDriver",
+    "dummy": "aio_databases.drivers.dummy:DummyDriver",
+}
+
+# The other spellings are those of PostgreSQL's own tools and the misspellings that 1.x took.
+_ALIASES = {"postgres": "postgresql", "postgressql": "postgresql", "sqllite": "sqlite"}
+
+
+def driver_class(scheme: str, url: str) -> type[Driver]:
+    """Return the driver for a URL scheme: ``sqlite``, ``asyncpg``, ``postgresql+asyncpg``, ``asyncpg+pool``, ...
+
+    ``url`` is the redacted URL, for messages.  Raises UnknownDriver, naming near misses, or DriverNotInstalled, naming
+    the command that installs what is missing.  An error in an installed library is left as it is.
+    """
+    dialect, _, library = scheme.partition("+")
+    dialect = _ALIASES.get(dialect, dialect)
+    name = dialect if library in {"", "pool"} else library  # "+pool" is how 1.x spelled a pool: now there always is one
+    driver = _load(name, scheme, url)
+    if name != dialect and driver.dialect != dialect:
+        message = f"the driver {name!r} of the URL {url!r} is for {driver.dialect}, not for {dialect}"
+        raise UnknownDriver(message)
+    return driver
+
+
+def _load(name: str, scheme: str, url: str) -> type[Driver]:
+    path = _DRIVERS.get(name)
+    if path is None:
+        return _load_third_party(name, scheme, url)
+    module_name, _, class_name = path.partition(":")
+    try:
+        module = import_module(module_name)
+    except ModuleNotFoundError as exc:
+        library = module_name.rpartition(".")[2]
+        if exc.name != library:
+            raise
+        message = f"the URL {url!r} needs the library {library}; install it with: pip install 'aio-databases[{library}]'"
+        raise DriverNotInstalled(message) from exc
+    driver: type[Driver] = getattr(module, class_name)
+    return driver
+
+
+def _load_third_party(name: str, scheme: str, url: str) -> type[Driver]:
+    others = entry_points(group=ENTRY_POINTS)
+    if name in others.names:
+        driver: type[Driver] = others[name].load()
+        return driver
+    known = sorted({*_DRIVERS, *_ALIASES, *others.names} - {"dummy"})
+    message = f"no driver for the scheme {scheme!r} of the URL {url!r}{near_misses(name, known)}"
+    message += f"; known are {', '.join(known)}"
+    raise UnknownDriver(message)

@@ -1,0 +1,87 @@
+"""SQLite through aiosqlite, on asyncio."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import aiosqlite
+import anyio
+
+from aio_databases.concurrency import shielded
+from aio_databases.drivers.sqlite import BUSY_TIMEOUT, SQLiteDriver, SQLiteVerbs
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+
+    from aio_databases.drivers.base import Capabilities, DriverConnection
+
+__all__ = ("AiosqliteDriver",)
+
+T = TypeVar("T")
+_POLL_EVERY = 0.005  # seconds
+
+
+class AiosqliteConnection(SQLiteVerbs):
+    """A connection of aiosqlite; the verbs run in aiosqlite's thread, one hop each.
+
+    Rests on two names that aiosqlite keeps private, ``_execute`` and ``_conn``: its public verbs take a hop for every
+    step and leave the cursor open when they are cancelled.
+    """
+
+    def __init__(self, raw: aiosqlite.Connection) -> None:
+        """Take an open connection."""
+        self.raw = raw
+        self.db: sqlite3.Connection = raw._conn  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        self._closed = False
+        self._idle = True
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection was closed."""
+        return self._closed
+
+    async def _run(self, function: Callable[..., T], /, *args: Any) -> T:
+        def call() -> T:
+            try:
+                return function(*args)
+            finally:
+                self._idle = True
+
+        self._idle = False
+        return await self.raw._execute(call)  # type: ignore[no-any-return,no-untyped-call]  # noqa: SLF001
+
+    async def settle(self) -> bool:
+        """Stop the statement whose caller was cancelled, and wait for the thread to be done with it."""
+        while not self._idle:
+            self.db.interrupt()
+            await anyio.sleep(_POLL_EVERY)
+        return not self._closed
+
+    async def close(self) -> None:
+        """Close the connection and end the thread."""
+        if not self._closed:
+            self._closed = True
+            await self.raw.close()
+
+    def terminate(self) -> None:
+        """Stop what runs and have the thread close the connection, without waiting for it."""
+        if not self._closed:
+            self._closed = True
+            self.db.interrupt()
+            self.raw.stop()
+
+
+class AiosqliteDriver(SQLiteDriver):
+    """Opens SQLite databases through aiosqlite."""
+
+    name: ClassVar[str] = "aiosqlite"
+    capabilities: ClassVar[Capabilities] = replace(SQLiteDriver.capabilities, trio=False)
+
+    async def connect(self, *, read_only: bool = False) -> DriverConnection:
+        """Open a connection; with ``read_only`` the file is opened so that SQLite refuses every write."""
+        raw = aiosqlite.Connection(lambda: self.open(read_only=read_only), iter_chunk_size=64)
+        raw._thread.daemon = True  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - or it would hang the exit
+        # Cancelled half-way, aiosqlite would forget the file that its thread has just opened.
+        return AiosqliteConnection(await shielded(raw.__aenter__, 2 * BUSY_TIMEOUT))

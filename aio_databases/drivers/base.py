@@ -1,0 +1,231 @@
+"""The seam between the library and a database driver.
+
+A driver subclasses `Driver` and `DriverConnection`: one way to connect, five verbs, and whatever defaults do not fit.
+These hold for every driver, and a conformance test checks each:
+
+* after `Driver.connect` a connection is in autocommit mode, and read-only by the server's own means if that was asked;
+* a driver never parses SQL, retries, caches results, pools or logs;
+* no result is left open after a verb; only a `Cursor` keeps one;
+* errors of the library pass unchanged; `Driver.diagnose` tells what they mean and the caller translates them;
+* a connection is used by one task at a time; that is the caller's promise;
+* after a lost link, or a cancelled verb that cannot be recovered, the connection says `is_closed`;
+* `close` may be called twice; `terminate` never waits.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from aio_databases import errors
+from aio_databases.sql import Translator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from aio_databases.errors import Diagnosis
+    from aio_databases.record import Record, Result
+    from aio_databases.url import Address
+
+__all__ = ("Capabilities", "Cursor", "Driver", "DriverConnection", "TransactionOptions")
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a driver can do, as data: the library asks it, and so do the conformance tests."""
+
+    asyncio: bool = True
+    trio: bool = True
+    lastrowid: bool = False
+    """`Result.lastrowid` tells the id of an inserted row."""
+    isolation_levels: frozenset[str] = frozenset()
+    """Isolation levels that a transaction can ask for, in lower case."""
+    deferrable: bool = False
+    """Transactions can be DEFERRABLE."""
+    modes: frozenset[str] = frozenset()
+    """SQLite's transaction modes."""
+    single_writer: bool = False
+    """Only one connection can write at a time, so writers queue up before they meet a lock."""
+    cursor_needs_transaction: bool = False
+    """A `Cursor` lives in a transaction, so outside of one it gets a connection of its own."""
+    reusable_after_cancel: bool = False
+    """After a cancelled verb `DriverConnection.settle` can make the connection usable again."""
+
+
+class TransactionOptions(NamedTuple):
+    """How a transaction is to begin; None leaves it to the database."""
+
+    isolation: str | None = None
+    readonly: bool | None = None
+    deferrable: bool | None = None
+    mode: str | None = None
+
+
+class Driver(ABC):
+    """Opens connections to the database of one URL.  Holds none itself."""
+
+    name: ClassVar[str]
+    dialect: ClassVar[str]
+    paramstyle: ClassVar[str]
+    capabilities: ClassVar[Capabilities]
+    option_types: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
+    """The options of this driver, beside those of every driver, each with its converter."""
+
+    connect_hint: ClassVar[str] = "check that the server runs and that host, port and database are right"
+    """What to do when no connection can be opened, for messages."""
+
+    shared: bool = False
+    """Whether the whole database lives in one connection, which all leases then share by turns."""
+
+    def __init__(self, address: Address, options: Mapping[str, Any], connect_args: Mapping[str, Any]) -> None:
+        """Keep where and how to connect.
+
+        ``options`` are typed and complete; ``connect_args`` go to the library as they are.
+        """
+        self.address = address
+        self.url = address.url
+        self.options: dict[str, Any] = dict(options)
+        self.connect_args = dict(connect_args)
+        self.translator = Translator(self.dialect, self.paramstyle, convert=self.options.get("convert_params", True))
+
+    @property
+    def db_type(self) -> str:
+        """The kind of database, as 1.x called the dialect."""
+        return self.dialect
+
+    @abstractmethod
+    async def connect(self, *, read_only: bool = False) -> DriverConnection:
+        """Open a connection in autocommit mode; with ``read_only`` the database itself refuses writes on it."""
+
+    @abstractmethod
+    def diagnose(self, exc: Exception) -> Diagnosis | None:
+        """Tell what an exception means, or None if it does not come from the library or the network."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.address.redacted}>"
+
+    def __str__(self) -> str:
+        return self.dialect
+
+
+class DriverConnection(ABC):
+    """One connection to a database, in autocommit mode, used by one task at a time."""
+
+    raw: Any
+    """The library's own connection object."""
+
+    @property
+    @abstractmethod
+    def is_closed(self) -> bool:
+        """Whether the connection cannot be used any more."""
+
+    @property
+    @abstractmethod
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open, as far as is known without asking the server."""
+
+    @abstractmethod
+    async def execute(self, sql: str, params: Any, /) -> Result:
+        """Run a statement and leave its rows, if any."""
+
+    @abstractmethod
+    async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
+        """Run a statement once per row of parameters, all or nothing."""
+
+    @abstractmethod
+    async def fetch(self, sql: str, params: Any, limit: int | None, /) -> list[Record]:
+        """Run a statement and return its rows, at most ``limit`` of them."""
+
+    @abstractmethod
+    def cursor(self, sql: str, params: Any, /) -> Cursor:
+        """Return a cursor that runs the statement at its first `Cursor.fetch`."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close the connection in good order."""
+
+    @abstractmethod
+    def terminate(self) -> None:
+        """Cut the connection at once, without waiting for anybody."""
+
+    async def ping(self) -> None:
+        """Ask the server for a sign of life; raises if there is none."""
+        await self.fetch("SELECT 1", (), 1)
+
+    async def settle(self) -> bool:
+        """Clear up after a cancelled verb and return whether the connection can be used again."""
+        return False
+
+    def read_only_view(self) -> DriverConnection:
+        """Return this connection for a user whose writes the database refuses; for drivers that are `Driver.shared`."""
+        message = f"{type(self).__name__} cannot be shared read-only"
+        raise errors.NotSupportedError(message)
+
+    async def reset(self) -> bool:
+        """Undo what was changed in the session and return whether that was possible."""
+        return False
+
+    async def initialise(self, init: Callable[[Any], Any]) -> None:
+        """Call the user's ``init`` (a function or coroutine function) with the library's connection."""
+        answer = init(self.raw)
+        if hasattr(answer, "__await__"):
+            await answer
+
+    async def begin(self, options: TransactionOptions) -> None:
+        """Begin a transaction; options that the driver's capabilities lack were refused before."""
+        await self.execute(begin_statement(options), ())
+
+    async def commit(self) -> None:
+        """Commit the transaction."""
+        await self.execute("COMMIT", ())
+
+    async def rollback(self) -> None:
+        """Roll the transaction back."""
+        await self.execute("ROLLBACK", ())
+
+    async def savepoint(self, name: str) -> None:
+        """Begin a nested transaction."""
+        await self.execute(f"SAVEPOINT {name}", ())
+
+    async def release_savepoint(self, name: str) -> None:
+        """Commit a nested transaction."""
+        await self.execute(f"RELEASE SAVEPOINT {name}", ())
+
+    async def rollback_to_savepoint(self, name: str) -> None:
+        """Roll a nested transaction back and forget its savepoint."""
+        await self.execute(f"ROLLBACK TO SAVEPOINT {name}", ())
+        await self.execute(f"RELEASE SAVEPOINT {name}", ())
+
+
+class Cursor(ABC):
+    """Reads the rows of one statement in chunks."""
+
+    @abstractmethod
+    async def fetch(self, size: int) -> list[Record]:
+        """Return the next ``size`` rows; fewer mean that there are no more."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Free what the cursor holds; may be called twice."""
+
+
+def begin_statement(options: TransactionOptions) -> str:
+    """Return standard SQL's statement that begins a transaction with ``options``."""
+    words = ["BEGIN"]
+    if options.mode:
+        words.append(options.mode.upper())
+    if options.isolation:
+        words.append(f"ISOLATION LEVEL {options.isolation.upper()}")
+    if options.readonly is not None:
+        words.append("READ ONLY" if options.readonly else "READ WRITE")
+    if options.deferrable is not None:
+        words.append("DEFERRABLE" if options.deferrable else "NOT DEFERRABLE")
+    return " ".join(words)
+
+
+def diagnose_network(exc: Exception) -> Diagnosis | None:
+    """Tell what an operating system's error means for a connection, or None if it is none."""
+    if isinstance(exc, OSError):
+        return errors.Diagnosis(errors.ConnectionLost, errno=exc.errno)
+    return None

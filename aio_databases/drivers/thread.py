@@ -1,0 +1,251 @@
+"""Synchronous database libraries, served by one worker thread per connection.
+
+Every verb is one hop: the thread runs the whole of it (execute, fetch, close the cursor) and posts one answer.
+The threads are daemons, so an open connection never keeps the interpreter from exiting.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aio_databases.concurrency import Outbox, new_waiter
+from aio_databases.drivers.base import Cursor, DriverConnection
+from aio_databases.record import Record, Result, records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ("CallConnection", "CallCursor", "ThreadConnection")
+
+T = TypeVar("T")
+
+
+class CallConnection(DriverConnection):
+    """The verbs over a synchronous :pep:`249` connection, each as one call that `_run` makes somewhere else."""
+
+    db: Any
+    """The synchronous connection."""
+
+    @abstractmethod
+    async def _run(self, function: Callable[..., T], /, *args: Any) -> T:
+        """Call a function where the synchronous library may block."""
+
+    async def execute(self, sql: str, params: Any, /) -> Result:
+        """Run a statement and leave its rows, if any."""
+        return await self._run(self._execute, sql, params)
+
+    async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
+        """Run a statement once per row of parameters, all or nothing."""
+        return await self._run(self._executemany, sql, rows)
+
+    async def fetch(self, sql: str, params: Any, limit: int | None, /) -> list[Record]:
+        """Run a statement and return its rows, at most ``limit`` of them."""
+        return await self._run(self._fetch, sql, params, limit)
+
+    def cursor(self, sql: str, params: Any, /) -> Cursor:
+        """Return a cursor that runs the statement at its first fetch."""
+        return CallCursor(self, sql, params)
+
+    def _open_cursor(self, sql: str, params: Any) -> Any:
+        cursor = self.db.cursor()
+        try:
+            cursor.execute(sql, params)
+        except BaseException:
+            cursor.close()
+            raise
+        return cursor
+
+    def _execute(self, sql: str, params: Any) -> Result:
+        cursor = self._open_cursor(sql, params)
+        try:
+            return Result(cursor.rowcount, cursor.lastrowid)
+        finally:
+            cursor.close()
+
+    @abstractmethod
+    def _executemany(self, sql: str, rows: Sequence[Any]) -> Result: ...
+
+    def _fetch(self, sql: str, params: Any, limit: int | None) -> list[Record]:
+        cursor = self._open_cursor(sql, params)
+        try:
+            return read(cursor, limit)
+        finally:
+            cursor.close()
+
+
+class CallCursor(Cursor):
+    """Reads a synchronous cursor, one hop per chunk."""
+
+    def __init__(self, connection: CallConnection, sql: str, params: Any) -> None:
+        """Keep what to run; nothing is sent before the first `fetch`."""
+        self._connection = connection
+        self._statement = (sql, params)
+        self._cursor: Any = None
+
+    async def fetch(self, size: int) -> list[Record]:
+        """Return the next ``size`` rows; fewer mean that there are no more."""
+        return await self._connection._run(self._fetch, size)  # noqa: SLF001 - two classes, one mechanism
+
+    async def close(self) -> None:
+        """Close the synchronous cursor; may be called twice."""
+        if self._cursor is not None:
+            await self._connection._run(self._close)  # noqa: SLF001 - see fetch
+
+    def _fetch(self, size: int) -> list[Record]:
+        if self._cursor is None:
+            self._cursor = self._connection._open_cursor(*self._statement)  # noqa: SLF001 - see fetch
+        return read(self._cursor, size)
+
+    def _close(self) -> None:
+        cursor, self._cursor = self._cursor, None
+        cursor.close()
+
+
+def read(cursor: Any, limit: int | None) -> list[Record]:
+    """Return at most ``limit`` rows of a synchronous cursor as records."""
+    description = cursor.description
+    if description is None:
+        return []
+    rows = cursor.fetchall() if limit is None else cursor.fetchmany(limit)
+    return records([column[0] for column in description], rows)
+
+
+class ThreadConnection(CallConnection):
+    """A synchronous connection in a worker thread of its own, on any event loop."""
+
+    def __init__(self) -> None:
+        """Start the thread."""
+        self.db = None
+        self._closed = False
+        self._inbox: SimpleQueue[_Call | None] = SimpleQueue()
+        self._call: _Call | None = None
+        Thread(target=_work, args=(self._inbox,), name=type(self).__name__, daemon=True).start()
+
+    @property
+    def raw(self) -> Any:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The library's own connection; it is usable from any thread while no verb runs."""
+        return self.db
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection was closed."""
+        return self._closed
+
+    async def open(self, connect: Callable[[], Any]) -> None:
+        """Call ``connect`` in the thread and keep the connection that it returns."""
+        try:
+            await self._run(self._open, connect)
+        except BaseException:
+            self.terminate()
+            raise
+
+    async def _run(self, function: Callable[..., T], /, *args: Any) -> T:
+        call = self._call = _Call(function, args)
+        self._inbox.put(call)
+        await call.waiter.wait()
+        if call.error is not None:
+            try:
+                raise call.error
+            finally:
+                del call  # else the error, its traceback, this frame and the call keep each other alive
+        return call.result  # type: ignore[no-any-return]
+
+    async def settle(self) -> bool:
+        """Stop the statement whose caller was cancelled, and wait for the thread to be done with it.
+
+        An interrupt between two calls of the library is lost, so it is repeated until the thread answers.
+        """
+        call = self._call
+        if call is not None and not call.withdraw():
+            while not call.done:
+                self.interrupt()
+                call.waiter = new_waiter()
+                try:
+                    await call.waiter.wait(_INTERRUPT_EVERY)
+                except TimeoutError:
+                    continue
+        return not self._closed
+
+    async def close(self) -> None:
+        """Close the connection and end the thread."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            await self._run(self._close)
+        finally:
+            self._inbox.put(None)
+
+    def terminate(self) -> None:
+        """Stop what runs and have the thread close the connection, without waiting for it."""
+        if self._closed:
+            return
+        self._closed = True
+        self.interrupt()
+        self._inbox.put(_Call(self._close, ()))
+        self._inbox.put(None)
+
+    @abstractmethod
+    def interrupt(self) -> None:
+        """Stop the statement that runs in the thread, if there is one; called from any other thread."""
+
+    def _open(self, connect: Callable[[], Any]) -> None:
+        self.db = connect()
+
+    def _close(self) -> None:
+        if self.db is not None:
+            self.db.close()
+
+    def __del__(self) -> None:
+        if not self._closed:
+            self.terminate()
+
+
+_INTERRUPT_EVERY = 0.02  # seconds
+
+
+class _Call:
+    """A function to be called in a worker thread, and what came of it."""
+
+    __slots__ = ("_args", "_function", "_outbox", "_ticket", "done", "error", "result", "waiter")
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self._function = function
+        self._args = args
+        self._ticket = [None]
+        self._outbox = Outbox.of_running_loop()
+        self.waiter = new_waiter()
+        self.done = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def withdraw(self) -> bool:
+        """Take the call back and return True, or False if the thread has begun it."""
+        try:
+            self._ticket.pop()
+        except IndexError:
+            return False
+        return True
+
+    def run(self) -> None:
+        """Make the call, unless it was withdrawn; this happens in the worker thread."""
+        if not self.withdraw():
+            return
+        try:
+            self.result = self._function(*self._args)
+        except BaseException as exc:  # noqa: BLE001 - the waiting task raises it
+            self.error = exc
+        self.done = True
+        self._outbox.post(_Call._report, self)
+
+    def _report(self) -> None:
+        self.waiter.wake()
+
+
+def _work(inbox: SimpleQueue[_Call | None]) -> None:
+    while (call := inbox.get()) is not None:
+        call.run()
+        del call  # an idle thread keeps nothing alive

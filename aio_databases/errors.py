@@ -1,0 +1,359 @@
+"""Every error the library raises, in one tree.
+
+::
+
+    Error                                 everything below
+    ├── InterfaceError                    the library was used in a way it does not allow
+    │   ├── ConfigurationError            a URL or an option is wrong             (also ValueError)
+    │   │   ├── UnknownDriver             no driver serves the URL's scheme
+    │   │   └── DriverNotInstalled        the driver's library is missing         (also ImportError)
+    │   ├── PoolClosed                    used after ``disconnect()``             (also RuntimeError)
+    │   └── TransactionError              a transaction was used out of order     (also RuntimeError)
+    └── DatabaseError                     something went wrong at the database
+        ├── DataError                     a value is out of range or of the wrong type
+        ├── IntegrityError                a constraint was violated
+        │   └── UniqueViolation, ForeignKeyViolation, NotNullViolation, CheckViolation
+        ├── InternalError
+        ├── NotSupportedError
+        │   └── ReadOnlyError             a write on a read-only connection       (also RuntimeError)
+        ├── OperationalError              not the programmer's doing
+        │   ├── ConnectError              no connection could be opened
+        │   │   └── AuthenticationError   the database refused user or password
+        │   ├── ConnectionLost            the link broke
+        │   │   └── CommitUncertainError  it broke while COMMIT was under way
+        │   ├── DeadlockDetected          the database chose this transaction as the victim
+        │   ├── LockTimeout               a lock was not free in time
+        │   ├── PoolTimeout               no connection was free in time          (also TimeoutError)
+        │   ├── QueryTimeout              the database stopped a statement
+        │   ├── SerializationFailure      the transaction has to be run again
+        │   └── TurnTimeout               another task kept the connection busy   (also TimeoutError)
+        └── ProgrammingError              bad SQL, an unknown table, parameters that do not match
+
+The upper levels are those of :pep:`249`.  An error raised by a driver is translated once, by `translate`, into a class
+derived from ours *and* from the driver's own, so that either ``except`` clause catches it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, ClassVar, NamedTuple
+
+__all__ = (
+    "AuthenticationError",
+    "CheckViolation",
+    "CommitUncertainError",
+    "ConfigurationError",
+    "ConnectError",
+    "ConnectionLost",
+    "DataError",
+    "DatabaseError",
+    "DeadlockDetected",
+    "Diagnosis",
+    "DriverNotInstalled",
+    "Error",
+    "ForeignKeyViolation",
+    "IntegrityError",
+    "InterfaceError",
+    "InternalError",
+    "LockTimeout",
+    "NotNullViolation",
+    "NotSupportedError",
+    "OperationalError",
+    "PoolClosed",
+    "PoolTimeout",
+    "ProgrammingError",
+    "QueryTimeout",
+    "ReadOnlyError",
+    "SerializationFailure",
+    "TransactionError",
+    "TurnTimeout",
+    "UniqueViolation",
+    "UnknownDriver",
+)
+
+
+class Error(Exception):
+    """Any error of the library or of a database.
+
+    ``sqlstate`` (SQLSTATE of the server), ``errno`` (number of MySQL or SQLite), ``constraint``, ``table`` and
+    ``column`` are None where the database does not tell.
+    """
+
+    retryable: ClassVar[bool] = False
+    """Whether running the whole transaction again may succeed."""
+
+    sqlstate: str | None = None
+    errno: int | None = None
+    constraint: str | None = None
+    table: str | None = None
+    column: str | None = None
+
+
+class InterfaceError(Error):
+    """The library was used in a way it does not allow."""
+
+
+class ConfigurationError(InterfaceError, ValueError):
+    """A URL or an option is wrong."""
+
+
+class UnknownDriver(ConfigurationError):
+    """No driver, ours or a third party's, serves the scheme of a URL."""
+
+
+class DriverNotInstalled(ConfigurationError, ImportError):
+    """The library that a driver needs is not installed."""
+
+
+class PoolClosed(InterfaceError, RuntimeError):
+    """The database was used while or after it was disconnected."""
+
+
+class TransactionError(InterfaceError, RuntimeError):
+    """A transaction was used out of order, or has ended already."""
+
+
+class DatabaseError(Error):
+    """Something went wrong at the database."""
+
+
+class DataError(DatabaseError):
+    """A value is out of range, too long, or has the wrong type."""
+
+
+class IntegrityError(DatabaseError):
+    """A constraint was violated."""
+
+
+class UniqueViolation(IntegrityError):
+    """A value exists already that must be unique."""
+
+
+class ForeignKeyViolation(IntegrityError):
+    """A referenced row is missing, or a row is still referenced."""
+
+
+class NotNullViolation(IntegrityError):
+    """A column that must have a value got none."""
+
+
+class CheckViolation(IntegrityError):
+    """A row does not satisfy a check constraint."""
+
+
+class InternalError(DatabaseError):
+    """The database reports an error of its own."""
+
+
+class NotSupportedError(DatabaseError):
+    """The database or its driver cannot do this."""
+
+
+class ReadOnlyError(NotSupportedError, RuntimeError):
+    """A write was attempted on a read-only connection or transaction."""
+
+
+class OperationalError(DatabaseError):
+    """The database cannot serve the request now; usually not the programmer's doing."""
+
+
+class ConnectError(OperationalError):
+    """No connection to the database could be opened."""
+
+
+class AuthenticationError(ConnectError):
+    """The database refused the user or the password."""
+
+
+class ConnectionLost(OperationalError):
+    """The link to the database broke."""
+
+
+class CommitUncertainError(ConnectionLost):
+    """The link broke while COMMIT was under way: nobody knows whether the transaction was committed."""
+
+
+class DeadlockDetected(OperationalError):
+    """The database rolled this transaction back to resolve a deadlock."""
+
+    retryable = True
+
+
+class LockTimeout(OperationalError):
+    """A lock was not free in time, or the database is busy with another writer."""
+
+    retryable = True
+
+
+class PoolTimeout(OperationalError, TimeoutError):
+    """No connection of the pool was free in time."""
+
+
+class QueryTimeout(OperationalError):
+    """The database stopped a statement: it ran too long, or somebody cancelled it."""
+
+
+class SerializationFailure(OperationalError):
+    """The transaction met a concurrent one and has to be run again."""
+
+    retryable = True
+
+
+class TurnTimeout(OperationalError, TimeoutError):
+    """Another task kept the connection busy for too long."""
+
+
+class ProgrammingError(DatabaseError):
+    """The SQL is wrong, names something unknown, or does not match its parameters."""
+
+
+class Diagnosis(NamedTuple):
+    """What a driver tells about an exception of its library."""
+
+    kind: type[Error]
+    sqlstate: str | None = None
+    errno: int | None = None
+    constraint: str | None = None
+    table: str | None = None
+    column: str | None = None
+
+
+def translate(exc: Exception, diagnosis: Diagnosis, message: str | None = None) -> Exception:
+    """Return ``exc`` as an error of ours that is still an instance of its own class.
+
+    The class of ``exc`` is replaced in place where Python allows it, so identity, arguments and traceback stay.
+    Otherwise, and if it is to get another ``message``, a new error is returned with ``exc`` as its cause.
+    """
+    kind, *details = diagnosis
+    if isinstance(exc, kind):
+        return exc
+    combined = _combine(kind, type(exc))
+    translated = exc
+    try:
+        if message is not None:
+            raise TypeError
+        exc.__class__ = combined
+    except TypeError:
+        translated = _make(combined, kind, exc.args if message is None else (message,))
+        translated.__cause__ = exc
+    for name, value in zip(Diagnosis._fields[1:], details, strict=True):
+        if value is not None and getattr(translated, name, None) is None:
+            setattr(translated, name, value)
+    return translated
+
+
+def _make(combined: type[Exception], kind: type[Error], args: tuple[Any, ...]) -> Exception:
+    try:
+        return combined(*args)
+    except TypeError:  # a library's class with a signature of its own
+        return kind(*args)
+
+
+@lru_cache(maxsize=512)
+def _combine(kind: type[Error], foreign: type[Exception]) -> type[Exception]:
+    # Code that looks at names (peewee's exception wrapper does) finds the driver's in __name__;
+    # tracebacks print __qualname__ and so show ours.
+    namespace = {
+        "__module__": "aio_databases",
+        "__qualname__": kind.__qualname__,
+        "__doc__": kind.__doc__,
+        "__reduce__": lambda self: (_rebuild, (kind, foreign, self.args, dict(self.__dict__))),
+    }
+    try:
+        return type(foreign.__name__, (kind, foreign), namespace)
+    except TypeError:  # the two memory layouts cannot be combined
+        return kind
+
+
+def _rebuild(kind: type[Error], foreign: type[Exception], args: tuple[Any, ...], state: dict[str, Any]) -> Exception:
+    combined = _combine(kind, foreign)
+    error = combined.__new__(combined, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+# Where errors come with a code, the code decides, never the class: the same SQLSTATE or number has
+# different classes in different libraries.
+
+_SQLSTATES: dict[str, type[Error]] = {
+    # https://www.postgresql.org/docs/current/errcodes-appendix.html, longest prefix first
+    "23505": UniqueViolation,
+    "23503": ForeignKeyViolation,
+    "23502": NotNullViolation,
+    "23514": CheckViolation,
+    "25006": ReadOnlyError,
+    "25P03": ConnectionLost,
+    "28": AuthenticationError,
+    "3D000": ConnectError,
+    "40001": SerializationFailure,
+    "40P01": DeadlockDetected,
+    "55P03": LockTimeout,
+    "57014": QueryTimeout,
+    "57P01": ConnectionLost,
+    "57P02": ConnectionLost,
+    "57P03": ConnectError,
+    "57P05": ConnectionLost,
+    "08": ConnectionLost,
+    "0A": NotSupportedError,
+    "21": ProgrammingError,
+    "22": DataError,
+    "23": IntegrityError,
+    "24": InternalError,
+    "25": InternalError,
+    "26": ProgrammingError,
+    "2F": InternalError,
+    "34": ProgrammingError,
+    "3F": ProgrammingError,
+    "40": OperationalError,
+    "42": ProgrammingError,
+    "44": ProgrammingError,
+    "53": OperationalError,
+    "54": OperationalError,
+    "55": OperationalError,
+    "57": OperationalError,
+    "58": OperationalError,
+    "XX": InternalError,
+}
+
+_SQLITE_NAMES: dict[str, type[Error]] = {
+    # https://www.sqlite.org/rescode.html, extended codes first
+    "SQLITE_CONSTRAINT_UNIQUE": UniqueViolation,
+    "SQLITE_CONSTRAINT_PRIMARYKEY": UniqueViolation,
+    "SQLITE_CONSTRAINT_ROWID": UniqueViolation,
+    "SQLITE_CONSTRAINT_FOREIGNKEY": ForeignKeyViolation,
+    "SQLITE_CONSTRAINT_NOTNULL": NotNullViolation,
+    "SQLITE_CONSTRAINT_CHECK": CheckViolation,
+    "SQLITE_CONSTRAINT": IntegrityError,
+    "SQLITE_READONLY": ReadOnlyError,
+    "SQLITE_BUSY": LockTimeout,
+    "SQLITE_LOCKED": LockTimeout,
+    "SQLITE_INTERRUPT": QueryTimeout,
+    "SQLITE_CANTOPEN": ConnectError,
+    "SQLITE_NOTADB": ConnectError,
+    "SQLITE_MISMATCH": DataError,
+    "SQLITE_TOOBIG": DataError,
+    "SQLITE_RANGE": ProgrammingError,
+    "SQLITE_ERROR": ProgrammingError,
+    "SQLITE_INTERNAL": InternalError,
+}
+
+
+def kind_of_sqlstate(sqlstate: str) -> type[Error]:
+    """Return the error class for a SQLSTATE (five characters)."""
+    return _SQLSTATES.get(sqlstate) or _SQLSTATES.get(sqlstate[:2]) or DatabaseError
+
+
+def kind_of_sqlite_name(name: str) -> type[Error]:
+    """Return the error class for the name of an SQLite result code, such as ``SQLITE_CONSTRAINT_UNIQUE``."""
+    primary = "_".join(name.split("_")[:2])
+    return _SQLITE_NAMES.get(name) or _SQLITE_NAMES.get(primary) or OperationalError
+
+
+def kind_of_dbapi_class(exc: Exception) -> type[Error]:
+    """Return the error class for an exception that has no code, by the :pep:`249` name of one of its classes."""
+    for cls in type(exc).__mro__:
+        kind = globals().get(cls.__name__)
+        if isinstance(kind, type) and issubclass(kind, Error):
+            return kind
+    return DatabaseError

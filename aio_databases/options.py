@@ -1,0 +1,64 @@
+"""The options of a `Database`: typed, complete, and sorted by who wants them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aio_databases.errors import ConfigurationError
+from aio_databases.pool import PoolOptions
+from aio_databases.url import anything, boolean, integer, seconds, typed_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from aio_databases.drivers.base import Driver
+    from aio_databases.url import Address
+
+__all__ = ("split_options",)
+
+
+def split_options(
+    driver: type[Driver], address: Address, given: Mapping[str, Any]
+) -> tuple[PoolOptions, dict[str, Any], dict[str, Any]]:
+    """Return the options for the pool, for the driver, and those that go to its library as they are.
+
+    ``given`` are keyword options; they win over those in the URL's query.  Raises ConfigurationError for one that is
+    unknown or out of range.
+    """
+    keywords = dict(given)
+    connect_args = dict(keywords.pop("connect_args", None) or {})
+    known = {**_POOL, **_DRIVER, **driver.option_types}
+    where = str(address)
+    options = typed_options(address.options, known, _ALIASES, where)
+    options |= typed_options(keywords, known, _ALIASES, where)
+    pool = PoolOptions(**{name: options.pop(name) for name in _POOL if name in options})
+    if pool.max_size < max(1, pool.min_size):
+        message = f"max_size of {where} is {pool.max_size}, but it must be at least 1 and at least min_size ({pool.min_size})"
+        raise ConfigurationError(message)
+    return pool, options, connect_args
+
+
+def _reset(value: Any) -> Any:
+    if callable(value) or value in {"auto", "always", "never"}:
+        return value
+    message = "expected 'auto', 'always', 'never' or a function"
+    raise ValueError(message)
+
+
+_POOL: dict[str, Callable[[Any], Any]] = {
+    "min_size": integer,
+    "max_size": integer,
+    "timeout": seconds,
+    "max_idle": seconds,
+    "max_lifetime": seconds,
+    "max_waiting": integer,
+    "check_after": seconds,
+    "connect_timeout": seconds,
+    "cleanup_timeout": seconds,
+    "reset": _reset,
+    "init": anything,
+}
+
+_DRIVER: dict[str, Callable[[Any], Any]] = {"convert_params": boolean, "json": boolean}
+
+_ALIASES = {"minsize": "min_size", "maxsize": "max_size", "pool_recycle": "max_lifetime"}

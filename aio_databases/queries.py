@@ -1,0 +1,158 @@
+"""Turn template strings, SQLAlchemy statements and other query objects into SQL text and parameters.
+
+They are told by their shape, so that neither SQLAlchemy nor a new Python has to be there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
+
+from .errors import ProgrammingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from collections.abc import Set as AbstractSet
+
+__all__ = ("text_and_params",)
+
+
+def text_and_params(query: Any, params: tuple[Any, ...], dialect: str) -> tuple[str, tuple[Any, ...]]:
+    """Return the SQL text of ``query`` and the parameters that go with it.
+
+    ``query`` is a template string (:pep:`750`), a statement of SQLAlchemy Core, or any object whose ``str`` is SQL,
+    such as PyPika's.  ``params`` are those of the caller: none beside a template string; beside a statement of
+    SQLAlchemy one mapping, or one for each row, whose values replace the statement's own.  Where the object brings
+    values, the text names them.
+
+    Raises `ProgrammingError` if the object is no query or cannot take the parameters.
+    """
+    kind = cast("type[object]", type(query))
+    if _is_template(query):
+        return _from_template(query, params)
+    if any(cls.__name__ == "ClauseElement" and cls.__module__.startswith("sqlalchemy.") for cls in kind.__mro__):
+        return _from_sqlalchemy(query, params, dialect)
+    if issubclass(kind, bytes) or kind.__str__ is object.__str__:
+        raise ProgrammingError(f"A query cannot be of type {kind.__name__}; pass SQL as a str.")
+    return str(query), params
+
+
+# Template strings
+
+
+def _is_template(query: Any) -> bool:
+    # Some query builders have any attribute one asks for.
+    return isinstance(getattr(query, "strings", None), tuple) and hasattr(query, "interpolations")
+
+
+def _from_template(template: Any, params: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+    if params:
+        raise ProgrammingError("A template string brings its own values; pass no parameters beside it.")
+    values: dict[str, Any] = {}
+    text = "".join(_pieces(template, values))
+    return text, (values,) if values else ()
+
+
+def _pieces(template: Any, values: dict[str, Any]) -> Iterator[str]:
+    yield template.strings[0]
+    for interpolation, string in zip(template.interpolations, template.strings[1:], strict=True):
+        if interpolation.conversion is not None or interpolation.format_spec:
+            raise ProgrammingError(
+                "A template string binds values as they are; take the conversion (!) or format (:) out of its braces."
+            )
+        if _is_template(interpolation.value):
+            yield from _pieces(interpolation.value, values)
+        else:
+            name = f"value_{len(values) + 1}"
+            values[name] = interpolation.value
+            yield f" :{name} "  # apart from a bracket or a word that stands beside it
+        yield string
+
+
+# SQLAlchemy
+
+_DIALECTS = {
+    "sqlite": ("sqlalchemy.dialects.sqlite.base", "SQLiteDialect"),
+    "dummy": ("sqlalchemy.dialects.sqlite.base", "SQLiteDialect"),
+    "postgresql": ("sqlalchemy.dialects.postgresql.base", "PGDialect"),
+    "mysql": ("sqlalchemy.dialects.mysql.base", "MySQLDialect"),
+}
+
+
+def _from_sqlalchemy(statement: Any, params: tuple[Any, ...], dialect: str) -> tuple[str, tuple[Any, ...]]:
+    only: Any = params[0] if len(params) == 1 else None
+    is_rows = isinstance(only, Iterable) and not isinstance(only, Mapping)
+    rows: list[Any] = list(cast("Iterable[Any]", only)) if is_rows else list(params)
+    if not all(isinstance(row, Mapping) for row in rows):
+        raise ProgrammingError("A statement of SQLAlchemy names its parameters; pass one mapping, or one for each row.")
+    sqlalchemy_error: type[Exception] = import_module("sqlalchemy.exc").SQLAlchemyError
+    try:
+        sent = _compile(statement, [dict(row) for row in rows] or [{}], _dialect(dialect))
+    except sqlalchemy_error as error:
+        reason = str(error.args[0] if error.args else error).rstrip(".")
+        raise ProgrammingError(f"SQLAlchemy cannot compile the statement for {dialect}: {reason}.") from error
+    text, _ = sent[0]
+    if any(other != text for other, _ in sent):
+        raise ProgrammingError(
+            "The rows need different SQL, as the lists in them differ in length; run them one by one."
+        )
+    if params:
+        return text, tuple(values for _, values in sent[: len(rows)])
+    return text, tuple(values for _, values in sent if values)
+
+
+@lru_cache
+def _dialect(name: str) -> Any:
+    # Those of the libraries adapt values to their own library, so the generic ones are taken.
+    module, cls = _DIALECTS.get(name, ("sqlalchemy.engine.default", "DefaultDialect"))
+    return getattr(import_module(module), cls)(paramstyle="named")
+
+
+def _compile(statement: Any, rows: list[dict[str, Any]], dialect: Any) -> list[tuple[str, dict[str, Any]]]:
+    if any(cls.__module__ == "sqlalchemy.sql.ddl" for cls in type(statement).__mro__):
+        _refuse_unknown(rows[0], set())
+        return [(str(statement.compile(dialect=dialect)), {})]
+    compiled = statement.compile(dialect=dialect, column_keys=list(rows[0]))
+    return [_fill(compiled, row) for row in rows]
+
+
+def _fill(compiled: Any, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    _refuse_unknown(given, compiled.binds.keys())
+    state = compiled.construct_expanded_state(given, escape_names=False)  # with each IN written out
+    values: dict[str, Any] = dict(state.parameters)
+    for column in compiled.insert_prefetch or compiled.update_prefetch:
+        default = column.default if compiled.insert_prefetch else column.onupdate
+        values[column.key] = _default_value(column, default, values)
+    # There is no public way to what the column types do with values.
+    processors: dict[str, Any] = {**compiled._bind_processors, **state.processors}  # noqa: SLF001
+    for name in values.keys() & processors.keys():
+        values[name] = processors[name](values[name])
+    escaped = compiled.escaped_bind_names
+    return state.statement, {escaped.get(name, name): value for name, value in values.items()}
+
+
+def _refuse_unknown(given: dict[str, Any], names: AbstractSet[str]) -> None:
+    if unknown := given.keys() - names:
+        listed = " and ".join(sorted(map(str, unknown)))
+        raise ProgrammingError(f"The mapping does not match the statement: no parameter is named {listed}.")
+
+
+def _default_value(column: Any, default: Any, values: dict[str, Any]) -> Any:
+    if default.is_scalar:
+        return default.arg
+    if default.is_callable:
+        return default.arg(_DefaultContext(values))
+    raise ProgrammingError(f"Only the database can compute the default of column {column.key}; pass a value for it.")
+
+
+class _DefaultContext:
+    """What the function of a column default may ask for."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.current_parameters = values
+
+    def get_current_parameters(self, isolate_multiinsert_groups: bool = True) -> dict[str, Any]:  # noqa: FBT001, FBT002
+        del isolate_multiinsert_groups  # SQLAlchemy's signature
+        return self.current_parameters

@@ -1,0 +1,189 @@
+"""Rows one by one, fetched in chunks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from aio_databases.concurrency import Outbox
+from aio_databases.errors import InterfaceError
+from aio_databases.into import mapper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+    from typing import Self
+
+    from aio_databases.connection import Connection
+    from aio_databases.drivers.base import Cursor
+    from aio_databases.pool import Physical
+    from aio_databases.record import Record
+    from aio_databases.sql import Plan
+    from aio_databases.transaction import Transaction
+
+__all__ = ("CHUNK", "RecordStream")
+
+CHUNK = 1000  # rows
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class RecordStream(Generic[T_co]):
+    """The rows of a query, one by one.
+
+    Use it with ``async for``.  A loop that is left early is cleaned up before the next statement on the connection;
+    ``async with`` or `aclose` do so at once.  Inside a transaction it reads on the transaction's connection.  Outside
+    of one, where a cursor needs a transaction, it reads on a connection of its own, so that the loop may write.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_chunk_size",
+        "_connection",
+        "_cursor",
+        "_done",
+        "_find",
+        "_into",
+        "_lease",
+        "_outbox",
+        "_owned",
+        "_physical",
+        "_plan",
+        "_statement",
+        "_transaction",
+    )
+
+    def __init__(  # noqa: PLR0913 - made in two places, by us
+        self,
+        find: Callable[[], Connection | None],
+        lease: Callable[[], Connection],
+        query: Any,
+        params: tuple[Any, ...],
+        into: Callable[..., T_co] | None,
+        chunk_size: int,
+    ) -> None:
+        """Keep what to read; nothing is sent before the first row is asked for.
+
+        ``find`` returns the connection that a statement made now would use, ``lease`` a new one, not yet acquired.
+        """
+        self._cursor: Cursor | None = None
+        self._done = False
+        self._buffer: Iterator[Any] = iter(())
+        if chunk_size < 1:
+            message = f"chunk_size must be at least 1 row, not {chunk_size}"
+            raise InterfaceError(message)
+        self._find = find
+        self._lease = lease
+        self._statement = (query, params)
+        self._into = into
+        self._chunk_size = chunk_size
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T_co:
+        for row in self._buffer:
+            return row  # type: ignore[no-any-return]
+        await self._fill()
+        for row in self._buffer:
+            return row  # type: ignore[no-any-return]
+        raise StopAsyncIteration
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop reading and free the cursor; may be called twice."""
+        self._done, self._buffer = True, iter(())
+        if self._cursor is not None:
+            await self._finish(self._cursor)
+
+    async def _fill(self) -> None:
+        """Read the next rows, if there are any."""
+        if self._done:
+            return
+        cursor = self._cursor or await self._open()
+        if cursor is None:
+            return
+        try:
+            self._check_transaction()
+            rows = await self._connection.perform(self._physical, self._plan, cursor.fetch, self._chunk_size)
+        except BaseException:
+            await self._give_up(cursor)
+            raise
+        if len(rows) < self._chunk_size:
+            self._done = True
+            await self._finish(cursor)
+        self._take(rows)
+
+    async def _open(self) -> Cursor | None:
+        """Make a cursor on the right connection; where it would be in the way, read everything at once instead."""
+        query, params = self._statement
+        connection = self._find()
+        self._owned = connection is None
+        if connection is None or (connection.cursors_are_in_the_way and connection.may_lease_another):
+            connection, self._owned = self._lease(), True
+            await connection.acquire()
+        self._connection = connection
+        try:
+            if connection.cursors_are_in_the_way and not self._owned:
+                self._done = True
+                self._take(await connection.run("fetch", query, params, None))
+                return None
+            self._plan, values = connection.prepare("fetch", query, params)
+            self._physical = connection.physical
+            self._transaction = self._physical.turns.standing()
+        except BaseException:
+            self._done = True
+            if self._owned:
+                await connection.release()
+            raise
+        self._cursor = connection.driver.cursor(self._plan.sql, values)
+        self._physical.cursors.add(self._cursor)
+        self._outbox = Outbox.of_running_loop()
+        return self._cursor
+
+    def _check_transaction(self) -> None:
+        transaction = self._transaction
+        if transaction is not None and not transaction.is_active:
+            message = f"the rows of this stream are gone: {transaction.label}, in which it was opened, has ended"
+            raise InterfaceError(message)
+
+    def _take(self, rows: list[Record]) -> None:
+        into = self._into
+        if into is None or not rows:
+            self._buffer = iter(rows)
+        else:
+            self._buffer = map(mapper(into, tuple(rows[0].keys())), rows)
+
+    async def _finish(self, cursor: Cursor) -> None:
+        self._cursor = None
+        if self._owned:
+            await self._connection.release()
+        elif cursor in self._physical.cursors:
+            await self._connection.perform(self._physical, self._plan, self._physical.close_cursor, cursor)
+
+    async def _give_up(self, cursor: Cursor) -> None:
+        # Nothing here may replace the error that is on its way: the next statement closes the cursor.
+        self._done, self._cursor = True, None
+        if self._owned:
+            await self._connection.release()
+        else:
+            self._abandon(cursor)
+
+    def _abandon(self, cursor: Cursor) -> None:
+        if cursor in self._physical.cursors:
+            self._physical.abandoned.append(cursor)
+
+    def __del__(self) -> None:
+        cursor = self._cursor
+        if cursor is None:
+            return
+        self._abandon(cursor)
+        if self._owned:
+            # The garbage collector may run in any thread.
+            self._outbox.post(self._connection.abandon, None)

@@ -1,0 +1,208 @@
+"""Who may use a connection now: blocks tell where a call stands, turns decide when it runs.
+
+Every ``async with`` block is a `Block` in a linked stack that the context variable carries, so child tasks inherit the
+blocks they were started in.  A call stands in the innermost transaction of its connection that its context is inside
+of, whatever object it is made on.  It runs when nobody else uses the connection and no transaction is open inside of
+the one it stands in; until then it waits, first come, first served.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from aio_databases.concurrency import WaitQueue, current_task, task_name
+from aio_databases.errors import TransactionError, TurnTimeout
+
+if TYPE_CHECKING:
+    from aio_databases.connection import Connection
+    from aio_databases.transaction import Transaction
+
+__all__ = ("Block", "Turns", "current_block", "live_connection")
+
+
+class Block:
+    """One ``connection()``, ``transaction()`` or ``replica()`` block of a `Database`."""
+
+    __slots__ = ("connection", "ended", "outer", "owner", "task")
+
+    transaction: Transaction | None = None
+
+    def __init__(self, owner: Any) -> None:
+        self.owner = owner
+        self.outer: Block | None = None
+        self.connection: Connection | None = None
+        self.ended = False
+        self.task: Any = None
+
+    def enter(self) -> None:
+        """Become the innermost block of the running context."""
+        self.outer = current_block.get()
+        self.ended = False
+        self.task = current_task()
+        current_block.set(self)
+
+    def leave(self) -> None:
+        """Be the innermost block no more; a context that inherited this block skips it from now on."""
+        self.ended = True
+        if current_block.get() is self:
+            current_block.set(self.outer)
+        # Otherwise this runs in another context than `enter` did, or blocks were left out of order: looking for a
+        # block skips the ended ones.
+
+
+current_block: ContextVar[Block | None] = ContextVar("aio_databases_block", default=None)
+
+
+def live_connection(owner: Any) -> Connection | None:
+    """Return the connection of the innermost block of ``owner`` that still has one, as seen from here.
+
+    Raises TransactionError in a block whose transaction was ended from outside: a statement would run without it.
+    """
+    block = current_block.get()
+    while block is not None:
+        if block.owner is owner and not block.ended and _is_visible(block):
+            if block.transaction is not None:
+                block.transaction.raise_failure()
+            if block.connection is not None and block.connection.is_usable:
+                return block.connection
+        block = block.outer
+    return None
+
+
+def _is_visible(block: Block) -> bool:
+    policy = block.owner.child_tasks
+    if policy == "share" or block.task is current_task():
+        return True
+    if policy == "forbid" and block.transaction is not None:
+        message = f"task {task_name(current_task())!r} uses a transaction that task {task_name(block.task)!r} opened, and "
+        raise TransactionError(message + "child_tasks='forbid' does not allow that; open a connection() in the child task")
+    return policy == "forbid"
+
+
+class Turns:
+    """The line in front of one connection, and the stack of transactions that are open on it."""
+
+    __slots__ = ("_queues", "_urgent", "busy", "stack")
+
+    def __init__(self) -> None:
+        self.busy = False
+        self.stack: list[Transaction] = []
+        self._queues: dict[Transaction | None, WaitQueue[bool]] = {}
+        self._urgent: WaitQueue[bool] = WaitQueue()
+
+    def standing(self, at: Transaction | None = None) -> Transaction | None:
+        """Return the open transaction that a call made now stands in, at least ``at``.
+
+        A transaction that was started without a block belongs to everybody who stands where it was started.
+        Raises TransactionError in a block whose transaction was ended from outside.
+        """
+        stack = self.stack
+        block = current_block.get()
+        found: Transaction | None = None
+        while block is not None:
+            transaction = block.transaction
+            if transaction is not None and transaction.turns is self:
+                if transaction in stack:
+                    found = transaction
+                    break
+                if not block.ended:
+                    transaction.raise_failure()
+            block = block.outer
+        depth = stack.index(found) + 1 if found is not None else 0
+        if at in stack and stack.index(at) >= depth:
+            found = at
+            depth = stack.index(at) + 1
+        while depth < len(stack) and not stack[depth].has_block:
+            found = stack[depth]
+            depth += 1
+        return found
+
+    def take_nowait(self, at: Transaction | None = None) -> bool:
+        """Take the turn and return True if the call may run now."""
+        if self.busy:
+            return False
+        stack = self.stack
+        if stack and self.standing(at) is not stack[-1]:
+            return False
+        self.busy = True
+        return True
+
+    async def take(self, timeout: float, at: Transaction | None = None) -> None:  # noqa: ASYNC109 - the pool's option
+        """Take the turn, waiting for it for at most ``timeout`` seconds; the call stands in ``at``, if not deeper.
+
+        Raises TurnTimeout, naming what it waited for.
+        """
+        deadline = monotonic() + timeout
+        while not self.take_nowait(at):
+            queue = self._queues.setdefault(self.standing(at), WaitQueue())
+            try:
+                granted = await queue.wait(deadline - monotonic(), self._undo)
+            except TimeoutError:
+                raise TurnTimeout(self._waited_for(timeout)) from None
+            if granted:
+                return
+
+    async def take_urgently(self, timeout: float) -> None:  # noqa: ASYNC109 - bounds the cleanup
+        """Take the turn before everybody else, whatever transactions are open: to clear up.
+
+        Raises TimeoutError when a call runs for longer than ``timeout`` seconds.
+        """
+        if self.busy:
+            await self._urgent.wait(timeout, self._undo)
+        self.busy = True
+
+    def give_back(self) -> None:
+        """End the turn and hand it to the next in line who may run."""
+        if self._urgent.wake_next(value=True):
+            return
+        if self._queues and self._wake_eligible():
+            return
+        self.busy = False
+
+    def end(self, transaction: Transaction) -> list[Transaction]:
+        """Take a transaction that has ended off the stack, and return it with those inside of it, innermost first."""
+        position = self.stack.index(transaction)
+        ended = self.stack[: position - 1 if position else None : -1]
+        del self.stack[position:]
+        for each in ended:
+            self._forget(each)
+        return ended
+
+    def _forget(self, transaction: Transaction) -> None:
+        # Those who wait inside it look anew where they stand.
+        queue = self._queues.pop(transaction, None)
+        if queue is not None:
+            queue.wake_all(value=False)
+
+    def dismiss(self) -> None:
+        """Have everybody who waits look anew: the connection goes to other hands."""
+        queues, self._queues = self._queues, {}
+        for queue in queues.values():
+            queue.wake_all(value=False)
+
+    def _wake_eligible(self) -> bool:
+        stack = self.stack
+        depth = len(stack)
+        while True:
+            queue = self._queues.get(stack[depth - 1] if depth else None)
+            if queue is not None and queue.wake_next(value=True):
+                return True
+            # Whoever stands just below a transaction without a block may run as well.
+            if not depth or stack[depth - 1].has_block:
+                return False
+            depth -= 1
+
+    def _undo(self, granted: bool) -> None:  # noqa: FBT001 - a callback
+        if granted:
+            self.give_back()
+
+    def _waited_for(self, timeout: float) -> str:
+        if not self.stack:
+            return f"waited {timeout:g} s for another task's statement on this connection"
+        transaction = self.stack[-1]
+        return (
+            f"waited {timeout:g} s for {transaction.label}, opened by task {task_name(transaction.task)!r}, to end: "
+            "while it is open, only calls made inside its block run on this connection"
+        )

@@ -1,0 +1,187 @@
+"""Database URLs and options: parsed once, typed, and never shown with a password."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from aio_databases.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+__all__ = ("Address", "URL", "near_misses", "parse_url", "redact", "typed_options")
+
+
+class URL(SplitResult):
+    """A split URL that hides its password when it is printed."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"URL({redact(self.geturl())!r})"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What a URL says about where a database is, percent-decoded.
+
+    ``path`` is the URL's path as it stands, still with its leading slash; ``database`` is it without.
+    """
+
+    url: URL
+    redacted: str
+    scheme: str
+    host: str | None
+    port: int | None
+    user: str | None
+    password: str | None
+    path: str
+    options: dict[str, str]
+
+    @property
+    def database(self) -> str:
+        """The name of the database: the path without its first slash."""
+        return self.path.removeprefix("/")
+
+    def __repr__(self) -> str:
+        return f"Address({self.redacted!r})"
+
+    def __str__(self) -> str:
+        """Return where the database is, without user and password."""
+        host = f"[{self.host}]" if self.host and ":" in self.host else self.host or ""
+        port = f":{self.port}" if self.port else ""
+        return f"{self.scheme}://{host}{port}{self.path}"
+
+
+def parse_url(text: str) -> Address:
+    """Return the parts of a database URL.
+
+    Raises ConfigurationError for a text that is no URL.
+    """
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - users without type checkers
+        message = f"a database URL must be a str, not {type(text).__name__}"
+        raise ConfigurationError(message)
+    try:
+        parts = URL(*urlsplit(text))
+        host, port = parts.hostname, parts.port
+        if "@" in parts.netloc and "@" in parts.path:
+            raise ValueError
+    except ValueError:
+        message = f"the database URL {redact(text)!r} is malformed: check its host and port, and percent-encode special "
+        message += "characters in user and password"
+        raise ConfigurationError(message) from None  # urllib quotes the part, which may be half a password
+    if not parts.scheme:
+        message = f"the database URL {redact(text)!r} has no scheme; write for example 'sqlite:///file.db'"
+        raise ConfigurationError(message)
+    return Address(
+        url=parts,
+        redacted=redact(text),
+        scheme=parts.scheme,
+        host=unquote(host) if host else None,
+        port=port,
+        user=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else None,
+        path=unquote(parts.path),
+        options=dict(parse_qsl(parts.query, keep_blank_values=True)),
+    )
+
+
+def redact(text: str) -> str:
+    """Return a URL with its password, and any password among its options, replaced by ``***``."""
+    head, separator, rest = text.partition("://")
+    if not separator:
+        return text if "@" not in text else "***"
+    path, question, query = rest.partition("?")
+    # A password with an unescaped slash or at sign: hide up to the last at sign.
+    at = path.rfind("@")
+    if at >= 0:
+        user, colon, _ = path[:at].partition(":")
+        path = f"{user}{':***' if colon else ''}{path[at:]}"
+    if question:
+        pairs = (pair.partition("=") for pair in query.split("&"))
+        query = "&".join(f"{name}{eq}{'***' if _is_secret(name) else value}" for name, eq, value in pairs)
+    return f"{head}://{path}{question}{query}"
+
+
+def _is_secret(name: str) -> bool:
+    return any(word in name.lower() for word in ("pass", "pwd", "secret", "token"))
+
+
+def typed_options(
+    given: Mapping[str, Any], known: Mapping[str, Callable[[Any], Any]], aliases: Mapping[str, str], where: str
+) -> dict[str, Any]:
+    """Return ``given`` with aliases resolved and every value converted by its entry in ``known``.
+
+    ``where`` names the database in messages.  Raises ConfigurationError for an unknown name, naming near misses, and
+    for a value that cannot be converted.
+    """
+    options: dict[str, Any] = {}
+    for given_name, value in given.items():
+        name = aliases.get(given_name, given_name)
+        convert = known.get(name)
+        if convert is None:
+            hint = near_misses(given_name, [*known, *aliases])
+            message = f"unknown option {given_name!r} for {where}{hint}; options of the driver's library go into connect_args"
+            raise ConfigurationError(message)
+        try:
+            options[name] = convert(value)
+        except (TypeError, ValueError) as exc:
+            shown = "" if _is_secret(name) else f" {value!r}"
+            message = f"the option {given_name!r} of {where} has a bad value{shown}: {exc}"
+            raise ConfigurationError(message) from None
+    return options
+
+
+def near_misses(name: str, known: Iterable[str]) -> str:
+    """Return a hint such as ``; did you mean 'max_size'?`` if ``known`` has names like ``name``, else nothing."""
+    close = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+# Converters: they take what a keyword argument or the text of a URL's query may hold.
+
+
+def boolean(value: Any) -> bool:
+    """Return True or False for a bool or one of the words for them."""
+    if isinstance(value, bool):
+        return value
+    word = str(value).lower()
+    if word in {"1", "true", "yes", "on"}:
+        return True
+    if word in {"0", "false", "no", "off"}:
+        return False
+    message = "expected true or false"
+    raise ValueError(message)
+
+
+def integer(value: Any) -> int:
+    """Return a whole number that is not negative."""
+    number = int(value)
+    if number < 0 or number != float(value):
+        message = "expected a whole number, 0 or more"
+        raise ValueError(message)
+    return number
+
+
+def seconds(value: Any) -> float:
+    """Return a duration in seconds that is not negative."""
+    number = float(value)
+    if not number >= 0:
+        message = "expected a number of seconds, 0 or more"
+        raise ValueError(message)
+    return number
+
+
+def optional(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a converter that also takes None."""
+    return lambda value: None if value is None or value == "" else convert(value)
+
+
+def anything(value: Any) -> Any:
+    """Return the value as it is."""
+    return value

@@ -18,7 +18,18 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ("FifoLock", "Outbox", "WaitQueue", "Waiter", "current_task", "new_waiter", "running_loop", "runs_on_trio", "shielded", "task_name")
+__all__ = (
+    "FifoLock",
+    "Outbox",
+    "WaitQueue",
+    "Waiter",
+    "current_task",
+    "new_waiter",
+    "running_loop",
+    "runs_on_trio",
+    "shielded",
+    "task_name",
+)
 
 T = TypeVar("T")
 
@@ -71,7 +82,7 @@ class Waiter(Protocol):
     value: Any
     """What `wake` brought."""
 
-    async def wait(self, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - a waiting task is what this is
+    async def wait(self, timeout: float | None = None) -> Any:
         """Wait for at most ``timeout`` seconds and return the value that `wake` brings, else raise TimeoutError."""
 
     def wake(self, value: Any = None) -> bool:
@@ -88,7 +99,7 @@ class _AsyncioWaiter:
         self.woken = False
         self.value: Any = None
 
-    async def wait(self, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - see Waiter
+    async def wait(self, timeout: float | None = None) -> Any:
         if timeout is None:
             await self._future
             return self.value
@@ -121,7 +132,7 @@ class _TrioWaiter:
         self.woken = False
         self.value: Any = None
 
-    async def wait(self, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - see Waiter
+    async def wait(self, timeout: float | None = None) -> Any:
         trio = _trio()
         with trio.move_on_after(float("inf") if timeout is None else max(timeout, 0)):
             if not self.woken:
@@ -162,7 +173,7 @@ class WaitQueue(Generic[T]):
     def __len__(self) -> int:
         return len(self._waiters)
 
-    async def wait(self, timeout: float, undo: Callable[[T], object]) -> T:  # noqa: ASYNC109 - see Waiter
+    async def wait(self, timeout: float, undo: Callable[[T], object]) -> T:
         """Wait in line for at most ``timeout`` seconds and return what `wake_next` hands over.
 
         A task that is cancelled just after it was handed something hands it on with ``undo``.  Raises TimeoutError.
@@ -201,7 +212,7 @@ class FifoLock:
         self.locked = False
         self._line: WaitQueue[None] = WaitQueue()
 
-    async def acquire(self, timeout: float) -> None:  # noqa: ASYNC109 - see Waiter
+    async def acquire(self, timeout: float) -> None:
         """Wait for the lock for at most ``timeout`` seconds.  Raises TimeoutError."""
         if self.locked:
             await self._line.wait(timeout, lambda _: self.release())
@@ -215,7 +226,7 @@ class FifoLock:
 # Cleanup that a cancellation cannot interrupt
 
 
-async def shielded(function: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:  # noqa: ASYNC109 - a bound
+async def shielded(function: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:
     """Run ``function`` to its end although this task gets cancelled, for at most ``timeout`` seconds.
 
     A cancellation that arrives meanwhile is raised afterwards, so ``function`` itself has to record what it did.
@@ -228,7 +239,7 @@ async def shielded(function: Callable[[], Coroutine[Any, Any, T]], timeout: floa
     return await _shielded_on_asyncio(function, timeout)
 
 
-async def _shielded_on_asyncio(function: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:  # noqa: ASYNC109
+async def _shielded_on_asyncio(function: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:
     # A native task.cancel() pierces anyio's shields, so the work gets a task of its own.  The shield is only put up
     # once a cancellation has arrived: anyio repeats its cancellations for as long as they are not taken.
     task = asyncio.get_running_loop().create_task(function())

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from logging import DEBUG
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
 from aio_databases import errors
-from aio_databases.concurrency import FifoLock, shielded
+from aio_databases.concurrency import shielded
 from aio_databases.drivers.base import TransactionOptions
 from aio_databases.queries import text_and_params
 from aio_databases.streams import RecordStream
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Awaitable, Callable, Coroutine
 
+    from aio_databases.concurrency import FifoLock
     from aio_databases.drivers.base import DriverConnection
     from aio_databases.physical import Physical
     from aio_databases.pool import Pool
@@ -38,7 +38,17 @@ class Connection(Verbs):
     its block run.
     """
 
-    __slots__ = ("__weakref__", "_driver", "_lock", "_logger", "_physical", "_pool", "_reconnects", "owner", "read_only")
+    __slots__ = (
+        "__weakref__",
+        "_driver",
+        "_lock",
+        "_logger",
+        "_physical",
+        "_pool",
+        "_reconnects",
+        "owner",
+        "read_only",
+    )
 
     def __init__(
         self, owner: Any, pool: Pool, logger: logging.Logger, *, read_only: bool = False, reconnect: bool = False
@@ -216,8 +226,8 @@ class Connection(Verbs):
         else:
             plan, values = translator.bind(query, params)
         if self.read_only and (plan.writes or verb != "fetch"):
-            message = "a replica only reads: execute(), executemany() and statements that write are refused in a replica "
-            raise errors.ReadOnlyError(message + "block; use db.connection() inside of it to reach the primary")
+            message = "a replica only reads: execute(), executemany() and statements that write are refused; "
+            raise errors.ReadOnlyError(message + "use db.connection() inside of the replica block to reach the primary")
         if self._logger.isEnabledFor(DEBUG):
             self._logger.debug("%s", plan.sql)
         return plan, values
@@ -258,14 +268,17 @@ class Connection(Verbs):
             await self.lock_writers(lock)
         try:
             await turns.take(self._pool.options.timeout)
-            if physical is not self._physical:
-                turns.give_back()
-                raise ConnectionReleased(self)
+            self._check_lease(physical)
         except BaseException:
             if lock is not None:
                 lock.release()
             raise
         return lock
+
+    def _check_lease(self, physical: Physical) -> None:
+        if physical is not self._physical:
+            physical.turns.give_back()
+            raise ConnectionReleased(self)
 
     async def lock_writers(self, lock: FifoLock) -> None:
         """Wait in line with the other writers.  Raises LockTimeout."""
@@ -333,7 +346,7 @@ class ConnectionReleased(errors.InterfaceError, RuntimeError):
     """A connection was used after its release, or released while a call waited for its turn."""
 
     def __init__(self, connection: Connection) -> None:
-        super().__init__(f"{connection!r} was used after it was released; use it inside its block, or acquire() it again")
+        super().__init__(f"{connection!r} was used after its release; use it inside its block, or acquire() it again")
 
 
 def _rows(params: tuple[Any, ...]) -> list[Any]:

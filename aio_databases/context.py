@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     import logging
     from types import TracebackType
 
-    from aio_databases.pool import Pool
     from aio_databases.replicas import Replicas
 
 __all__ = ("ConnectionBlock", "CurrentConnection", "ReplicaBlock")

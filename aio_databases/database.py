@@ -11,8 +11,8 @@ from aio_databases.drivers import driver_class
 from aio_databases.drivers.base import TransactionOptions
 from aio_databases.errors import ConfigurationError
 from aio_databases.options import split_options
-from aio_databases.pool import PoolStats, make_pool
 from aio_databases.replicas import Replicas
+from aio_databases.shared_pool import make_pool
 from aio_databases.streams import RecordStream
 from aio_databases.transaction import Transaction
 from aio_databases.turns import live_connection
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from aio_databases.drivers.base import Driver
-    from aio_databases.pool import Pool, PoolOptions
+    from aio_databases.options import PoolOptions
+    from aio_databases.pool import Pool, PoolStats
 
 __all__ = ("Database", "current_conn")
 
@@ -106,7 +107,7 @@ class Database(Verbs):
                 pool.open_lazily()
         return self
 
-    async def disconnect(self, *_: object, timeout: float = 10.0) -> None:  # noqa: ASYNC109 - how long others may take
+    async def disconnect(self, *_: object, timeout: float = 10.0) -> None:
         """Close all connections; those still in use are waited for, for at most ``timeout`` seconds, and then cut.
 
         Blocks that this call is made in lose their connections at once.  Does nothing if nothing is open.
@@ -126,7 +127,10 @@ class Database(Verbs):
         await self.disconnect()
 
     def stats(self) -> dict[str, PoolStats]:
-        """Return a snapshot of the pools: ``"primary"``, ``"fallback"`` (the primary, read-only), ``"replica-1"`` ..."""
+        """Return a snapshot of each pool.
+
+        They are called ``"primary"``, ``"replica-1"`` and so on, and ``"fallback"``: the primary, read-only.
+        """
         named = {"primary": self._pool.stats, "fallback": self._replicas.fallback.stats}
         replicas = {f"replica-{number}": pool.stats for number, pool in enumerate(self._replicas.own, 1)}
         return named | replicas
@@ -147,7 +151,7 @@ class Database(Verbs):
         connection = Connection(self, self._pool, self.logger, reconnect=reconnect)
         return ConnectionBlock(self, connection, create=create)
 
-    def transaction(  # noqa: PLR0913 - the options of BEGIN
+    def transaction(
         self,
         create: bool = False,  # noqa: FBT001, FBT002 - 1.x
         *,

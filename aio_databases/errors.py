@@ -35,7 +35,6 @@ derived from ours *and* from the driver's own, so that either ``except`` clause 
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
 __all__ = (
@@ -229,17 +228,21 @@ def translate(exc: Exception, diagnosis: Diagnosis, message: str | None = None) 
         return exc
     combined = _combine(kind, type(exc))
     translated = exc
-    try:
-        if message is not None:
-            raise TypeError
-        exc.__class__ = combined
-    except TypeError:
+    if message is not None or not _reclass(exc, combined):
         translated = _make(combined, kind, exc.args if message is None else (message,))
         translated.__cause__ = exc
     for name, value in zip(Diagnosis._fields[1:], details, strict=True):
         if value is not None and getattr(translated, name, None) is None:
             setattr(translated, name, value)
     return translated
+
+
+def _reclass(exc: Exception, combined: type[Exception]) -> bool:
+    try:
+        exc.__class__ = combined
+    except TypeError:  # a built-in class, or another memory layout
+        return False
+    return True
 
 
 def _make(combined: type[Exception], kind: type[Error], args: tuple[Any, ...]) -> Exception:
@@ -249,15 +252,27 @@ def _make(combined: type[Exception], kind: type[Error], args: tuple[Any, ...]) -
         return kind(*args)
 
 
-@lru_cache(maxsize=512)
 def _combine(kind: type[Error], foreign: type[Exception]) -> type[Exception]:
+    combined = _combined.get((kind, foreign))
+    if combined is None:
+        combined = _combined[kind, foreign] = _derive(kind, foreign)
+    return combined
+
+
+_combined: dict[tuple[type[Error], type[Exception]], type[Exception]] = {}
+
+
+def _derive(kind: type[Error], foreign: type[Exception]) -> type[Exception]:
+    def _reduce(self: Exception) -> tuple[Any, ...]:
+        return _rebuild, (kind, foreign, self.args, dict(self.__dict__))
+
     # Code that looks at names (peewee's exception wrapper does) finds the driver's in __name__;
     # tracebacks print __qualname__ and so show ours.
-    namespace = {
+    namespace: dict[str, Any] = {
         "__module__": "aio_databases",
         "__qualname__": kind.__qualname__,
         "__doc__": kind.__doc__,
-        "__reduce__": lambda self: (_rebuild, (kind, foreign, self.args, dict(self.__dict__))),
+        "__reduce__": _reduce,
     }
     try:
         return type(foreign.__name__, (kind, foreign), namespace)

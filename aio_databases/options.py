@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aio_databases.errors import ConfigurationError
-from aio_databases.pool import PoolOptions
 from aio_databases.url import anything, boolean, integer, seconds, typed_options
 
 if TYPE_CHECKING:
@@ -14,7 +13,23 @@ if TYPE_CHECKING:
     from aio_databases.drivers.base import Driver
     from aio_databases.url import Address
 
-__all__ = ("split_options",)
+__all__ = ("PoolOptions", "split_options")
+
+
+class PoolOptions(NamedTuple):
+    """How a pool behaves; durations are seconds, sizes are connections."""
+
+    min_size: int = 0
+    max_size: int = 10
+    timeout: float = 30.0
+    max_idle: float = 600.0
+    max_lifetime: float = 3600.0
+    max_waiting: int = 0
+    check_after: float = 30.0
+    connect_timeout: float = 10.0
+    cleanup_timeout: float = 5.0
+    reset: str | Callable[[Any], Any] = "auto"
+    init: Callable[[Any], Any] | None = None
 
 
 def split_options(
@@ -33,7 +48,7 @@ def split_options(
     options |= typed_options(keywords, known, _ALIASES, where)
     pool = PoolOptions(**{name: options.pop(name) for name in _POOL if name in options})
     if pool.max_size < max(1, pool.min_size):
-        message = f"max_size of {where} is {pool.max_size}, but it must be at least 1 and at least min_size ({pool.min_size})"
+        message = f"max_size of {where} is {pool.max_size}; it must be at least 1 and min_size ({pool.min_size})"
         raise ConfigurationError(message)
     return pool, options, connect_args
 

@@ -1,28 +1,71 @@
-"""One physical connection, and what is known of its state between two users."""
+"""One physical connection: how it is opened, what is known of its state, and how it is made fit for the next user."""
 
 from __future__ import annotations
 
+import random
 from time import monotonic
 from typing import TYPE_CHECKING
 
+import anyio
+
+from aio_databases import errors
+from aio_databases.concurrency import runs_on_trio, shielded
 from aio_databases.turns import Turns
 
 if TYPE_CHECKING:
-    from aio_databases.drivers.base import Cursor, DriverConnection
+    from aio_databases.drivers.base import Cursor, Driver, DriverConnection
+    from aio_databases.options import PoolOptions
 
 __all__ = ("Physical",)
 
 
 class Physical:
-    """One physical connection and what the pool knows of it."""
+    """One physical connection and its state."""
 
-    __slots__ = ("abandoned", "cursors", "driver", "expires", "in_doubt", "leases", "session_changed", "turns", "used")
+    __slots__ = (
+        "_options",
+        "abandoned",
+        "cursors",
+        "driver",
+        "expires",
+        "in_doubt",
+        "leases",
+        "session_changed",
+        "turns",
+        "used",
+    )
 
-    def __init__(self, driver: DriverConnection, expires: float) -> None:
+    def __init__(self, driver: DriverConnection, options: PoolOptions) -> None:
         self.driver = driver
-        self.expires = expires
         self.used = monotonic()
+        lifetime = options.max_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - against mass reconnection
+        self.expires = self.used + (lifetime or float("inf"))
+        self._options = options
         self.renew()
+
+    @classmethod
+    async def open(cls, driver: Driver, options: PoolOptions, *, read_only: bool, within: float) -> Physical:
+        """Open a connection in at most ``within`` seconds.
+
+        Raises ConnectError or AuthenticationError with one sentence, NotSupportedError for the wrong event loop, and
+        unchanged what the user's ``init`` raises.
+        """
+        if runs_on_trio() and not driver.capabilities.trio:
+            message = f"the driver {driver.name} runs on asyncio only, not on trio{driver.trio_hint}"
+            raise errors.NotSupportedError(message)
+        connection: DriverConnection | None = None
+        try:
+            with anyio.fail_after(within):
+                connection = await driver.connect(read_only=read_only)
+                if options.init is not None:
+                    await connection.initialise(options.init)
+        except BaseException as exc:
+            if connection is not None:
+                connection.terminate()
+            elif isinstance(exc, Exception):
+                raise _connect_error(driver, exc, within) from exc
+            raise
+        return cls(connection, options)
 
     def renew(self) -> None:
         """Start with a clean slate, for the next user."""
@@ -32,6 +75,20 @@ class Physical:
         self.in_doubt = False
         self.cursors: set[Cursor] = set()
         self.abandoned: list[Cursor] = []
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the next user may get the connection as it is."""
+        turns, driver = self.turns, self.driver
+        return not (
+            self.session_changed
+            or self.in_doubt
+            or self.cursors
+            or turns.busy
+            or turns.stack
+            or driver.is_closed
+            or driver.in_transaction
+        )
 
     async def settle(self) -> bool:
         """Clear up what a cancelled verb and abandoned streams left, and return whether the connection is usable."""
@@ -50,16 +107,59 @@ class Physical:
         self.cursors.discard(cursor)
         await cursor.close()
 
-    @property
-    def is_clean(self) -> bool:
-        """Whether the next user may get the connection as it is."""
-        turns = self.turns
-        return not (
-            self.session_changed
-            or self.in_doubt
-            or self.cursors
-            or turns.busy
-            or turns.stack
-            or self.driver.is_closed
-            or self.driver.in_transaction
-        )
+    async def restore(self) -> bool:
+        """Bring the connection into the state in which it was lent, and return whether that worked."""
+        driver, turns, reset = self.driver, self.turns, self._options.reset
+        if not driver.is_closed:
+            await turns.take_urgently(self._options.cleanup_timeout)
+        turns.dismiss()
+        self.abandoned.extend(self.cursors)
+        if driver.is_closed or not await self.settle():
+            return False
+        if driver.in_transaction:
+            await driver.rollback()
+        if callable(reset):
+            answer = reset(driver.raw)
+            if hasattr(answer, "__await__"):
+                await answer
+        elif reset == "always" or (reset == "auto" and self.session_changed):
+            return await driver.reset()
+        return True
+
+    async def is_alive(self, within: float) -> bool:
+        """Make the connection fit for a new user, and return whether its server answers in ``within`` seconds."""
+        with anyio.move_on_after(within):
+            try:
+                if not self.is_clean and not await self.restore():
+                    return False
+                await self.driver.ping()
+            except Exception:  # noqa: BLE001 - whatever it is, this connection is of no use to anybody
+                return False
+            self.renew()
+            return True
+        return False
+
+    async def close(self) -> None:
+        """Close the connection, in good order if that takes no longer than ``cleanup_timeout``."""
+        try:
+            await shielded(self.driver.close, self._options.cleanup_timeout)
+        except Exception:  # noqa: BLE001, S110 - a server that is gone cannot be told good-bye
+            pass
+        finally:
+            self.driver.terminate()
+
+
+def _connect_error(driver: Driver, exc: Exception, within: float) -> Exception:
+    if isinstance(exc, errors.Error):
+        return exc
+    diagnosis = driver.diagnose(exc)
+    reason, kind = str(exc), diagnosis.kind if diagnosis else None
+    if isinstance(exc, TimeoutError):
+        reason, kind = f"no answer within {within:g} s", errors.ConnectError
+    if kind is None:
+        return exc
+    if not issubclass(kind, errors.ConnectError):
+        kind = errors.ConnectError
+    hint = "check user and password" if kind is errors.AuthenticationError else driver.connect_hint
+    message = f"cannot connect to {driver.address}: {reason}; {hint}"
+    return errors.translate(exc, errors.Diagnosis(kind, getattr(exc, "sqlstate", None)), message)

@@ -34,7 +34,7 @@ def text_and_params(query: Any, params: tuple[Any, ...], dialect: str) -> tuple[
         return _from_template(query, params)
     if any(cls.__name__ == "ClauseElement" and cls.__module__.startswith("sqlalchemy.") for cls in kind.__mro__):
         return _from_sqlalchemy(query, params, dialect)
-    if issubclass(kind, bytes) or kind.__str__ is object.__str__:
+    if issubclass(kind, bytes | bytearray) or kind.__str__ is object.__str__:
         raise ProgrammingError(f"A query cannot be of type {kind.__name__}; pass SQL as a str.")
     return str(query), params
 
@@ -153,6 +153,5 @@ class _DefaultContext:
     def __init__(self, values: dict[str, Any]) -> None:
         self.current_parameters = values
 
-    def get_current_parameters(self, isolate_multiinsert_groups: bool = True) -> dict[str, Any]:  # noqa: FBT001, FBT002
-        del isolate_multiinsert_groups  # SQLAlchemy's signature
+    def get_current_parameters(self, **_: bool) -> dict[str, Any]:
         return self.current_parameters

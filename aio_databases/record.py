@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -46,8 +46,14 @@ class Record:
         def __le__(self, other: Any, /) -> bool: ...
         def __gt__(self, other: Any, /) -> bool: ...
         def __ge__(self, other: Any, /) -> bool: ...
-        def keys(self) -> tuple[str, ...]: ...
-        def get(self, name: str, default: Any = None, /) -> Any: ...
+
+        def keys(self) -> tuple[str, ...]:
+            """Return the names of the columns."""
+            ...
+
+        def get(self, name: str, default: Any = None, /) -> Any:
+            """Return the value of the column ``name``, or ``default`` if the row has no such column."""
+            ...
 
     def values(self) -> tuple[Any, ...]:
         """Return the values in the order of the columns."""
@@ -102,7 +108,7 @@ class _TupleRecord(Record):
         if isinstance(other, _TupleRecord):
             return self._values == other._values
         if isinstance(other, (tuple, Record)):
-            return self._values == tuple(other)
+            return self._values == tuple(cast("Iterable[Any]", other))
         return NotImplemented
 
     def __hash__(self) -> int:

@@ -55,7 +55,7 @@ class Replicas:
         if fallback:
             return self.fallback, self.fallback.acquire_nowait() or await self.fallback.acquire()
         if failure is None:
-            message = "no replica is to be had: none is configured, or all failed a moment ago; allow fallback to the primary"
+            message = "no replica is to be had: none is configured, or all failed a moment ago; allow the fallback"
             raise errors.ConnectError(message)
         raise failure
 

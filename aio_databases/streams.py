@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from aio_databases.connection import Connection
     from aio_databases.drivers.base import Cursor
-    from aio_databases.pool import Physical
+    from aio_databases.physical import Physical
     from aio_databases.record import Record
     from aio_databases.sql import Plan
     from aio_databases.transaction import Transaction
@@ -52,7 +52,14 @@ class RecordStream(Generic[T_co]):
         "_transaction",
     )
 
-    def __init__(  # noqa: PLR0913 - made in two places, by us
+    _connection: Connection
+    _outbox: Outbox
+    _owned: bool
+    _physical: Physical
+    _plan: Plan
+    _transaction: Transaction | None
+
+    def __init__(  # noqa: PLR0917 - made in two places, by us
         self,
         find: Callable[[], Connection | None],
         lease: Callable[[], Connection],

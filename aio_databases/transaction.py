@@ -66,7 +66,7 @@ class Transaction(Block):
     _pool: Pool
     _turns: Turns
 
-    def __init__(  # noqa: PLR0913 - made in two places, by us
+    def __init__(
         self,
         owner: Any,
         options: TransactionOptions,
@@ -76,7 +76,7 @@ class Transaction(Block):
         create: bool = False,
         silent: bool = False,
     ) -> None:
-        """Prepare a transaction on ``connection``, else on the one in use here, else (or with ``create``) on a lease."""
+        """Prepare a transaction on ``connection``, else on the one in use here, else (or with ``create``) a lease."""
         super().__init__(owner)
         self.connection = connection
         self.state = TransactionState.NEW
@@ -94,7 +94,7 @@ class Transaction(Block):
         return f"<Transaction {self.state.value}{' nested' if self._savepoint else ''}>"
 
     @property
-    def transaction(self) -> Transaction:  # type: ignore[override]
+    def transaction(self) -> Transaction:
         """The transaction of this block: itself."""
         return self
 
@@ -171,7 +171,7 @@ class Transaction(Block):
         if stack:
             self._unlock()
             if any(option is not None for option in self._options):
-                message = "isolation, readonly, deferrable and mode belong to the outermost transaction; this one is nested"
+                message = "isolation, readonly, deferrable and mode belong to the outermost transaction"
                 raise errors.NotSupportedError(message)
             name = f"aiodb_{len(stack)}"
             await driver.savepoint(name)
@@ -211,7 +211,7 @@ class Transaction(Block):
     async def rollback(self, *, silent: bool | None = None) -> None:
         """Roll the transaction back; the exit of its block does nothing then.
 
-        With ``silent`` a transaction whose connection is gone is no error.  Raises TransactionError when it is not open.
+        With ``silent`` a transaction whose connection is gone is no error.  Raises TransactionError if it is not open.
         """
         if self._can_end("roll back", silent=silent):
             await self.abort()
@@ -351,7 +351,7 @@ def _check(options: TransactionOptions, connection: Connection) -> None:
     can: Capabilities = connection.pool.driver.capabilities
     name = connection.pool.driver.name
     if connection.read_only and not options.readonly:
-        message = "a replica only reads: use transaction(readonly=True) in a replica block, or db.connection() inside of it"
+        message = "a replica only reads: use transaction(readonly=True), or db.connection() to reach the primary"
         raise errors.ReadOnlyError(message)
     if options.isolation is not None and options.isolation.lower() not in can.isolation_levels:
         known = ", ".join(sorted(can.isolation_levels)) or "none"

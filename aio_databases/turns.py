@@ -27,14 +27,17 @@ class Block:
 
     __slots__ = ("connection", "ended", "outer", "owner", "task")
 
-    transaction: Transaction | None = None
-
     def __init__(self, owner: Any) -> None:
         self.owner = owner
         self.outer: Block | None = None
         self.connection: Connection | None = None
         self.ended = False
         self.task: Any = None
+
+    @property
+    def transaction(self) -> Transaction | None:
+        """The transaction of this block, if it is a transaction's."""
+        return None
 
     def enter(self) -> None:
         """Become the innermost block of the running context."""
@@ -76,9 +79,9 @@ def _is_visible(block: Block) -> bool:
     if policy == "share" or block.task is current_task():
         return True
     if policy == "forbid" and block.transaction is not None:
-        message = f"task {task_name(current_task())!r} uses a transaction that task {task_name(block.task)!r} opened, and "
-        raise TransactionError(message + "child_tasks='forbid' does not allow that; open a connection() in the child task")
-    return policy == "forbid"
+        message = f"task {task_name(current_task())!r} uses a transaction that task {task_name(block.task)!r} opened; "
+        raise TransactionError(message + "child_tasks='forbid' does not allow that: open a connection() in the child")
+    return bool(policy == "forbid")
 
 
 class Turns:
@@ -129,7 +132,7 @@ class Turns:
         self.busy = True
         return True
 
-    async def take(self, timeout: float, at: Transaction | None = None) -> None:  # noqa: ASYNC109 - the pool's option
+    async def take(self, timeout: float, at: Transaction | None = None) -> None:
         """Take the turn, waiting for it for at most ``timeout`` seconds; the call stands in ``at``, if not deeper.
 
         Raises TurnTimeout, naming what it waited for.
@@ -144,7 +147,7 @@ class Turns:
             if granted:
                 return
 
-    async def take_urgently(self, timeout: float) -> None:  # noqa: ASYNC109 - bounds the cleanup
+    async def take_urgently(self, timeout: float) -> None:
         """Take the turn before everybody else, whatever transactions are open: to clear up.
 
         Raises TimeoutError when a call runs for longer than ``timeout`` seconds.

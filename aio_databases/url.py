@@ -12,7 +12,7 @@ from aio_databases.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ("Address", "URL", "near_misses", "parse_url", "redact", "typed_options")
+__all__ = ("URL", "Address", "near_misses", "parse_url", "redact", "typed_options")
 
 
 class URL(SplitResult):
@@ -69,12 +69,10 @@ def parse_url(text: str) -> Address:
     try:
         parts = URL(*urlsplit(text))
         host, port = parts.hostname, parts.port
-        if "@" in parts.netloc and "@" in parts.path:
-            raise ValueError
     except ValueError:
-        message = f"the database URL {redact(text)!r} is malformed: check its host and port, and percent-encode special "
-        message += "characters in user and password"
-        raise ConfigurationError(message) from None  # urllib quotes the part, which may be half a password
+        raise _malformed(text) from None  # urllib quotes the part, which may be half a password
+    if "@" in parts.netloc and "@" in parts.path:
+        raise _malformed(text)
     if not parts.scheme:
         message = f"the database URL {redact(text)!r} has no scheme; write for example 'sqlite:///file.db'"
         raise ConfigurationError(message)
@@ -89,6 +87,11 @@ def parse_url(text: str) -> Address:
         path=unquote(parts.path),
         options=dict(parse_qsl(parts.query, keep_blank_values=True)),
     )
+
+
+def _malformed(text: str) -> ConfigurationError:
+    message = f"the database URL {redact(text)!r} is malformed: check its host and port, and percent-encode "
+    return ConfigurationError(message + "the special characters in user and password")
 
 
 def redact(text: str) -> str:
@@ -126,7 +129,7 @@ def typed_options(
         convert = known.get(name)
         if convert is None:
             hint = near_misses(given_name, [*known, *aliases])
-            message = f"unknown option {given_name!r} for {where}{hint}; options of the driver's library go into connect_args"
+            message = f"unknown option {given_name!r} for {where}{hint}; options of the library go into connect_args"
             raise ConfigurationError(message)
         try:
             options[name] = convert(value)

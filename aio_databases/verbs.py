@@ -6,12 +6,13 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from aio_databases.into import mapper
-from aio_databases.streams import CHUNK, RecordStream
+from aio_databases.streams import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from aio_databases.record import Record, Result
+    from aio_databases.streams import RecordStream
 
 __all__ = ("Verbs",)
 
@@ -86,9 +87,7 @@ class Verbs(ABC):
     @overload
     def iterate(self, query: Any, *params: Any, chunk_size: int = CHUNK) -> RecordStream[Record]: ...
     @overload
-    def iterate(
-        self, query: Any, *params: Any, into: Callable[..., T], chunk_size: int = CHUNK
-    ) -> RecordStream[T]: ...
+    def iterate(self, query: Any, *params: Any, into: Callable[..., T], chunk_size: int = CHUNK) -> RecordStream[T]: ...
     def iterate(self, query: Any, *params: Any, into: Any = None, chunk_size: int = CHUNK) -> Any:
         """Return a stream of the rows of a query, for ``async for``; it reads ``chunk_size`` rows at a time."""
         return self._stream(query, params, into, chunk_size)

@@ -39,7 +39,7 @@ def driver_class(scheme: str, url: str) -> type[Driver]:
     dialect = _ALIASES.get(dialect, dialect)
     name = dialect if library in {"", "pool"} else library  # "+pool" is how 1.x spelled a pool: now there always is one
     driver = _load(name, scheme, url)
-    if name != dialect and driver.dialect != dialect:
+    if dialect not in {name, driver.dialect}:
         message = f"the driver {name!r} of the URL {url!r} is for {driver.dialect}, not for {dialect}"
         raise UnknownDriver(message)
     return driver
@@ -56,7 +56,7 @@ def _load(name: str, scheme: str, url: str) -> type[Driver]:
         library = module_name.rpartition(".")[2]
         if exc.name != library:
             raise
-        message = f"the URL {url!r} needs the library {library}; install it with: pip install 'aio-databases[{library}]'"
+        message = f"the URL {url!r} needs the library {library}: pip install 'aio-databases[{library}]'"
         raise DriverNotInstalled(message) from exc
     driver: type[Driver] = getattr(module, class_name)
     return driver

@@ -42,7 +42,9 @@ class AiosqliteConnection(SQLiteVerbs):
         """Whether the connection was closed."""
         return self._closed
 
-    async def _run(self, function: Callable[..., T], /, *args: Any) -> T:
+    async def run(self, function: Callable[..., T], /, *args: Any) -> T:
+        """Call a function in aiosqlite's thread."""
+
         def call() -> T:
             try:
                 return function(*args)
@@ -50,7 +52,7 @@ class AiosqliteConnection(SQLiteVerbs):
                 self._idle = True
 
         self._idle = False
-        return await self.raw._execute(call)  # type: ignore[no-any-return,no-untyped-call]  # noqa: SLF001
+        return await self.raw._execute(call)  # type: ignore[no-any-return]  # noqa: SLF001
 
     async def settle(self) -> bool:
         """Stop the statement whose caller was cancelled, and wait for the thread to be done with it."""
@@ -77,6 +79,7 @@ class AiosqliteDriver(SQLiteDriver):
     """Opens SQLite databases through aiosqlite."""
 
     name: ClassVar[str] = "aiosqlite"
+    trio_hint: ClassVar[str] = "; the scheme sqlite:// runs on both"
     capabilities: ClassVar[Capabilities] = replace(SQLiteDriver.capabilities, trio=False)
 
     async def connect(self, *, read_only: bool = False) -> DriverConnection:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import asyncpg
-
 from aio_databases import errors
 from aio_databases.drivers.base import Capabilities, Cursor, Driver, DriverConnection, diagnose_network
 from aio_databases.errors import ConnectionLost, DataError, Diagnosis, InterfaceError
@@ -16,10 +14,14 @@ from aio_databases.url import anything, integer, optional, seconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    asyncpg: Any  # it brings no types
+else:
+    import asyncpg
+
 __all__ = ("AsyncpgDriver",)
 
 
-class AsyncpgRecord(asyncpg.Record, Record):
+class AsyncpgRecord(asyncpg.Record, Record):  # type: ignore[misc]  # pyright: ignore[reportUntypedBaseClass]
     """A row made by asyncpg in C, with the rest of `Record`'s contract."""
 
     __slots__ = ()
@@ -29,41 +31,40 @@ class AsyncpgRecord(asyncpg.Record, Record):
 
     def keys(self) -> tuple[str, ...]:
         """Return the names of the columns."""
-        return tuple(super().keys())
+        return tuple(asyncpg.Record.keys(self))
 
 
 class AsyncpgConnection(DriverConnection):
     """A connection of asyncpg, which has no autocommit to switch on: it never begins a transaction by itself."""
 
-    raw: asyncpg.Connection[AsyncpgRecord]
-
-    def __init__(self, raw: asyncpg.Connection[AsyncpgRecord]) -> None:
+    def __init__(self, raw: Any) -> None:
         """Take an open connection."""
         self.raw = raw
 
     @property
     def is_closed(self) -> bool:
         """Whether the connection was closed, by us or by the server."""
-        return self.raw.is_closed()
+        return bool(self.raw.is_closed())
 
     @property
     def in_transaction(self) -> bool:
         """Whether a transaction is open, as the server said with its last answer."""
-        return not self.raw.is_closed() and self.raw.is_in_transaction()
+        return not self.is_closed and bool(self.raw.is_in_transaction())
 
     async def execute(self, sql: str, params: Any, /) -> Result:
         """Run a statement and leave its rows, if any."""
         return Result(_affected(await self.raw.execute(sql, *params)))
 
     async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
-        """Run a statement once per row of parameters, all or nothing; asyncpg does not tell how many rows it changed."""
+        """Run a statement once per row of parameters, all or nothing; asyncpg does not count the changed rows."""
         await self.raw.executemany(sql, rows)
         return Result(-1)
 
     async def fetch(self, sql: str, params: Any, limit: int | None, /) -> list[Record]:
         """Run a statement and return its rows, at most ``limit`` of them."""
         if limit is None:
-            return await self.raw.fetch(sql, *params)
+            rows: list[Record] = await self.raw.fetch(sql, *params)
+            return rows
         if limit == 1:
             row = await self.raw.fetchrow(sql, *params)
             return [] if row is None else [row]
@@ -103,13 +104,16 @@ class AsyncpgConnection(DriverConnection):
 
     def terminate(self) -> None:
         """Cut the connection."""
-        self.raw.terminate()
+        try:
+            self.raw.terminate()
+        except RuntimeError:
+            return  # its event loop is closed, and the socket with it
 
 
 class AsyncpgCursor(Cursor):
     """A portal of the server."""
 
-    def __init__(self, raw: asyncpg.Connection[AsyncpgRecord], sql: str, params: Any) -> None:
+    def __init__(self, raw: Any, sql: str, params: Any) -> None:
         """Keep what to run; nothing is sent before the first `fetch`."""
         self._raw = raw
         self._statement = (sql, params)
@@ -184,7 +188,7 @@ class AsyncpgDriver(Driver):
             "password": address.password,
             "database": address.database or None,
         }
-        arguments = {name: value for name, value in located.items() if value is not None}
+        arguments: dict[str, Any] = {name: value for name, value in located.items() if value is not None}
         arguments.update((name, self.options[name]) for name in self.option_types if name in self.options)
         settings = dict(arguments.pop("server_settings", {}))
         if "application_name" in arguments:
@@ -196,9 +200,11 @@ class AsyncpgDriver(Driver):
     def diagnose(self, exc: Exception) -> Diagnosis | None:
         """Tell what an exception of asyncpg means, by its SQLSTATE where it has one."""
         if isinstance(exc, asyncpg.PostgresError):
+            sqlstate: str = getattr(exc, "sqlstate", None) or ""
             details = (getattr(exc, f"{name}_name", None) for name in ("constraint", "table", "column"))
-            kind = errors.kind_of_sqlstate(exc.sqlstate or "")
-            return Diagnosis(kind, exc.sqlstate, None, *details)
+            return Diagnosis(errors.kind_of_sqlstate(sqlstate), sqlstate, None, *details)
+        if isinstance(exc, TimeoutError):
+            return Diagnosis(errors.QueryTimeout)  # asyncpg's own command_timeout
         if isinstance(exc, asyncpg.InterfaceError):
             if isinstance(exc, ValueError):
                 return Diagnosis(DataError)

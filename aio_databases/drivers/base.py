@@ -75,6 +75,9 @@ class Driver(ABC):
     connect_hint: ClassVar[str] = "check that the server runs and that host, port and database are right"
     """What to do when no connection can be opened, for messages."""
 
+    trio_hint: ClassVar[str] = ""
+    """What to use on trio instead of a driver that runs on asyncio only, for messages."""
+
     shared: bool = False
     """Whether the whole database lives in one connection, which all leases then share by turns."""
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from aio_databases.drivers.base import Capabilities, Cursor, Driver, DriverConnection, TransactionOptions
-from aio_databases.record import Record, Result, record_type
+from aio_databases.drivers.base import Capabilities, Cursor, Driver, DriverConnection
+from aio_databases.record import Result, record_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from aio_databases.drivers.base import TransactionOptions
     from aio_databases.errors import Diagnosis
+    from aio_databases.record import Record
 
 __all__ = ("DummyConnection", "DummyDriver")
 

@@ -6,24 +6,27 @@ import json
 import re
 import sqlite3
 from collections import deque
+from collections.abc import Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
+from functools import partial
 from inspect import iscoroutinefunction
 from threading import Lock
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 from urllib.parse import quote
 from uuid import UUID
 
 from aio_databases import errors
-from aio_databases.drivers.base import Capabilities, Driver, DriverConnection, TransactionOptions
+from aio_databases.drivers.base import Capabilities, Driver
 from aio_databases.drivers.thread import CallConnection, ThreadConnection
 from aio_databases.errors import ConfigurationError, Diagnosis
 from aio_databases.record import Result
 from aio_databases.url import anything, boolean, optional
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
+    from aio_databases.drivers.base import DriverConnection, TransactionOptions
     from aio_databases.url import Address
 
 __all__ = ("SQLiteConnection", "SQLiteDriver", "SQLiteVerbs")
@@ -49,15 +52,15 @@ class SQLiteVerbs(CallConnection):
     async def begin(self, options: TransactionOptions) -> None:
         """Begin a transaction that takes the write lock at once, so that it cannot fail half-way for want of it."""
         mode = options.mode or ("DEFERRED" if options.readonly else "IMMEDIATE")
-        await self._run(self._begin, f"BEGIN {mode}", bool(options.readonly))
+        await self.run(self._begin, f"BEGIN {mode}", bool(options.readonly))
 
     async def commit(self) -> None:
         """Commit the transaction."""
-        await self._run(self._end, "COMMIT")
+        await self.run(self._end, "COMMIT")
 
     async def rollback(self) -> None:
         """Roll the transaction back, unless SQLite did so itself."""
-        await self._run(self._end, "ROLLBACK")
+        await self.run(self._end, "ROLLBACK")
 
     def read_only_view(self) -> DriverConnection:
         """Return this connection with every call fenced by ``query_only``: `replica()` on a database in memory."""
@@ -76,11 +79,12 @@ class SQLiteVerbs(CallConnection):
             self._insist("PRAGMA query_only = OFF")
             self._read_only_transaction = False
 
-    def _open_cursor(self, sql: str, params: Any) -> sqlite3.Cursor:
+    def open_cursor(self, sql: str, params: Any) -> sqlite3.Cursor:
+        """Run a statement and return sqlite3's cursor; part of a call."""
         return self.db.execute(sql, adapted(params))
 
     def _execute(self, sql: str, params: Any) -> Result:
-        cursor = self._open_cursor(sql, params)
+        cursor = self.open_cursor(sql, params)
         try:
             if cursor.description is not None and cursor.rowcount >= 0:
                 deque(cursor, maxlen=0)  # RETURNING: sqlite3 counts the rows only once they are read
@@ -127,7 +131,7 @@ class SQLiteConnection(SQLiteVerbs, ThreadConnection):
         if iscoroutinefunction(init):
             await init(_Awaited(self))
         else:
-            await self._run(init, self.db)
+            await self.run(init, self.db)
 
 
 class _Awaited:
@@ -137,8 +141,7 @@ class _Awaited:
         self._connection = connection
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._connection.db, name)
-        return lambda *args: self._connection._run(method, *args)  # noqa: SLF001 - a view of it
+        return partial(self._connection.run, getattr(self._connection.db, name))
 
 
 class ReadOnlyView(SQLiteVerbs):
@@ -155,8 +158,8 @@ class ReadOnlyView(SQLiteVerbs):
         """Whether the connection was closed."""
         return self._connection.is_closed
 
-    async def _run(self, function: Callable[..., T], /, *args: Any) -> T:
-        return await self._connection._run(self._fenced, function, *args)  # noqa: SLF001 - a view of it
+    async def run(self, function: Callable[..., T], /, *args: Any) -> T:
+        return await self._connection.run(self._fenced, function, *args)
 
     def _fenced(self, function: Callable[..., T], /, *args: Any) -> T:
         self.db.execute("PRAGMA query_only = ON")
@@ -222,8 +225,8 @@ class SQLiteDriver(Driver):
             path = f"{path.lstrip('/')}?{self.address.url.query}"
         elif read_only:
             path, uri = f"file:{quote(re.sub('^/+', '/', path))}?mode=ro", True  # two slashes would name a host
-        arguments = {"timeout": BUSY_TIMEOUT, "check_same_thread": False, **self.connect_args}
-        db = sqlite3.connect(path, isolation_level=None, uri=uri, **arguments)
+        arguments: dict[str, Any] = {"timeout": BUSY_TIMEOUT, "check_same_thread": False, **self.connect_args}
+        db: sqlite3.Connection = sqlite3.connect(path, isolation_level=None, uri=uri, **arguments)
         try:
             with self._setting_up:  # SQLite does not wait when two connections switch one file to WAL
                 for name, value in {**_PRAGMAS, **self.options.get("pragmas", {})}.items():
@@ -271,12 +274,9 @@ _ADAPTERS: dict[type, Callable[[Any], Any]] = {
 
 def adapted(params: Any) -> Any:
     """Return parameters with dates and times, Decimal, UUID, and JSON's dict and list as text."""
-    if isinstance(params, dict):
-        return dict(zip(params, adapted(tuple(params.values())), strict=True))
+    if isinstance(params, Mapping):
+        named = cast("Mapping[str, Any]", params)
+        return dict(zip(named, adapted(tuple(named.values())), strict=True))
     if _PLAIN.issuperset(map(type, params)):
         return params
-    return [_ADAPTERS.get(type(value), _unchanged)(value) for value in params]
-
-
-def _unchanged(value: Any) -> Any:
-    return value
+    return [_ADAPTERS.get(type(value), anything)(value) for value in cast("Sequence[Any]", params)]

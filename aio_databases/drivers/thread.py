@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aio_databases.concurrency import Outbox, new_waiter
 from aio_databases.drivers.base import Cursor, DriverConnection
-from aio_databases.record import Record, Result, records
+from aio_databases.record import Result, records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from aio_databases.record import Record
 
 __all__ = ("CallConnection", "CallCursor", "ThreadConnection")
 
@@ -24,32 +26,33 @@ T = TypeVar("T")
 
 
 class CallConnection(DriverConnection):
-    """The verbs over a synchronous :pep:`249` connection, each as one call that `_run` makes somewhere else."""
+    """The verbs over a synchronous :pep:`249` connection, each as one call that `run` makes somewhere else."""
 
     db: Any
     """The synchronous connection."""
 
     @abstractmethod
-    async def _run(self, function: Callable[..., T], /, *args: Any) -> T:
+    async def run(self, function: Callable[..., T], /, *args: Any) -> T:
         """Call a function where the synchronous library may block."""
 
     async def execute(self, sql: str, params: Any, /) -> Result:
         """Run a statement and leave its rows, if any."""
-        return await self._run(self._execute, sql, params)
+        return await self.run(self._execute, sql, params)
 
     async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
         """Run a statement once per row of parameters, all or nothing."""
-        return await self._run(self._executemany, sql, rows)
+        return await self.run(self._executemany, sql, rows)
 
     async def fetch(self, sql: str, params: Any, limit: int | None, /) -> list[Record]:
         """Run a statement and return its rows, at most ``limit`` of them."""
-        return await self._run(self._fetch, sql, params, limit)
+        return await self.run(self._fetch, sql, params, limit)
 
     def cursor(self, sql: str, params: Any, /) -> Cursor:
         """Return a cursor that runs the statement at its first fetch."""
         return CallCursor(self, sql, params)
 
-    def _open_cursor(self, sql: str, params: Any) -> Any:
+    def open_cursor(self, sql: str, params: Any) -> Any:
+        """Run a statement and return the synchronous cursor; part of a call."""
         cursor = self.db.cursor()
         try:
             cursor.execute(sql, params)
@@ -59,7 +62,7 @@ class CallConnection(DriverConnection):
         return cursor
 
     def _execute(self, sql: str, params: Any) -> Result:
-        cursor = self._open_cursor(sql, params)
+        cursor = self.open_cursor(sql, params)
         try:
             return Result(cursor.rowcount, cursor.lastrowid)
         finally:
@@ -69,7 +72,7 @@ class CallConnection(DriverConnection):
     def _executemany(self, sql: str, rows: Sequence[Any]) -> Result: ...
 
     def _fetch(self, sql: str, params: Any, limit: int | None) -> list[Record]:
-        cursor = self._open_cursor(sql, params)
+        cursor = self.open_cursor(sql, params)
         try:
             return read(cursor, limit)
         finally:
@@ -87,16 +90,16 @@ class CallCursor(Cursor):
 
     async def fetch(self, size: int) -> list[Record]:
         """Return the next ``size`` rows; fewer mean that there are no more."""
-        return await self._connection._run(self._fetch, size)  # noqa: SLF001 - two classes, one mechanism
+        return await self._connection.run(self._fetch, size)
 
     async def close(self) -> None:
         """Close the synchronous cursor; may be called twice."""
         if self._cursor is not None:
-            await self._connection._run(self._close)  # noqa: SLF001 - see fetch
+            await self._connection.run(self._close)
 
     def _fetch(self, size: int) -> list[Record]:
         if self._cursor is None:
-            self._cursor = self._connection._open_cursor(*self._statement)  # noqa: SLF001 - see fetch
+            self._cursor = self._connection.open_cursor(*self._statement)
         return read(self._cursor, size)
 
     def _close(self) -> None:
@@ -125,7 +128,7 @@ class ThreadConnection(CallConnection):
         Thread(target=_work, args=(self._inbox,), name=type(self).__name__, daemon=True).start()
 
     @property
-    def raw(self) -> Any:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
+    def raw(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The library's own connection; it is usable from any thread while no verb runs."""
         return self.db
 
@@ -137,12 +140,13 @@ class ThreadConnection(CallConnection):
     async def open(self, connect: Callable[[], Any]) -> None:
         """Call ``connect`` in the thread and keep the connection that it returns."""
         try:
-            await self._run(self._open, connect)
+            await self.run(self._open, connect)
         except BaseException:
             self.terminate()
             raise
 
-    async def _run(self, function: Callable[..., T], /, *args: Any) -> T:
+    async def run(self, function: Callable[..., T], /, *args: Any) -> T:
+        """Call a function in the thread, after those before it."""
         call = self._call = _Call(function, args)
         self._inbox.put(call)
         await call.waiter.wait()
@@ -175,7 +179,7 @@ class ThreadConnection(CallConnection):
             return
         self._closed = True
         try:
-            await self._run(self._close)
+            await self.run(self._close)
         finally:
             self._inbox.put(None)
 

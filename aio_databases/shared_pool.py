@@ -1,0 +1,97 @@
+"""The pool of a database that lives in one connection: SQLite in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aio_databases.concurrency import running_loop, shielded
+from aio_databases.pool import Pool
+
+if TYPE_CHECKING:
+    import logging
+
+    from aio_databases.drivers.base import Driver
+    from aio_databases.options import PoolOptions
+    from aio_databases.physical import Physical
+
+__all__ = ("SharedPool", "make_pool")
+
+
+def make_pool(driver: Driver, options: PoolOptions, logger: logging.Logger, *, read_only: bool = False) -> Pool:
+    """Return the kind of pool that a driver needs."""
+    if driver.shared:
+        return SharedPool(driver, options._replace(min_size=1, max_size=1), logger, read_only=read_only)
+    return Pool(driver, options, logger, read_only=read_only)
+
+
+class SharedPool(Pool):
+    """Lends the same connection to everybody, to be used by turns; it stays open until the pool is closed.
+
+    The connection is always in ``_idle``, and in ``_lent`` too while there are leases.
+    """
+
+    def acquire_nowait(self) -> Physical | None:
+        """Lend the connection, if it is open."""
+        if not self._idle or running_loop() is not self._loop or self._idle[0].driver.is_closed:
+            return None
+        physical = self._idle[0]
+        physical.leases += 1
+        self._lent.add(physical)
+        return physical
+
+    async def acquire(self) -> Physical:
+        """Lend the connection; the first to ask opens it.
+
+        Raises PoolClosed after `close`, and ConnectError.
+        """
+        self._check_usable()
+        while (physical := self.acquire_nowait()) is None:
+            while self._idle:
+                await self._discard(self._idle.pop())
+            # The others wait in line meanwhile, and get it all at once.
+            self._put(await super().acquire())
+        return physical
+
+    def release_nowait(self, physical: Physical) -> bool:
+        """Take back a lease that leaves nothing to clear up."""
+        stray = physical.driver.in_transaction and not physical.turns.stack
+        if physical.in_doubt or physical.abandoned or stray:
+            return False
+        self.abandon(physical)
+        return True
+
+    async def release(self, physical: Physical) -> None:
+        """Take back a lease; what other leases do on the connection is left alone."""
+
+        async def clear_up() -> None:
+            await physical.turns.take_urgently(self.options.cleanup_timeout)
+            try:
+                physical.in_doubt = True  # which rolls back what was begun with SQL of the user's own
+                await physical.settle()
+            finally:
+                physical.turns.give_back()
+
+        if self.release_nowait(physical):
+            return
+        try:
+            await shielded(clear_up, self.options.cleanup_timeout)
+        except Exception as exc:  # noqa: BLE001 - the user's own exception stays
+            self._logger.warning("the connection of %r could not be cleaned up and is cut: %r", self, exc)
+            physical.driver.terminate()
+        finally:
+            self.abandon(physical)
+
+    def abandon(self, physical: Physical) -> None:
+        """End a lease."""
+        physical.leases -= 1
+        if not physical.leases:
+            self._lent.discard(physical)
+            self._drained.wake_all(None)
+
+    def _put(self, physical: Physical) -> None:
+        if self.is_closed:
+            self._drop(physical)
+            return
+        if physical not in self._idle:
+            self._idle.append(physical)
+        self._waiting.wake_all(physical)

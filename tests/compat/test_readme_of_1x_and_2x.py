@@ -1,0 +1,400 @@
+"""What the pages of aio-databases 1.6 and 2.0 on the package index show works as it is shown there."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+import aio_databases
+import aio_databases.database
+from aio_databases import Database, ReadOnlyError, current_conn
+
+NUMBER = "select cast($1 as integer) as number"
+
+
+# Making a database
+
+
+def test_a_database_is_made_without_a_pool_with_a_pool_and_with_options():
+    assert "sqlite" == Database("sqlite:///:memory:").backend.db_type
+    pooled = Database("asyncpg+pool://test:test@localhost:5432/tests", maxsize=10)
+    assert ("asyncpg", "postgresql") == (pooled.backend.name, pooled.backend.db_type)
+
+
+@pytest.mark.parametrize("scheme", ["asyncpg", "asyncpg+pool", "aiosqlite", "sqlite", "postgresql", "postgres"])
+def test_every_scheme_of_the_present_drivers_is_taken(scheme):
+    assert Database(f"{scheme}://").backend.db_type in {"sqlite", "postgresql"}
+
+
+def test_the_names_of_1x_are_where_they_were():
+    assert aio_databases.Database is aio_databases.database.Database
+    assert aio_databases.current_conn is aio_databases.database.current_conn
+    assert issubclass(ReadOnlyError, RuntimeError)
+
+
+# The pool
+
+
+async def test_connect_and_disconnect_open_and_close_the_pool(make_database):
+    db = make_database()
+    assert not db.is_connected
+    assert db is await db.connect()
+    assert db.is_connected
+    assert db is await db.connect()
+    await db.disconnect()
+    assert not db.is_connected
+    await db.disconnect()
+
+
+async def test_the_database_is_a_context_manager(make_database):
+    db = make_database()
+    async with db as entered:
+        assert entered is db
+        assert db.is_connected
+    assert not db.is_connected
+
+
+async def test_a_logger_is_taken_and_told_of_connecting_without_the_password(make_database, caplog):
+    caplog.set_level(logging.INFO)
+    db = make_database(logger=logging.getLogger("app"))
+    async with db:
+        pass
+    assert "app" == db.logger.name
+    assert {"app"} == {record.name for record in caplog.records if "connecting" in record.getMessage()}
+    assert "p@ss" not in caplog.text
+    assert "p%40ss" not in caplog.text
+
+
+# Queries
+
+
+async def test_queries_run_without_connect(make_database):
+    db = make_database()
+    assert 42 == await db.fetchval(NUMBER, 42)
+    assert 77 == await db.fetchval(NUMBER, 77)
+    assert not db.is_connected
+
+
+async def test_rows_equal_tuples_and_know_their_columns(db):
+    records = await db.fetchall("select (2 * $1) res", 2)
+    assert records == [(4,)]
+    record = await db.fetchone("select (2 * $1) res", 2)
+    assert record == (4,)
+    assert 4 == record["res"]
+    assert 4 == record[0]
+    assert ["res"] == list(record.keys())
+    assert {"res": 4} == dict(record.items())
+    assert "res" in record
+    assert hash(record) == hash((4,))
+
+
+async def test_fetchval_returns_the_first_column_or_the_one_that_is_named(db):
+    assert 4 == await db.fetchval("select 2 * $1", 2)
+    query = "select id, name from users order by id"
+    assert 1 == await db.fetchval(query)
+    assert "Ann" == await db.fetchval(query, column=1)
+    assert "Ann" == await db.fetchval(query, column="name")
+    assert await db.fetchval("select id from users where id = $1", 99) is None
+
+
+async def test_fetchone_without_rows_is_none(db):
+    assert await db.fetchone("select * from users where id = $1", 99) is None
+
+
+async def test_fetchmany_takes_the_size_first(db):
+    assert await db.fetchmany(1, "select id from users where id > $1 order by id", 0) == [(1,)]
+
+
+async def test_execute_takes_a_bare_query_and_positional_values(db):
+    await db.execute("select cast($1 as text)", "1")
+    result = await db.execute("update users set name = $1", "Eve")
+    assert 2 == result[0]
+
+
+async def test_execute_tells_the_id_of_an_inserted_row_where_the_database_does(db, target):
+    result = await db.execute("insert into users (id, name) values ($1, $2)", 7, "Cid")
+    assert (1, 7 if target.is_sqlite else None) == result
+
+
+async def test_executemany_takes_rows_one_by_one(db):
+    await db.executemany("insert into users (id, name) values ($1, $2)", (3, "Cid"), (4, "Dan"))
+    assert 4 == await db.fetchval("select count(*) from users")
+
+
+async def test_executemany_takes_bare_values(db):
+    await db.executemany("insert into users (id) values ($1)", 3, 4, 5)
+    assert await db.fetchall("select id from users where name is null order by id") == [(3,), (4,), (5,)]
+
+
+async def test_executemany_runs_a_query_for_each_value(db):
+    await db.executemany("select cast($1 as text)", "1", "2", "3")
+
+
+async def test_iterate_yields_rows_one_by_one(db):
+    names = [rec["name"] async for rec in db.iterate("select name from users order by id")]
+    assert ["Ann", "Bob"] == names
+
+
+async def test_the_connection_may_be_used_inside_of_iterate(db):
+    async with db.connection():
+        async for rec in db.iterate("select id from users order by id"):
+            await db.execute("update users set name = $1 where id = $2", f"user {rec['id']}", rec["id"])
+    assert await db.fetchall("select name from users order by id") == [("user 1",), ("user 2",)]
+
+
+async def test_percent_s_stands_for_a_value(db):
+    assert 42 == await db.fetchval("select cast(%s as integer)", 42)
+    assert (1, "Ann") == await db.fetchone("select id, name from users where id = %s and name = %s", 1, "Ann")
+
+
+async def test_convert_params_takes_percent_s_and_leaves_literals_alone(make_database):
+    db = make_database(convert_params=True)
+    query = "select '%s' as literal, cast(%s as integer) as first, cast(%s as integer) as second"
+    assert ("%s", 1, 2) == await db.fetchone(query, 1, 2)
+
+
+# Connections
+
+
+async def test_a_block_holds_one_connection_and_gives_it_back(db):
+    assert db.current_conn is None
+    async with db.connection() as conn:
+        assert conn.is_ready
+        assert db.current_conn is conn
+        assert current_conn.get() is conn
+        await db.fetchone(NUMBER, 42)
+        await conn.fetchone(NUMBER, 77)
+    assert db.current_conn is None
+    assert current_conn.get() is None
+    assert not conn.is_ready
+
+
+@pytest.mark.parametrize("spelling", ["positional", "keyword"])
+async def test_a_connection_is_created_unless_the_flag_says_no(db, spelling):
+    def connection(create):
+        return db.connection(create) if spelling == "positional" else db.connection(create=create)
+
+    async with connection(create=False) as outer:
+        async with connection(create=False) as same:
+            assert same is outer
+        assert outer.is_ready
+        async with connection(create=True) as other:
+            assert other is not outer
+            assert db.current_conn is other
+        assert db.current_conn is outer
+
+
+async def test_a_connection_has_every_verb(db):
+    async with db.connection() as conn:
+        await conn.execute("insert into users (id, name) values ($1, $2)", 3, "Cid")
+        await conn.executemany("insert into users (id) values ($1)", 4, 5)
+        assert 5 == len(await conn.fetchall("select * from users"))
+        assert 2 == len(await conn.fetchmany(2, "select * from users"))
+        assert (3, "Cid") == await conn.fetchone("select * from users where id = 3")
+        assert "Cid" == await conn.fetchval("select * from users where id = 3", column="name")
+        assert [1, 2, 3, 4, 5] == [row[0] async for row in conn.iterate("select id from users order by id")]
+
+
+async def test_acquire_and_release_without_a_block_may_be_repeated(db):
+    conn = await db.connection().acquire()
+    await conn.acquire()
+    assert 5 == await conn.fetchval(NUMBER, 5)
+    await conn.release()
+    await conn.release()
+    assert not conn.is_ready
+    with pytest.raises(RuntimeError):
+        await conn.fetchval(NUMBER, 5)
+    await conn.acquire()
+    assert 6 == await conn.fetchval(NUMBER, 6)
+    await conn.release()
+
+
+async def test_a_block_object_can_be_acquired_and_released(db):
+    block = db.connection()
+    conn = await block.acquire()
+    assert conn.is_ready
+    await block.release()
+    await block.release()
+    assert not conn.is_ready
+
+
+async def test_a_connection_reconnects_on_demand(db):
+    async with db.connection() as conn:
+        assert 1 == await conn.fetchval(NUMBER, 1)
+        await conn.reconnect()
+        assert conn.is_ready
+        assert 2 == await conn.fetchval(NUMBER, 2)
+        assert db.current_conn is conn
+
+
+async def test_the_option_reconnect_is_taken_and_changes_nothing_while_all_is_well(db):
+    async with db.connection(reconnect=True):
+        assert 42 == await db.fetchval(NUMBER, 42)
+
+
+async def test_with_reconnect_the_failed_query_raises_and_the_next_one_runs(make_database, target, request):
+    if target.is_sqlite:
+        pytest.skip("an embedded database has no link that breaks")
+    postgres = request.getfixturevalue("postgres")
+    db = await make_database().connect()
+    async with db.connection(reconnect=True) as conn:
+        pid = await db.fetchval("select pg_backend_pid()")
+        postgres.execute("select pg_terminate_backend($1, 5000)", pid)
+        with pytest.raises(aio_databases.ConnectionLost):
+            await db.fetchval(NUMBER, 1)
+        assert conn.is_ready
+        assert pid != await db.fetchval("select pg_backend_pid()")
+
+
+# Transactions
+
+
+async def test_a_transaction_commits_and_a_nested_one_rolls_back(db):
+    async with db.transaction() as trans1:
+        await db.execute("insert into users (id) values (3)")
+        async with db.transaction() as trans2:
+            await db.execute("insert into users (id) values (4)")
+            await trans2.rollback()
+        await trans1.commit()
+    assert await db.fetchall("select id from users order by id") == [(1,), (2,), (3,)]
+
+
+async def test_a_transaction_commits_at_the_end_of_its_block(db):
+    async with db.transaction():
+        await db.execute("insert into users (id) values (3)")
+    assert 3 == await db.fetchval("select count(*) from users")
+
+
+async def test_a_transaction_rolls_back_on_an_exception(db):
+    with pytest.raises(LookupError):
+        async with db.transaction():
+            await db.execute("insert into users (id) values (3)")
+            raise LookupError
+    assert 2 == await db.fetchval("select count(*) from users")
+
+
+@pytest.mark.parametrize("spelling", ["positional", "keyword"])
+async def test_a_transaction_gets_a_connection_of_its_own_if_the_flag_says_so(db, spelling):
+    async with db.connection() as outer:
+        async with db.transaction(True) if spelling == "positional" else db.transaction(create=True) as trans:
+            assert trans.connection is not outer
+            await db.execute("insert into users (id) values (3)")
+        async with db.transaction(False) if spelling == "positional" else db.transaction(create=False) as trans:
+            assert trans.connection is outer
+    assert 3 == await db.fetchval("select count(*) from users")
+
+
+async def test_a_connection_begins_transactions(db):
+    async with db.connection() as conn:
+        async with conn.transaction() as trans:
+            assert trans.connection is conn
+            await conn.execute("insert into users (id) values (3)")
+            await trans.rollback()
+        assert 2 == await conn.fetchval("select count(*) from users")
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+async def test_a_silent_transaction_may_be_ended_after_its_connection_is_gone(db, end):
+    async with db.connection() as conn:
+        async with conn.transaction(silent=True) as trans:
+            await conn.release()
+            await getattr(trans, end)()
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+async def test_a_transaction_whose_connection_is_gone_says_so_unless_silenced(db, end):
+    async with db.connection() as conn:
+        trans = await conn.transaction().start()
+        await conn.release()
+        with pytest.raises(RuntimeError):
+            await getattr(trans, end)()
+        await getattr(trans, end)(silent=True)
+
+
+async def test_a_silent_transaction_of_the_database_commits(db):
+    async with db.transaction(silent=True):
+        await db.execute("insert into users (id) values (3)")
+    assert 3 == await db.fetchval("select count(*) from users")
+
+
+# Replicas
+
+
+@pytest.fixture
+async def replicated(make_database, url, target):
+    if target.memory:
+        pytest.skip("a replica is another database, and another one in memory is empty")
+    db = make_database(replicas=[url, url])
+    await db.connect()
+    await db.execute("create table users (id integer primary key, name text)")
+    return db
+
+
+async def test_a_replica_reads_and_refuses_to_write(replicated):
+    async with replicated.replica():
+        assert [] == await replicated.fetchall("select * from users")
+        with pytest.raises(ReadOnlyError):
+            await replicated.execute("insert into users (id) values (1)")
+        with pytest.raises(ReadOnlyError):
+            await replicated.executemany("insert into users (id) values ($1)", 1, 2)
+        with pytest.raises(ReadOnlyError):
+            async with replicated.transaction():
+                pass
+
+
+async def test_a_connection_to_the_primary_may_be_nested_in_a_replica_block(replicated):
+    async with replicated.replica():
+        assert 0 == len(await replicated.fetchall("select * from users"))
+        async with replicated.connection():
+            await replicated.execute("insert into users (id) values (1)")
+        assert 1 == len(await replicated.fetchall("select * from users"))
+
+
+async def test_the_drivers_of_the_replicas_are_listed(replicated):
+    assert 2 == len(replicated.replica_backends)
+    assert {replicated.backend.db_type} == {backend.db_type for backend in replicated.replica_backends}
+
+
+# Options
+
+
+async def test_init_is_called_with_the_connection_of_the_library(make_database):
+    seen = []
+
+    async def init(conn):
+        seen.append(conn)
+        await conn.execute("select 1")
+        return conn
+
+    db = make_database(init=init)
+    assert 1 == await db.fetchval(NUMBER, 1)
+    assert 1 == len(seen)
+
+
+async def test_pragmas_and_functions_are_set_on_every_connection(make_database, target):
+    if not target.is_sqlite:
+        pytest.skip("SQLite's options")
+    options = {"pragmas": (("cache_size", "-1234"),), "functions": (("twice", 1, lambda value: 2 * value),)}
+    db = make_database(**options)
+    for _ in range(2):
+        assert -1234 == await db.fetchval("pragma cache_size")
+        assert 42 == await db.fetchval("select twice(21)")
+
+
+async def test_json_columns_come_as_objects_if_asked_for(make_database, target):
+    if target.is_sqlite:
+        pytest.skip("SQLite has no JSON type")
+    db = make_database(json=True)
+    assert {"a": [1, None]} == await db.fetchval("""select '{"a": [1, null]}'::jsonb""")
+    assert [1, {"b": 2}] == await db.fetchval("select $1::json", [1, {"b": 2}])
+
+
+async def test_a_uri_names_a_database_in_memory_that_others_see(make_database, target):
+    if not (target.is_sqlite and target.memory):
+        pytest.skip("SQLite in memory")
+    shared = f"{target.scheme}:///file:{id(target)}?mode=memory&cache=shared"
+    db = make_database(lambda _, **options: Database(shared, **options), uri=True)
+    async with db:
+        await db.execute("create table t (a)")
+        assert 0 == await db.fetchval("select count(*) from t")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from aio_databases.physical import Physical
     from aio_databases.pool import Pool
     from aio_databases.sql import Plan, Values
+    from aio_databases.turns import Turns
 
 __all__ = ("Connection", "ConnectionReleased")
 
@@ -42,13 +43,21 @@ class Connection(Verbs):
         "__weakref__",
         "_driver",
         "_lock",
-        "_logger",
         "_physical",
-        "_pool",
         "_reconnects",
+        "_translator",
+        "is_usable",
+        "logger",
         "owner",
+        "pool",
         "read_only",
+        "turns",
     )
+
+    is_usable: bool
+    """Whether a statement can be run: the connection is acquired, or acquires itself anew."""
+    turns: Turns | None
+    """The line in front of the physical connection, while it is leased."""
 
     def __init__(
         self, owner: Any, pool: Pool, logger: logging.Logger, *, read_only: bool = False, reconnect: bool = False
@@ -56,16 +65,16 @@ class Connection(Verbs):
         """Prepare a lease from ``pool``; `acquire` takes it."""
         self.owner = owner
         self.read_only = read_only or pool.read_only
-        self._pool = pool
-        self._logger = logger
+        self.pool = pool
+        self.logger = logger
+        self._translator = pool.driver.translator
         self._reconnects = reconnect
-        self._physical: Physical | None = None
-        self._driver: DriverConnection | None = None
         self._lock: anyio.Lock | None = None
+        self._detach()
 
     def __repr__(self) -> str:
         state = "ready" if self.is_ready else "released"
-        return f"<Connection {state}{' read-only' if self.read_only else ''} to {self._pool.driver.address}>"
+        return f"<Connection {state}{' read-only' if self.read_only else ''} to {self.pool.driver.address}>"
 
     # The lease
 
@@ -75,11 +84,6 @@ class Connection(Verbs):
         return self._driver is not None and not self._driver.is_closed
 
     @property
-    def is_usable(self) -> bool:
-        """Whether a statement can be run: the connection is acquired, or acquires itself anew."""
-        return self._driver is not None or self._reconnects
-
-    @property
     def raw(self) -> Any:
         """The connection object of the driver's library.
 
@@ -87,16 +91,6 @@ class Connection(Verbs):
         """
         self.physical.session_changed = True
         return self.driver.raw
-
-    @property
-    def logger(self) -> logging.Logger:
-        """Where the connection logs to."""
-        return self._logger
-
-    @property
-    def pool(self) -> Pool:
-        """The pool that the connection is leased from."""
-        return self._pool
 
     @property
     def physical(self) -> Physical:
@@ -113,26 +107,30 @@ class Connection(Verbs):
         return self._driver
 
     @property
-    def is_contended(self) -> bool:
-        """Whether a call made now may have to wait for others that use the connection."""
-        physical = self._physical
-        return physical is None or physical.turns.busy or bool(physical.turns.stack)
-
-    @property
     def cursors_are_in_the_way(self) -> bool:
         """Whether a cursor would put everything else that happens on this connection into a transaction."""
-        return self._pool.driver.capabilities.cursor_needs_transaction and not self.driver.in_transaction
+        return self.pool.driver.capabilities.cursor_needs_transaction and not self.driver.in_transaction
 
     @property
     def may_lease_another(self) -> bool:
         """Whether another connection of the pool would see the same, and is to be had without waiting for its user."""
-        return not self.physical.session_changed and self._pool.has_room
+        return not self.physical.session_changed and self.pool.has_room
 
     def attach(self, physical: Physical) -> None:
         """Use a physical connection that the pool has lent."""
-        shared_read_only = self.read_only and not self._pool.read_only
-        self._driver = physical.driver.read_only_view() if shared_read_only else physical.driver
-        self._physical = physical
+        shared_read_only = self.read_only and not self.pool.read_only
+        self._driver: DriverConnection | None = (
+            physical.driver.read_only_view() if shared_read_only else physical.driver
+        )
+        self._physical: Physical | None = physical
+        self.turns = physical.turns
+        self.is_usable = True
+
+    def _detach(self) -> Physical | None:
+        physical = getattr(self, "_physical", None)
+        self._physical = self._driver = self.turns = None
+        self.is_usable = self._reconnects
+        return physical
 
     async def acquire(self) -> Connection:
         """Take a connection from the pool, unless there is one already, and return this object.
@@ -142,7 +140,7 @@ class Connection(Verbs):
         self._lock = self._lock or anyio.Lock()
         async with self._lock:
             if self._physical is None:
-                self.attach(self._pool.acquire_nowait() or await self._pool.acquire())
+                self.attach(self.pool.acquire_nowait() or await self.pool.acquire())
         return self
 
     def release_nowait(self) -> bool:
@@ -150,20 +148,20 @@ class Connection(Verbs):
         physical = self._physical
         if physical is None:
             return True
-        if not self._pool.release_nowait(physical):
+        if not self.pool.release_nowait(physical):
             return False
-        self._physical = self._driver = None
+        self._detach()
         return True
 
     async def release(self, *_: object) -> None:
         """Give the connection back to the pool; its transactions are rolled back.  Does nothing the second time."""
-        physical, self._physical, self._driver = self._physical, None, None
+        physical = self._detach()
         if physical is None:
             return
         mine = next((transaction for transaction in physical.turns.stack if transaction.connection is self), None)
         if mine is not None:
             await mine.abort("its connection was released")
-        await self._pool.release(physical)
+        await self.pool.release(physical)
 
     async def reconnect(self) -> None:
         """Give the connection back and take another one; open transactions are lost and say so when they are used."""
@@ -172,9 +170,9 @@ class Connection(Verbs):
 
     def abandon(self, _: object = None) -> None:
         """Give the connection back without waiting, when its user is gone."""
-        physical, self._physical, self._driver = self._physical, None, None
+        physical = self._detach()
         if physical is not None:
-            self._pool.abandon(physical)
+            self.pool.abandon(physical)
 
     # Statements
 
@@ -196,7 +194,7 @@ class Connection(Verbs):
 
     def sibling(self) -> Connection:
         """Return another connection of the same kind, not yet acquired."""
-        return Connection(self.owner, self._pool, self._logger, read_only=self.read_only)
+        return Connection(self.owner, self.pool, self.logger, read_only=self.read_only)
 
     def run(self, verb: str, query: Any, params: tuple[Any, ...], *limit: int | None) -> Coroutine[Any, Any, Any]:
         """Return a coroutine that runs ``verb`` of the driver's connection, when it is this call's turn."""
@@ -216,9 +214,9 @@ class Connection(Verbs):
 
     def prepare(self, verb: str, query: Any, params: tuple[Any, ...]) -> tuple[Plan, Values | list[Values]]:
         """Return what to send for a query, and the values to send with it."""
-        translator = self._pool.driver.translator
+        translator = self._translator
         if type(query) is not str:
-            query, params = text_and_params(query, params, self._pool.driver.dialect)
+            query, params = text_and_params(query, params, self.pool.driver.dialect)
         plan: Plan
         values: Values | list[Values]
         if verb == "executemany":
@@ -228,14 +226,14 @@ class Connection(Verbs):
         if self.read_only and (plan.writes or verb != "fetch"):
             message = "a replica only reads: execute(), executemany() and statements that write are refused; "
             raise errors.ReadOnlyError(message + "use db.connection() inside of the replica block to reach the primary")
-        if self._logger.isEnabledFor(DEBUG):
-            self._logger.debug("%s", plan.sql)
+        if self.logger.isEnabledFor(DEBUG):
+            self.logger.debug("%s", plan.sql)
         return plan, values
 
     async def perform(self, physical: Physical, plan: Plan, function: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Call a function of the driver when it is this call's turn, and translate its errors."""
         turns = physical.turns
-        lock = self._pool.writer_lock if plan.writes else None
+        lock = self.pool.writer_lock if plan.writes else None
         if turns.busy or turns.stack or lock is not None or physical is not self._physical:
             lock = await self._take_turn(physical, lock)
         else:
@@ -252,7 +250,10 @@ class Connection(Verbs):
                 raise
             raise error from exc
         finally:
-            turns.give_back()
+            if turns.waiting:
+                turns.give_back()
+            else:
+                turns.busy = False
             if lock is not None:
                 lock.release()
         if plan.session and turns.stack and not physical.driver.in_transaction:
@@ -267,7 +268,7 @@ class Connection(Verbs):
         if lock is not None:
             await self.lock_writers(lock)
         try:
-            await turns.take(self._pool.options.timeout)
+            await turns.take(self.pool.options.timeout)
             self._check_lease(physical)
         except BaseException:
             if lock is not None:
@@ -283,9 +284,9 @@ class Connection(Verbs):
     async def lock_writers(self, lock: FifoLock) -> None:
         """Wait in line with the other writers.  Raises LockTimeout."""
         try:
-            await lock.acquire(self._pool.options.timeout)
+            await lock.acquire(self.pool.options.timeout)
         except TimeoutError:
-            message = f"waited {self._pool.options.timeout:g} s for another write transaction of this Database to end: "
+            message = f"waited {self.pool.options.timeout:g} s for another write transaction of this Database to end: "
             raise errors.LockTimeout(message + "SQLite has one writer at a time") from None
 
     async def _failed(self, physical: Physical, exc: BaseException) -> BaseException:
@@ -301,7 +302,7 @@ class Connection(Verbs):
             physical.in_doubt = True
             await self._settle(physical)
         if physical.driver.is_closed:
-            self._pool.suspect()
+            self.pool.suspect()
             end_all(physical.turns, "its connection was lost")
             if self._reconnects and isinstance(exc, Exception):
                 await self._try_to_reconnect()
@@ -311,7 +312,7 @@ class Connection(Verbs):
 
     def translated(self, exc: Exception, *, committing: bool = False) -> Exception:
         """Return an error of the driver as one of ours as well, any other as it is."""
-        diagnosis = None if isinstance(exc, errors.Error) else self._pool.driver.diagnose(exc)
+        diagnosis = None if isinstance(exc, errors.Error) else self.pool.driver.diagnose(exc)
         if diagnosis is None:
             return exc
         if committing and issubclass(diagnosis.kind, errors.ConnectionLost):
@@ -327,10 +328,10 @@ class Connection(Verbs):
             settled = await physical.settle()
 
         try:
-            if self._pool.driver.capabilities.reusable_after_cancel and not physical.driver.is_closed:
-                await shielded(settle, self._pool.options.cleanup_timeout)
+            if self.pool.driver.capabilities.reusable_after_cancel and not physical.driver.is_closed:
+                await shielded(settle, self.pool.options.cleanup_timeout)
         except Exception as failure:  # noqa: BLE001 - the error or cancellation under way is the one to see
-            self._logger.info("a cancelled statement could not be cleared up: %r", failure)
+            self.logger.info("a cancelled statement could not be cleared up: %r", failure)
         finally:
             if not settled:
                 physical.driver.terminate()
@@ -339,7 +340,7 @@ class Connection(Verbs):
         try:
             await self.reconnect()
         except errors.Error as failure:
-            self._logger.warning("a lost connection could not be replaced yet: %s", failure)
+            self.logger.warning("a lost connection could not be replaced yet: %s", failure)
 
 
 class ConnectionReleased(errors.InterfaceError, RuntimeError):

@@ -187,18 +187,23 @@ class Database(Verbs):
         connection = live_connection(self)
         if connection is None:
             return self._run_leased(verb, query, params, *limit)
-        if connection.is_contended:
+        turns = connection.turns
+        if turns is None or turns.busy or turns.stack:
             return self._run_by_turns(connection, verb, query, params, *limit)
         return connection.run(verb, query, params, *limit)
 
     async def _run_leased(self, verb: str, query: Any, params: tuple[Any, ...], *limit: int | None) -> Any:
-        connection = Connection(self, self._pool, self.logger)
-        connection.attach(self._pool.acquire_nowait() or await self._pool.acquire())
+        pool = self._pool
+        physical = pool.acquire_nowait() or await pool.acquire()
+        connection = physical.handle
+        if connection is None:
+            connection = physical.handle = self._lease()
+            connection.attach(physical)
         try:
             return await connection.run(verb, query, params, *limit)
         finally:
-            if not connection.release_nowait():
-                await connection.release()
+            if not pool.release_nowait(physical):
+                await pool.release(physical)
 
     async def _run_by_turns(
         self, connection: Connection, verb: str, query: Any, params: tuple[Any, ...], *limit: int | None

@@ -44,8 +44,10 @@ def split_options(
     connect_args = dict(keywords.pop("connect_args", None) or {})
     known = {**_POOL, **_DRIVER, **driver.option_types}
     where = str(address)
-    options = typed_options(address.options, known, _ALIASES, where)
-    options |= typed_options(keywords, known, _ALIASES, where)
+    options = typed_options(keywords, known, _ALIASES, where)
+    own = driver.url_parameters(address.options | options)
+    query = {name: value for name, value in address.options.items() if name not in own}
+    options = typed_options(query, known, _ALIASES, where) | options
     pool = PoolOptions(**{name: options.pop(name) for name in _POOL if name in options})
     if pool.max_size < max(1, pool.min_size):
         message = f"max_size of {where} is {pool.max_size}; it must be at least 1 and min_size ({pool.min_size})"

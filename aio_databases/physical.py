@@ -13,6 +13,7 @@ from aio_databases.concurrency import runs_on_trio, shielded
 from aio_databases.turns import Turns
 
 if TYPE_CHECKING:
+    from aio_databases.connection import Connection
     from aio_databases.drivers.base import Cursor, Driver, DriverConnection
     from aio_databases.options import PoolOptions
 
@@ -28,6 +29,8 @@ class Physical:
         "cursors",
         "driver",
         "expires",
+        "fresh_until",
+        "handle",
         "in_doubt",
         "leases",
         "session_changed",
@@ -40,7 +43,9 @@ class Physical:
         self.used = monotonic()
         lifetime = options.max_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - against mass reconnection
         self.expires = self.used + (lifetime or float("inf"))
+        self.handle: Connection | None = None  # of single statements, kept because making one takes time
         self._options = options
+        self.rest()
         self.renew()
 
     @classmethod
@@ -66,6 +71,11 @@ class Physical:
                 raise _connect_error(driver, exc, within) from exc
             raise
         return cls(connection, options)
+
+    def rest(self) -> None:
+        """Note that the connection is idle from now on, and for how long it can be lent without being checked."""
+        self.used = monotonic()
+        self.fresh_until = min(self.used + self._options.check_after, self.expires)
 
     def renew(self) -> None:
         """Start with a clean slate, for the next user."""

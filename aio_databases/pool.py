@@ -57,7 +57,6 @@ class Pool:
         self._lent: set[Physical] = set()
         self._waiting: WaitQueue[Physical | None] = WaitQueue()
         self._drained: WaitQueue[None] = WaitQueue()
-        self._suspect = 0.0
         self._opened = self._closed = self._timeouts = 0
 
     def __repr__(self) -> str:
@@ -142,7 +141,7 @@ class Pool:
         if not self._idle or running_loop() is not self._loop:
             return None
         physical = self._idle[-1]
-        if self._needs_check(physical, monotonic()):
+        if monotonic() >= physical.fresh_until or physical.driver.is_closed:
             return None
         self._idle.pop()
         self._lent.add(physical)
@@ -187,19 +186,10 @@ class Pool:
             raise errors.PoolClosed(self._say("was disconnected while a task waited for a connection"))
         return physical
 
-    def _needs_check(self, physical: Physical, now: float) -> bool:
-        idle_since = physical.used
-        return (
-            now >= physical.expires
-            or now - idle_since >= self.options.check_after
-            or idle_since <= self._suspect
-            or not physical.is_clean
-        )
-
     async def _is_fit(self, physical: Physical, deadline: float) -> bool:
         """Return whether an idle connection may be lent; one that may not is closed, and its place stays."""
         now = monotonic()
-        if not self._needs_check(physical, now):
+        if now < physical.fresh_until and not physical.driver.is_closed:
             return True
         fit = False
         try:
@@ -236,10 +226,9 @@ class Pool:
         """Take back a connection that needs nothing and return True, else False: see `release`."""
         if not self.is_open or self._always_resets or not physical.is_clean:
             return False
-        now = monotonic()
-        if now >= physical.expires or self._has_surplus(now):
+        physical.rest()
+        if physical.used >= physical.expires or self._has_surplus(physical.used):
             return False
-        physical.used = now
         self._lent.discard(physical)
         self._put(physical)
         return True
@@ -280,6 +269,7 @@ class Pool:
     def abandon(self, physical: Physical) -> None:
         """Take back, without waiting, a connection whose user is gone; whoever gets it next cleans it up."""
         self._lent.discard(physical)
+        physical.fresh_until = 0.0
         if self.is_open and not physical.driver.is_closed:
             self._put(physical)
         else:
@@ -287,10 +277,11 @@ class Pool:
 
     def suspect(self) -> None:
         """Have every idle connection checked before it is lent again: another one was just found dead."""
-        self._suspect = monotonic()
+        for physical in self._idle:
+            physical.fresh_until = 0.0
 
     def _may_keep(self, physical: Physical) -> bool:
-        physical.used = monotonic()
+        physical.rest()
         return self.is_open and physical.used < physical.expires and not physical.driver.is_closed
 
     def _put(self, physical: Physical) -> None:

@@ -60,6 +60,8 @@ class Transaction(Block):
         "state",
     )
 
+    is_transaction = True
+
     _connection: Connection
     _driver: DriverConnection
     _physical: Physical
@@ -92,11 +94,6 @@ class Transaction(Block):
 
     def __repr__(self) -> str:
         return f"<Transaction {self.state.value}{' nested' if self._savepoint else ''}>"
-
-    @property
-    def transaction(self) -> Transaction:
-        """The transaction of this block: itself."""
-        return self
 
     @property
     def turns(self) -> Turns | None:

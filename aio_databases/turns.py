@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aio_databases.concurrency import WaitQueue, current_task, task_name
 from aio_databases.errors import TransactionError, TurnTimeout
@@ -27,6 +27,8 @@ class Block:
 
     __slots__ = ("connection", "ended", "outer", "owner", "task")
 
+    is_transaction = False
+
     def __init__(self, owner: Any) -> None:
         self.owner = owner
         self.outer: Block | None = None
@@ -34,10 +36,8 @@ class Block:
         self.ended = False
         self.task: Any = None
 
-    @property
-    def transaction(self) -> Transaction | None:
-        """The transaction of this block, if it is a transaction's."""
-        return None
+    def raise_failure(self) -> None:
+        """Raise TransactionError if this is a transaction's block, and the transaction was ended from outside."""
 
     def enter(self) -> None:
         """Become the innermost block of the running context."""
@@ -65,20 +65,21 @@ def live_connection(owner: Any) -> Connection | None:
     """
     block = current_block.get()
     while block is not None:
-        if block.owner is owner and not block.ended and _is_visible(block):
-            if block.transaction is not None:
-                block.transaction.raise_failure()
-            if block.connection is not None and block.connection.is_usable:
-                return block.connection
+        if block.owner is owner and not block.ended and (owner.child_tasks == "share" or _is_visible(block)):
+            if block.is_transaction:
+                block.raise_failure()
+            connection = block.connection
+            if connection is not None and connection.is_usable:
+                return connection
         block = block.outer
     return None
 
 
 def _is_visible(block: Block) -> bool:
-    policy = block.owner.child_tasks
-    if policy == "share" or block.task is current_task():
+    if block.task is current_task():
         return True
-    if policy == "forbid" and block.transaction is not None:
+    policy = block.owner.child_tasks
+    if policy == "forbid" and block.is_transaction:
         message = f"task {task_name(current_task())!r} uses a transaction that task {task_name(block.task)!r} opened; "
         raise TransactionError(message + "child_tasks='forbid' does not allow that: open a connection() in the child")
     return bool(policy == "forbid")
@@ -87,11 +88,12 @@ def _is_visible(block: Block) -> bool:
 class Turns:
     """The line in front of one connection, and the stack of transactions that are open on it."""
 
-    __slots__ = ("_queues", "_urgent", "busy", "stack")
+    __slots__ = ("_queues", "_urgent", "busy", "stack", "waiting")
 
     def __init__(self) -> None:
         self.busy = False
         self.stack: list[Transaction] = []
+        self.waiting = 0  # tasks in line; while there are any, `give_back` has to choose one
         self._queues: dict[Transaction | None, WaitQueue[bool]] = {}
         self._urgent: WaitQueue[bool] = WaitQueue()
 
@@ -105,12 +107,12 @@ class Turns:
         block = current_block.get()
         found: Transaction | None = None
         while block is not None:
-            transaction = block.transaction
-            if transaction is not None and transaction.turns is self:
+            if block.is_transaction:
+                transaction = cast("Transaction", block)
                 if transaction in stack:
                     found = transaction
                     break
-                if not block.ended:
+                if not block.ended and transaction.turns is self:
                     transaction.raise_failure()
             block = block.outer
         depth = stack.index(found) + 1 if found is not None else 0
@@ -140,10 +142,13 @@ class Turns:
         deadline = monotonic() + timeout
         while not self.take_nowait(at):
             queue = self._queues.setdefault(self.standing(at), WaitQueue())
+            self.waiting += 1
             try:
                 granted = await queue.wait(deadline - monotonic(), self._undo)
             except TimeoutError:
                 raise TurnTimeout(self._waited_for(timeout)) from None
+            finally:
+                self.waiting -= 1
             if granted:
                 return
 
@@ -152,12 +157,19 @@ class Turns:
 
         Raises TimeoutError when a call runs for longer than ``timeout`` seconds.
         """
-        if self.busy:
-            await self._urgent.wait(timeout, self._undo)
+        self.waiting += 1
+        try:
+            if self.busy:
+                await self._urgent.wait(timeout, self._undo)
+        finally:
+            self.waiting -= 1
         self.busy = True
 
     def give_back(self) -> None:
         """End the turn and hand it to the next in line who may run."""
+        if not self.waiting:
+            self.busy = False
+            return
         if self._urgent.wake_next(value=True):
             return
         if self._queues and self._wake_eligible():

@@ -81,6 +81,12 @@ class Driver(ABC):
     shared: bool = False
     """Whether the whole database lives in one connection, which all leases then share by turns."""
 
+    @classmethod
+    def url_parameters(cls, options: Mapping[str, Any]) -> frozenset[str]:
+        """Return the parameters in the URL's query that are no options of ours but go to the library with the URL."""
+        del options
+        return frozenset()
+
     def __init__(self, address: Address, options: Mapping[str, Any], connect_args: Mapping[str, Any]) -> None:
         """Keep where and how to connect.
 

@@ -13,7 +13,7 @@ from functools import partial
 from inspect import iscoroutinefunction
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlencode
 from uuid import UUID
 
 from aio_databases import errors
@@ -36,6 +36,7 @@ T = TypeVar("T")
 # Reliable on a crash of the process, fast, and readers do not wait for the writer; `pragmas=` has the last word.
 _PRAGMAS = {"foreign_keys": "ON", "journal_mode": "WAL", "synchronous": "NORMAL"}
 BUSY_TIMEOUT = 5.0  # seconds
+_URI_PARAMETERS = frozenset({"cache", "immutable", "mode", "modeof", "nolock", "psow", "vfs"})
 
 
 class SQLiteVerbs(CallConnection):
@@ -200,6 +201,11 @@ class SQLiteDriver(Driver):
         "uri": boolean,
     }
 
+    @classmethod
+    def url_parameters(cls, options: Mapping[str, Any]) -> frozenset[str]:
+        """Return the parameters of an SQLite URI, if the URL is one: https://www.sqlite.org/uri.html."""
+        return _URI_PARAMETERS if boolean(options.get("uri", False)) else frozenset()
+
     def __init__(self, address: Address, options: Mapping[str, Any], connect_args: Mapping[str, Any]) -> None:
         """Find out which file the URL means."""
         super().__init__(address, options, connect_args)
@@ -222,7 +228,8 @@ class SQLiteDriver(Driver):
         """Open the database and set it up, in the thread of the connection."""
         path, uri = self._path, self._uri
         if uri:
-            path = f"{path.lstrip('/')}?{self.address.url.query}"
+            pairs = parse_qsl(self.address.url.query)
+            path = f"{path.lstrip('/')}?{urlencode([pair for pair in pairs if pair[0] in _URI_PARAMETERS])}"
         elif read_only:
             path, uri = f"file:{quote(re.sub('^/+', '/', path))}?mode=ro", True  # two slashes would name a host
         arguments: dict[str, Any] = {"timeout": BUSY_TIMEOUT, "check_same_thread": False, **self.connect_args}
@@ -230,7 +237,7 @@ class SQLiteDriver(Driver):
         try:
             with self._setting_up:  # SQLite does not wait when two connections switch one file to WAL
                 for name, value in {**_PRAGMAS, **self.options.get("pragmas", {})}.items():
-                    if not (read_only and name == "journal_mode"):
+                    if not (read_only or "mode=ro" in path or "immutable=1" in path) or name != "journal_mode":
                         db.execute(f"PRAGMA {name} = {value}")
             if read_only and uri is self._uri:
                 db.execute("PRAGMA query_only = ON")

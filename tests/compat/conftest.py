@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -30,25 +31,38 @@ class Target(NamedTuple):
         return f"{self.scheme}-{place}{self.loop}"
 
 
-TARGETS = [
-    Target("sqlite"),
-    Target("sqlite", "trio"),
-    Target("sqlite", memory=True),
-    Target("sqlite", "trio", memory=True),
-    Target("aiosqlite"),
-    Target("aiosqlite", memory=True),
-    Target("asyncpg"),
-    Target("postgresql"),
-]
+TARGETS = {
+    str(each): each
+    for each in (
+        Target("sqlite"),
+        Target("sqlite", "trio"),
+        Target("sqlite", memory=True),
+        Target("sqlite", "trio", memory=True),
+        Target("aiosqlite"),
+        Target("aiosqlite", memory=True),
+        Target("asyncpg"),
+        Target("postgresql"),
+    )
+}
 
 
-@pytest.fixture(
-    params=[pytest.param(t, id=str(t), marks=[] if t.is_sqlite else [pytest.mark.server]) for t in TARGETS]
-)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test on every target, or on those that its own parameters or its module's `TARGETS` (a pattern) name."""
+    own = any("target" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if "target" in metafunc.fixturenames and not own:
+        pattern = getattr(metafunc.module, "TARGETS", "")
+        chosen = [
+            pytest.param(name, marks=[] if each.is_sqlite else [pytest.mark.server])
+            for name, each in TARGETS.items()
+            if re.match(pattern, name)
+        ]
+        metafunc.parametrize("target", chosen, indirect=True)
+
+
+@pytest.fixture
 def target(request: pytest.FixtureRequest) -> Target:
     """Give the driver that a test runs on."""
-    chosen: Target = request.param
-    return chosen
+    return TARGETS[request.param]
 
 
 @pytest.fixture

@@ -10,6 +10,33 @@ import aio_databases
 import aio_databases.database
 from aio_databases import Database, ReadOnlyError, current_conn
 
+ON_SQLITE = pytest.mark.parametrize(
+    "target",
+    [
+        "sqlite-file-asyncio",
+        "sqlite-file-trio",
+        "sqlite-memory-asyncio",
+        "aiosqlite-file-asyncio",
+        "aiosqlite-memory-asyncio",
+    ],
+    indirect=True,
+)
+IN_MEMORY = pytest.mark.parametrize(
+    "target", ["sqlite-memory-asyncio", "sqlite-memory-trio", "aiosqlite-memory-asyncio"], indirect=True
+)
+ON_POSTGRES = pytest.mark.parametrize(
+    "target", [pytest.param("asyncpg-asyncio", marks=pytest.mark.server)], indirect=True
+)
+OUT_OF_MEMORY = pytest.mark.parametrize(
+    "target",
+    [
+        "sqlite-file-asyncio",
+        "sqlite-file-trio",
+        "aiosqlite-file-asyncio",
+        pytest.param("asyncpg-asyncio", marks=pytest.mark.server),
+    ],
+    indirect=True,
+)
 NUMBER = "select cast($1 as integer) as number"
 
 
@@ -127,6 +154,7 @@ async def test_executemany_takes_bare_values(db):
     assert await db.fetchall("select id from users where name is null order by id") == [(3,), (4,), (5,)]
 
 
+@ON_POSTGRES
 async def test_executemany_runs_a_query_for_each_value(db):
     await db.executemany("select cast($1 as text)", "1", "2", "3")
 
@@ -233,10 +261,8 @@ async def test_the_option_reconnect_is_taken_and_changes_nothing_while_all_is_we
         assert 42 == await db.fetchval(NUMBER, 42)
 
 
-async def test_with_reconnect_the_failed_query_raises_and_the_next_one_runs(make_database, target, request):
-    if target.is_sqlite:
-        pytest.skip("an embedded database has no link that breaks")
-    postgres = request.getfixturevalue("postgres")
+@ON_POSTGRES
+async def test_with_reconnect_the_failed_query_raises_and_the_next_one_runs(make_database, postgres):
     db = await make_database().connect()
     async with db.connection(reconnect=True) as conn:
         pid = await db.fetchval("select pg_backend_pid()")
@@ -267,7 +293,7 @@ async def test_a_transaction_commits_at_the_end_of_its_block(db):
 
 
 async def test_a_transaction_rolls_back_on_an_exception(db):
-    with pytest.raises(LookupError):
+    with pytest.raises(LookupError):  # noqa: PT012 - what matters is where it is raised
         async with db.transaction():
             await db.execute("insert into users (id) values (3)")
             raise LookupError
@@ -276,11 +302,14 @@ async def test_a_transaction_rolls_back_on_an_exception(db):
 
 @pytest.mark.parametrize("spelling", ["positional", "keyword"])
 async def test_a_transaction_gets_a_connection_of_its_own_if_the_flag_says_so(db, spelling):
+    def transaction(create):
+        return db.transaction(create) if spelling == "positional" else db.transaction(create=create)
+
     async with db.connection() as outer:
-        async with db.transaction(True) if spelling == "positional" else db.transaction(create=True) as trans:
+        async with transaction(create=True) as trans:
             assert trans.connection is not outer
             await db.execute("insert into users (id) values (3)")
-        async with db.transaction(False) if spelling == "positional" else db.transaction(create=False) as trans:
+        async with transaction(create=False) as trans:
             assert trans.connection is outer
     assert 3 == await db.fetchval("select count(*) from users")
 
@@ -296,10 +325,9 @@ async def test_a_connection_begins_transactions(db):
 
 @pytest.mark.parametrize("end", ["commit", "rollback"])
 async def test_a_silent_transaction_may_be_ended_after_its_connection_is_gone(db, end):
-    async with db.connection() as conn:
-        async with conn.transaction(silent=True) as trans:
-            await conn.release()
-            await getattr(trans, end)()
+    async with db.connection() as conn, conn.transaction(silent=True) as trans:
+        await conn.release()
+        await getattr(trans, end)()
 
 
 @pytest.mark.parametrize("end", ["commit", "rollback"])
@@ -322,15 +350,14 @@ async def test_a_silent_transaction_of_the_database_commits(db):
 
 
 @pytest.fixture
-async def replicated(make_database, url, target):
-    if target.memory:
-        pytest.skip("a replica is another database, and another one in memory is empty")
+async def replicated(make_database, url):
     db = make_database(replicas=[url, url])
     await db.connect()
     await db.execute("create table users (id integer primary key, name text)")
     return db
 
 
+@OUT_OF_MEMORY
 async def test_a_replica_reads_and_refuses_to_write(replicated):
     async with replicated.replica():
         assert [] == await replicated.fetchall("select * from users")
@@ -343,6 +370,7 @@ async def test_a_replica_reads_and_refuses_to_write(replicated):
                 pass
 
 
+@OUT_OF_MEMORY
 async def test_a_connection_to_the_primary_may_be_nested_in_a_replica_block(replicated):
     async with replicated.replica():
         assert 0 == len(await replicated.fetchall("select * from users"))
@@ -351,6 +379,7 @@ async def test_a_connection_to_the_primary_may_be_nested_in_a_replica_block(repl
         assert 1 == len(await replicated.fetchall("select * from users"))
 
 
+@OUT_OF_MEMORY
 async def test_the_drivers_of_the_replicas_are_listed(replicated):
     assert 2 == len(replicated.replica_backends)
     assert {replicated.backend.db_type} == {backend.db_type for backend in replicated.replica_backends}
@@ -372,9 +401,8 @@ async def test_init_is_called_with_the_connection_of_the_library(make_database):
     assert 1 == len(seen)
 
 
-async def test_pragmas_and_functions_are_set_on_every_connection(make_database, target):
-    if not target.is_sqlite:
-        pytest.skip("SQLite's options")
+@ON_SQLITE
+async def test_pragmas_and_functions_are_set_on_every_connection(make_database):
     options = {"pragmas": (("cache_size", "-1234"),), "functions": (("twice", 1, lambda value: 2 * value),)}
     db = make_database(**options)
     for _ in range(2):
@@ -382,19 +410,18 @@ async def test_pragmas_and_functions_are_set_on_every_connection(make_database, 
         assert 42 == await db.fetchval("select twice(21)")
 
 
-async def test_json_columns_come_as_objects_if_asked_for(make_database, target):
-    if target.is_sqlite:
-        pytest.skip("SQLite has no JSON type")
+@ON_POSTGRES
+async def test_json_columns_come_as_objects_if_asked_for(make_database):
     db = make_database(json=True)
     assert {"a": [1, None]} == await db.fetchval("""select '{"a": [1, null]}'::jsonb""")
     assert [1, {"b": 2}] == await db.fetchval("select $1::json", [1, {"b": 2}])
 
 
-async def test_a_uri_names_a_database_in_memory_that_others_see(make_database, target):
-    if not (target.is_sqlite and target.memory):
-        pytest.skip("SQLite in memory")
-    shared = f"{target.scheme}:///file:{id(target)}?mode=memory&cache=shared"
-    db = make_database(lambda _, **options: Database(shared, **options), uri=True)
-    async with db:
+@IN_MEMORY
+async def test_a_uri_names_a_database_in_memory(target):
+    """SQLite itself reads the query of the URL then."""
+    url = f"{target.scheme}:///file:{target.scheme}_{target.loop}?mode=memory&cache=shared"
+    async with Database(url, uri=True) as db, db.connection():
         await db.execute("create table t (a)")
-        assert 0 == await db.fetchval("select count(*) from t")
+        async with db.connection():
+            assert 0 == await db.fetchval("select count(*) from t")

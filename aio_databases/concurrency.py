@@ -165,13 +165,13 @@ def new_waiter() -> Waiter:
 class WaitQueue(Generic[T]):
     """Tasks that wait for one thing, woken first come, first served."""
 
-    __slots__ = ("_waiters",)
+    __slots__ = ("waiters",)
 
     def __init__(self) -> None:
-        self._waiters: OrderedDict[Waiter, None] = OrderedDict()
+        self.waiters: OrderedDict[Waiter, None] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._waiters)
+        return len(self.waiters)
 
     async def wait(self, timeout: float, undo: Callable[[T], object]) -> T:
         """Wait in line for at most ``timeout`` seconds and return what `wake_next` hands over.
@@ -179,11 +179,11 @@ class WaitQueue(Generic[T]):
         A task that is cancelled just after it was handed something hands it on with ``undo``.  Raises TimeoutError.
         """
         waiter = new_waiter()
-        self._waiters[waiter] = None
+        self.waiters[waiter] = None
         try:
             await waiter.wait(timeout)
         except BaseException:
-            self._waiters.pop(waiter, None)
+            self.waiters.pop(waiter, None)
             if waiter.woken:
                 undo(waiter.value)
             raise
@@ -191,8 +191,8 @@ class WaitQueue(Generic[T]):
 
     def wake_next(self, value: T) -> bool:
         """Hand ``value`` to the first in line and return True, or False when nobody waits."""
-        while self._waiters:
-            waiter, _ = self._waiters.popitem(last=False)
+        while self.waiters:
+            waiter, _ = self.waiters.popitem(last=False)
             if waiter.wake(value):
                 return True
         return False

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from aio_databases.sql import Plan, Values
     from aio_databases.turns import Turns
 
+    Args = tuple[Any, ...]
+
 __all__ = ("Connection", "ConnectionReleased")
 
 T = TypeVar("T")
@@ -189,30 +191,30 @@ class Connection(Verbs):
         options = TransactionOptions(isolation, readonly, deferrable, mode)
         return Transaction(self.owner, options, self.sibling, connection=self, silent=silent)
 
-    def _stream(self, query: Any, params: tuple[Any, ...], into: Any, chunk_size: int) -> RecordStream[Any]:
+    def _stream(self, query: Any, params: Args, into: Any, chunk_size: int) -> RecordStream[Any]:
         return RecordStream(lambda: self, self.sibling, query, params, into, chunk_size)
 
     def sibling(self) -> Connection:
         """Return another connection of the same kind, not yet acquired."""
         return Connection(self.owner, self.pool, self.logger, read_only=self.read_only)
 
-    def run(self, verb: str, query: Any, params: tuple[Any, ...], *limit: int | None) -> Coroutine[Any, Any, Any]:
+    def run(self, verb: str, query: Any, params: Args, more: Args = ()) -> Coroutine[Any, Any, Any]:
         """Return a coroutine that runs ``verb`` of the driver's connection, when it is this call's turn."""
         physical = self._physical
         if physical is None:
-            return self._run_anew(verb, query, params, *limit)
+            return self._run_anew(verb, query, params, more)
         plan, values = self.prepare(verb, query, params)
-        return self.perform(physical, plan, getattr(self._driver, verb), plan.sql, values, *limit)
+        return self.perform(physical, plan, getattr(self._driver, verb), plan.sql, values, *more)
 
     _run = run
 
-    async def _run_anew(self, verb: str, query: Any, params: tuple[Any, ...], *limit: int | None) -> Any:
+    async def _run_anew(self, verb: str, query: Any, params: Args, more: Args = ()) -> Any:
         if not self._reconnects:
             raise ConnectionReleased(self)
         await self.acquire()
-        return await self.run(verb, query, params, *limit)
+        return await self.run(verb, query, params, more)
 
-    def prepare(self, verb: str, query: Any, params: tuple[Any, ...]) -> tuple[Plan, Values | list[Values]]:
+    def prepare(self, verb: str, query: Any, params: Args) -> tuple[Plan, Values | list[Values]]:
         """Return what to send for a query, and the values to send with it."""
         translator = self._translator
         if type(query) is not str:
@@ -350,7 +352,7 @@ class ConnectionReleased(errors.InterfaceError, RuntimeError):
         super().__init__(f"{connection!r} was used after its release; use it inside its block, or acquire() it again")
 
 
-def _rows(params: tuple[Any, ...]) -> list[Any]:
+def _rows(params: Args) -> list[Any]:
     """Return the rows that executemany() was given: one by one, or as one list or iterator of them."""
     if len(params) != 1 or isinstance(params[0], (tuple, str, bytes, Mapping)):
         return list(params)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from aio_databases.options import PoolOptions
     from aio_databases.pool import Pool, PoolStats
 
+    Args = tuple[Any, ...]
+
 __all__ = ("Database", "current_conn")
 
 logger = _logging.getLogger("aio_databases")
@@ -183,16 +185,16 @@ class Database(Verbs):
     def _lease(self) -> Connection:
         return Connection(self, self._pool, self.logger)
 
-    def _run(self, verb: str, query: Any, params: tuple[Any, ...], *limit: int | None) -> Coroutine[Any, Any, Any]:
+    def _run(self, verb: str, query: Any, params: Args, more: Args = ()) -> Coroutine[Any, Any, Any]:
         connection = live_connection(self)
         if connection is None:
-            return self._run_leased(verb, query, params, *limit)
+            return self._run_leased(verb, query, params, more)
         turns = connection.turns
         if turns is None or turns.busy or turns.stack:
-            return self._run_by_turns(connection, verb, query, params, *limit)
-        return connection.run(verb, query, params, *limit)
+            return self._run_by_turns(connection, verb, query, params, more)
+        return connection.run(verb, query, params, more)
 
-    async def _run_leased(self, verb: str, query: Any, params: tuple[Any, ...], *limit: int | None) -> Any:
+    async def _run_leased(self, verb: str, query: Any, params: Args, more: Args = ()) -> Any:
         pool = self._pool
         physical = pool.acquire_nowait() or await pool.acquire()
         connection = physical.handle
@@ -200,21 +202,19 @@ class Database(Verbs):
             connection = physical.handle = self._lease()
             connection.attach(physical)
         try:
-            return await connection.run(verb, query, params, *limit)
+            return await connection.run(verb, query, params, more)
         finally:
             if not pool.release_nowait(physical):
                 await pool.release(physical)
 
-    async def _run_by_turns(
-        self, connection: Connection, verb: str, query: Any, params: tuple[Any, ...], *limit: int | None
-    ) -> Any:
+    async def _run_by_turns(self, connection: Connection, verb: str, query: Any, params: Args, more: Args = ()) -> Any:
         try:
-            return await connection.run(verb, query, params, *limit)
+            return await connection.run(verb, query, params, more)
         except ConnectionReleased:
             # Its block ended while the call waited for its turn: it runs where a call made now would.
-            return await self._run(verb, query, params, *limit)
+            return await self._run(verb, query, params, more)
 
-    def _stream(self, query: Any, params: tuple[Any, ...], into: Any, chunk_size: int) -> RecordStream[Any]:
+    def _stream(self, query: Any, params: Args, into: Any, chunk_size: int) -> RecordStream[Any]:
         return RecordStream(lambda: live_connection(self), self._lease, query, params, into, chunk_size)
 
 

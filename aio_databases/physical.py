@@ -29,7 +29,6 @@ class Physical:
         "cursors",
         "driver",
         "expires",
-        "fresh_until",
         "handle",
         "in_doubt",
         "leases",
@@ -45,7 +44,6 @@ class Physical:
         self.expires = self.used + (lifetime or float("inf"))
         self.handle: Connection | None = None  # of single statements, kept because making one takes time
         self._options = options
-        self.rest()
         self.renew()
 
     @classmethod
@@ -72,10 +70,9 @@ class Physical:
             raise
         return cls(connection, options)
 
-    def rest(self) -> None:
-        """Note that the connection is idle from now on, and for how long it can be lent without being checked."""
-        self.used = monotonic()
-        self.fresh_until = min(self.used + self._options.check_after, self.expires)
+    def needs_check(self, now: float) -> bool:
+        """Whether the connection may not be lent before it has answered, or not at all."""
+        return now - self.used >= self._options.check_after or now >= self.expires or self.driver.is_closed
 
     def renew(self) -> None:
         """Start with a clean slate, for the next user."""

@@ -141,7 +141,7 @@ class Pool:
         if not self._idle or running_loop() is not self._loop:
             return None
         physical = self._idle[-1]
-        if monotonic() >= physical.fresh_until or physical.driver.is_closed:
+        if physical.needs_check(monotonic()):
             return None
         self._idle.pop()
         self._lent.add(physical)
@@ -189,7 +189,7 @@ class Pool:
     async def _is_fit(self, physical: Physical, deadline: float) -> bool:
         """Return whether an idle connection may be lent; one that may not is closed, and its place stays."""
         now = monotonic()
-        if now < physical.fresh_until and not physical.driver.is_closed:
+        if not physical.needs_check(now):
             return True
         fit = False
         try:
@@ -226,8 +226,8 @@ class Pool:
         """Take back a connection that needs nothing and return True, else False: see `release`."""
         if not self.is_open or self._always_resets or not physical.is_clean:
             return False
-        physical.rest()
-        if physical.used >= physical.expires or self._has_surplus(physical.used):
+        physical.used = now = monotonic()
+        if now >= physical.expires or self._has_surplus(now):
             return False
         self._lent.discard(physical)
         self._put(physical)
@@ -269,7 +269,7 @@ class Pool:
     def abandon(self, physical: Physical) -> None:
         """Take back, without waiting, a connection whose user is gone; whoever gets it next cleans it up."""
         self._lent.discard(physical)
-        physical.fresh_until = 0.0
+        physical.used = _LONG_AGO
         if self.is_open and not physical.driver.is_closed:
             self._put(physical)
         else:
@@ -278,16 +278,16 @@ class Pool:
     def suspect(self) -> None:
         """Have every idle connection checked before it is lent again: another one was just found dead."""
         for physical in self._idle:
-            physical.fresh_until = 0.0
+            physical.used = _LONG_AGO
 
     def _may_keep(self, physical: Physical) -> bool:
-        physical.rest()
+        physical.used = monotonic()
         return self.is_open and physical.used < physical.expires and not physical.driver.is_closed
 
     def _put(self, physical: Physical) -> None:
         if self.is_closed:
             self._drop(physical)
-        elif not self._waiting.wake_next(physical):
+        elif not self._waiting.waiters or not self._waiting.wake_next(physical):
             self._idle.append(physical)
 
     def _put_back(self, physical: Physical | None) -> None:
@@ -338,6 +338,9 @@ class Pool:
 
     def _say(self, what: str) -> str:
         return f"the pool of {self.driver.address} {what}"
+
+
+_LONG_AGO = float("-inf")
 
 
 def _left(deadline: float) -> float:

@@ -139,7 +139,7 @@ class RecordStream(Generic[T_co]):
         try:
             if connection.cursors_are_in_the_way and not self._owned:
                 self._done = True
-                self._take(await connection.run("fetch", query, params, None))
+                self._take(await connection.run("fetch", query, params, (None,)))
                 return None
             self._plan, values = connection.prepare("fetch", query, params)
             self._physical = connection.physical

@@ -14,9 +14,14 @@ if TYPE_CHECKING:
     from aio_databases.record import Record, Result
     from aio_databases.streams import RecordStream
 
+    Args = tuple[Any, ...]
+
 __all__ = ("Verbs",)
 
 T = TypeVar("T")
+
+_ALL = (None,)  # no limit
+_ONE = (1,)
 
 
 class Verbs(ABC):
@@ -34,8 +39,8 @@ class Verbs(ABC):
     __slots__ = ()
 
     @abstractmethod
-    def _run(self, verb: str, query: Any, params: tuple[Any, ...], *limit: int | None) -> Coroutine[Any, Any, Any]:
-        """Return a coroutine that runs ``verb`` of a driver's connection."""
+    def _run(self, verb: str, query: Any, params: Args, more: Args = ()) -> Coroutine[Any, Any, Any]:
+        """Return a coroutine that runs ``verb`` of a driver's connection; ``more`` are its further arguments."""
 
     async def execute(self, query: Any, *params: Any) -> Result:
         """Run a statement and return how many rows it changed and the id of the row it inserted."""
@@ -56,7 +61,7 @@ class Verbs(ABC):
     async def fetchall(self, query: Any, *params: Any, into: Callable[..., T]) -> list[T]: ...
     async def fetchall(self, query: Any, *params: Any, into: Any = None) -> Any:
         """Run a query and return all its rows."""
-        rows = await self._run("fetch", query, params, None)
+        rows = await self._run("fetch", query, params, _ALL)
         return rows if into is None else _mapped(rows, into)
 
     @overload
@@ -65,7 +70,7 @@ class Verbs(ABC):
     async def fetchmany(self, size: int, query: Any, *params: Any, into: Callable[..., T]) -> list[T]: ...
     async def fetchmany(self, size: int, query: Any, *params: Any, into: Any = None) -> Any:
         """Run a query and return its first ``size`` rows; the others are not fetched."""
-        rows = await self._run("fetch", query, params, size)
+        rows = await self._run("fetch", query, params, (size,))
         return rows if into is None else _mapped(rows, into)
 
     @overload
@@ -74,14 +79,14 @@ class Verbs(ABC):
     async def fetchone(self, query: Any, *params: Any, into: Callable[..., T]) -> T | None: ...
     async def fetchone(self, query: Any, *params: Any, into: Any = None) -> Any:
         """Run a query and return its first row, or None if it has none."""
-        rows = await self._run("fetch", query, params, 1)
+        rows = await self._run("fetch", query, params, _ONE)
         if into is not None:
             rows = _mapped(rows, into)
         return rows[0] if rows else None
 
     async def fetchval(self, query: Any, *params: Any, column: int | str = 0) -> Any:
         """Run a query and return the value of one column, by position or name, of its first row, or None."""
-        rows = await self._run("fetch", query, params, 1)
+        rows = await self._run("fetch", query, params, _ONE)
         return rows[0][column] if rows else None
 
     @overload
@@ -93,7 +98,7 @@ class Verbs(ABC):
         return self._stream(query, params, into, chunk_size)
 
     @abstractmethod
-    def _stream(self, query: Any, params: tuple[Any, ...], into: Any, chunk_size: int) -> RecordStream[Any]:
+    def _stream(self, query: Any, params: Args, into: Any, chunk_size: int) -> RecordStream[Any]:
         """Return a stream over the rows of a query."""
 
 

@@ -9,7 +9,8 @@ import aiosqlite
 import anyio
 
 from aio_databases.concurrency import shielded
-from aio_databases.drivers.sqlite import BUSY_TIMEOUT, SQLiteDriver, SQLiteVerbs
+from aio_databases.drivers.sqlite import BUSY_TIMEOUT, SQLiteDriver
+from aio_databases.drivers.sqlite_verbs import SQLiteVerbs
 
 if TYPE_CHECKING:
     import sqlite3

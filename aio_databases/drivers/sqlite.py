@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
-from collections import deque
-from collections.abc import Mapping
-from datetime import date, datetime, time
-from decimal import Decimal
 from functools import partial
 from inspect import iscoroutinefunction
 from threading import Lock
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
-from uuid import UUID
 
 from aio_databases import errors
 from aio_databases.drivers.base import Capabilities, Driver
-from aio_databases.drivers.thread import CallConnection, ThreadConnection
+from aio_databases.drivers.sqlite_verbs import SQLiteVerbs
+from aio_databases.drivers.thread import ThreadConnection
 from aio_databases.errors import ConfigurationError, Diagnosis
-from aio_databases.record import Result
 from aio_databases.url import anything, boolean, optional
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping
 
-    from aio_databases.drivers.base import DriverConnection, TransactionOptions
+    from aio_databases.drivers.base import DriverConnection
     from aio_databases.url import Address
 
-__all__ = ("SQLiteConnection", "SQLiteDriver", "SQLiteVerbs")
+__all__ = ("BUSY_TIMEOUT", "SQLiteConnection", "SQLiteDriver")
 
 T = TypeVar("T")
 
@@ -37,86 +31,6 @@ T = TypeVar("T")
 _PRAGMAS = {"foreign_keys": "ON", "journal_mode": "WAL", "synchronous": "NORMAL"}
 BUSY_TIMEOUT = 5.0  # seconds
 _URI_PARAMETERS = frozenset({"cache", "immutable", "mode", "modeof", "nolock", "psow", "vfs"})
-
-
-class SQLiteVerbs(CallConnection):
-    """What is particular to SQLite, wherever its calls are made."""
-
-    db: sqlite3.Connection
-    _read_only_transaction = False
-
-    @property
-    def in_transaction(self) -> bool:
-        """Whether a transaction is open."""
-        return not self.is_closed and self.db.in_transaction
-
-    async def begin(self, options: TransactionOptions) -> None:
-        """Begin a transaction that takes the write lock at once, so that it cannot fail half-way for want of it."""
-        mode = options.mode or ("DEFERRED" if options.readonly else "IMMEDIATE")
-        await self.run(self._begin, f"BEGIN {mode}", bool(options.readonly))
-
-    async def commit(self) -> None:
-        """Commit the transaction."""
-        await self.run(self._end, "COMMIT")
-
-    async def rollback(self) -> None:
-        """Roll the transaction back, unless SQLite did so itself."""
-        await self.run(self._end, "ROLLBACK")
-
-    def read_only_view(self) -> DriverConnection:
-        """Return this connection with every call fenced by ``query_only``: `replica()` on a database in memory."""
-        return ReadOnlyView(self)
-
-    def _begin(self, sql: str, read_only: bool) -> None:  # noqa: FBT001 - a call in another thread
-        self.db.execute(sql)
-        if read_only:
-            self.db.execute("PRAGMA query_only = ON")
-            self._read_only_transaction = True
-
-    def _end(self, sql: str) -> None:
-        if self.db.in_transaction:
-            self.db.execute(sql)
-        if self._read_only_transaction:
-            self._insist("PRAGMA query_only = OFF")
-            self._read_only_transaction = False
-
-    def open_cursor(self, sql: str, params: Any) -> sqlite3.Cursor:
-        """Run a statement and return sqlite3's cursor; part of a call."""
-        return self.db.execute(sql, adapted(params))
-
-    def _execute(self, sql: str, params: Any) -> Result:
-        cursor = self.open_cursor(sql, params)
-        try:
-            if cursor.description is not None and cursor.rowcount >= 0:
-                deque(cursor, maxlen=0)  # RETURNING: sqlite3 counts the rows only once they are read
-            return Result(cursor.rowcount, cursor.lastrowid)
-        finally:
-            cursor.close()
-
-    def _executemany(self, sql: str, rows: Sequence[Any]) -> Result:
-        nested = self.db.in_transaction
-        self.db.execute("SAVEPOINT aiodb_many" if nested else "BEGIN IMMEDIATE")
-        try:
-            cursor = self.db.executemany(sql, map(adapted, rows))
-            cursor.close()
-            self.db.execute("RELEASE aiodb_many" if nested else "COMMIT")
-        except BaseException:
-            if self.db.in_transaction:
-                for undo in ("ROLLBACK TO aiodb_many", "RELEASE aiodb_many") if nested else ("ROLLBACK",):
-                    self._insist(undo)
-            raise
-        return Result(cursor.rowcount)
-
-    def _insist(self, sql: str) -> None:
-        # The interrupt that stops a cancelled statement is repeated, and may hit the one that clears up after it.
-        while True:
-            try:
-                self.db.execute(sql)
-            except sqlite3.OperationalError as exc:
-                if exc.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
-                    raise
-            else:
-                return
 
 
 class SQLiteConnection(SQLiteVerbs, ThreadConnection):
@@ -143,41 +57,6 @@ class _Awaited:
 
     def __getattr__(self, name: str) -> Any:
         return partial(self._connection.run, getattr(self._connection.db, name))
-
-
-class ReadOnlyView(SQLiteVerbs):
-    """A connection that others write on, fenced for one reader: SQLite refuses writes during its calls."""
-
-    def __init__(self, connection: SQLiteVerbs) -> None:
-        """Look through ``connection``."""
-        self._connection = connection
-        self.db = connection.db
-        self.raw = connection.raw
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the connection was closed."""
-        return self._connection.is_closed
-
-    async def run(self, function: Callable[..., T], /, *args: Any) -> T:
-        return await self._connection.run(self._fenced, function, *args)
-
-    def _fenced(self, function: Callable[..., T], /, *args: Any) -> T:
-        self.db.execute("PRAGMA query_only = ON")
-        try:
-            return function(*args)
-        finally:
-            self._insist("PRAGMA query_only = OFF")
-
-    async def settle(self) -> bool:
-        """Stop a cancelled statement."""
-        return await self._connection.settle()
-
-    async def close(self) -> None:
-        """Leave the connection open: it is not this reader's."""
-
-    def terminate(self) -> None:
-        """Leave the connection open: it is not this reader's."""
 
 
 class SQLiteDriver(Driver):
@@ -263,27 +142,3 @@ class SQLiteDriver(Driver):
             column=column if known else None,
             constraint=str(exc).rpartition(": ")[2] if kind is errors.CheckViolation else None,
         )
-
-
-# Values that sqlite3 does not take, or takes with adapters that are deprecated since Python 3.12.
-
-_PLAIN = frozenset({bool, bytearray, bytes, float, int, memoryview, str, type(None)})
-_ADAPTERS: dict[type, Callable[[Any], Any]] = {
-    datetime: lambda value: value.isoformat(" "),
-    date: date.isoformat,
-    time: time.isoformat,
-    Decimal: str,
-    UUID: str,
-    dict: json.dumps,
-    list: json.dumps,
-}
-
-
-def adapted(params: Any) -> Any:
-    """Return parameters with dates and times, Decimal, UUID, and JSON's dict and list as text."""
-    if isinstance(params, Mapping):
-        named = cast("Mapping[str, Any]", params)
-        return dict(zip(named, adapted(tuple(named.values())), strict=True))
-    if _PLAIN.issuperset(map(type, params)):
-        return params
-    return [_ADAPTERS.get(type(value), anything)(value) for value in cast("Sequence[Any]", params)]

@@ -226,20 +226,24 @@ class FifoLock:
 # Cleanup that a cancellation cannot interrupt
 
 
-async def shielded(function: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:
+async def shielded(
+    function: Callable[[], Coroutine[Any, Any, T]], timeout: float, *, grace: float | None = None
+) -> T:
     """Run ``function`` to its end although this task gets cancelled, for at most ``timeout`` seconds.
 
-    A cancellation that arrives meanwhile is raised afterwards, so ``function`` itself has to record what it did.
-    Raises TimeoutError when the time is over; ``function`` was cancelled then.
+    A cancellation that arrives meanwhile is raised afterwards, so ``function`` itself has to record what it did.  With
+    ``grace`` it leaves that many seconds; that is for libraries of asyncio that come to harm when they are cancelled,
+    so on trio the cancellation goes through.  Raises TimeoutError when the time is over; ``function`` was cancelled
+    then.
     """
     if runs_on_trio():
-        with anyio.move_on_after(timeout, shield=True):
+        with anyio.move_on_after(timeout, shield=grace is None):
             return await function()
         raise TimeoutError
-    return await _shielded_on_asyncio(function, timeout)
+    return await _shielded_on_asyncio(function, timeout, timeout if grace is None else grace)
 
 
-async def _shielded_on_asyncio(function: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:
+async def _shielded_on_asyncio(function: Callable[[], Coroutine[Any, Any, T]], timeout: float, grace: float) -> T:
     # A native task.cancel() pierces anyio's shields, so the work gets a task of its own.  The shield is only put up
     # once a cancellation has arrived: anyio repeats its cancellations for as long as they are not taken.
     task = asyncio.get_running_loop().create_task(function())
@@ -249,7 +253,7 @@ async def _shielded_on_asyncio(function: Callable[[], Coroutine[Any, Any, T]], t
         await asyncio.wait((task,), timeout=timeout)
     except asyncio.CancelledError as exc:
         cancelled = exc
-        await _wait_through_cancellations(task, deadline)
+        await _wait_through_cancellations(task, min(deadline, monotonic() + grace))
     if not task.done():
         task.cancel()
         await _wait_through_cancellations(task, monotonic() + _GRACE)

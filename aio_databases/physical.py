@@ -56,19 +56,23 @@ class Physical:
         if runs_on_trio() and not driver.capabilities.trio:
             message = f"the driver {driver.name} runs on asyncio only, not on trio{driver.trio_hint}"
             raise errors.NotSupportedError(message)
-        connection: DriverConnection | None = None
+        opened: DriverConnection | None = None
+
+        async def connect() -> DriverConnection:
+            nonlocal opened
+            opened = await driver.connect(read_only=read_only)
+            if options.init is not None:
+                await opened.initialise(options.init)
+            return opened
+
         try:
-            with anyio.fail_after(within):
-                connection = await driver.connect(read_only=read_only)
-                if options.init is not None:
-                    await connection.initialise(options.init)
+            return cls(await shielded(connect, within, grace=_CONNECT_GRACE), options)
         except BaseException as exc:
-            if connection is not None:
-                connection.terminate()
-            elif isinstance(exc, Exception):
+            if opened is not None:
+                opened.terminate()
+            if isinstance(exc, Exception) and (opened is None or isinstance(exc, TimeoutError)):
                 raise _connect_error(driver, exc, within) from exc
             raise
-        return cls(connection, options)
 
     def needs_check(self, now: float) -> bool:
         """Whether the connection may not be lent before it has answered, or not at all."""
@@ -154,6 +158,9 @@ class Physical:
             pass
         finally:
             self.driver.terminate()
+
+
+_CONNECT_GRACE = 1.0  # seconds for a connection that is being opened when its task is cancelled
 
 
 def _connect_error(driver: Driver, exc: Exception, within: float) -> Exception:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import aiosqlite
 import anyio
 
-from aio_databases.concurrency import shielded
-from aio_databases.drivers.sqlite import BUSY_TIMEOUT, SQLiteDriver
-from aio_databases.drivers.sqlite_verbs import SQLiteVerbs
+from aio_databases.drivers.sqlite import SQLiteDriver
+from aio_databases.drivers.sqlite_verbs import SQLiteVerbs, Stop
 
 if TYPE_CHECKING:
     import sqlite3
@@ -31,9 +30,10 @@ class AiosqliteConnection(SQLiteVerbs):
     step and leave the cursor open when they are cancelled.
     """
 
-    def __init__(self, raw: aiosqlite.Connection) -> None:
-        """Take an open connection."""
+    def __init__(self, raw: aiosqlite.Connection, stop: Stop) -> None:
+        """Take an open connection, whose statements look at ``stop``."""
         self.raw = raw
+        self.stop = stop
         self.db: sqlite3.Connection = raw._conn  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         self._closed = False
         self._idle = True
@@ -57,9 +57,12 @@ class AiosqliteConnection(SQLiteVerbs):
 
     async def settle(self) -> bool:
         """Stop the statement whose caller was cancelled, and wait for the thread to be done with it."""
-        while not self._idle:
-            self.db.interrupt()
-            await anyio.sleep(_POLL_EVERY)
+        try:
+            while not self._idle:
+                self.stop.request()
+                await anyio.sleep(_POLL_EVERY)
+        finally:
+            self.stop.clear()
         return not self._closed
 
     async def close(self) -> None:
@@ -72,7 +75,7 @@ class AiosqliteConnection(SQLiteVerbs):
         """Stop what runs and have the thread close the connection, without waiting for it."""
         if not self._closed:
             self._closed = True
-            self.db.interrupt()
+            self.stop.request()
             self.raw.stop()
 
 
@@ -85,7 +88,7 @@ class AiosqliteDriver(SQLiteDriver):
 
     async def connect(self, *, read_only: bool = False) -> DriverConnection:
         """Open a connection; with ``read_only`` the file is opened so that SQLite refuses every write."""
-        raw = aiosqlite.Connection(lambda: self.open(read_only=read_only), iter_chunk_size=64)
+        stop = Stop()
+        raw = aiosqlite.Connection(lambda: self.open(stop, read_only=read_only), iter_chunk_size=64)
         raw._thread.daemon = True  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - or it would hang the exit
-        # Cancelled half-way, aiosqlite would forget the file that its thread has just opened.
-        return AiosqliteConnection(await shielded(raw.__aenter__, 2 * BUSY_TIMEOUT))
+        return AiosqliteConnection(await raw, stop)

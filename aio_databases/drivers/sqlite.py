@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from aio_databases import errors
 from aio_databases.drivers.base import Capabilities, Driver
-from aio_databases.drivers.sqlite_verbs import SQLiteVerbs
+from aio_databases.drivers.sqlite_verbs import SQLiteVerbs, Stop
 from aio_databases.drivers.thread import ThreadConnection
 from aio_databases.errors import ConfigurationError, Diagnosis
 from aio_databases.url import anything, boolean, optional
@@ -36,10 +36,18 @@ _URI_PARAMETERS = frozenset({"cache", "immutable", "mode", "modeof", "nolock", "
 class SQLiteConnection(SQLiteVerbs, ThreadConnection):
     """A connection of the standard library's sqlite3 in a thread of its own."""
 
+    def __init__(self) -> None:
+        """Start the thread."""
+        self.stop = Stop()
+        super().__init__()
+
     def interrupt(self) -> None:
         """Stop the statement that runs."""
-        if self.db is not None:  # pyright: ignore[reportUnnecessaryComparison] - None until it is open
-            self.db.interrupt()
+        self.stop.request()
+
+    def resume(self) -> None:
+        """Let statements run again."""
+        self.stop.clear()
 
     async def initialise(self, init: Callable[[Any], Any]) -> None:
         """Call ``init`` in the thread; a coroutine function gets a connection whose methods are awaited."""
@@ -100,10 +108,10 @@ class SQLiteDriver(Driver):
     async def connect(self, *, read_only: bool = False) -> DriverConnection:
         """Open a connection; with ``read_only`` the file is opened so that SQLite refuses every write."""
         connection = SQLiteConnection()
-        await connection.open(lambda: self.open(read_only=read_only))
+        await connection.open(lambda: self.open(connection.stop, read_only=read_only))
         return connection
 
-    def open(self, *, read_only: bool) -> sqlite3.Connection:
+    def open(self, stop: Stop, *, read_only: bool) -> sqlite3.Connection:
         """Open the database and set it up, in the thread of the connection."""
         path, uri = self._path, self._uri
         if uri:
@@ -120,6 +128,7 @@ class SQLiteDriver(Driver):
                         db.execute(f"PRAGMA {name} = {value}")
             if read_only and uri is self._uri:
                 db.execute("PRAGMA query_only = ON")
+            stop.watch(db)
             for name, arity, function in self.options.get("functions") or ():
                 db.create_function(name, arity, function)
         except BaseException:

@@ -20,15 +20,44 @@ if TYPE_CHECKING:
 
     from aio_databases.drivers.base import DriverConnection, TransactionOptions
 
-__all__ = ("SQLiteVerbs",)
+__all__ = ("SQLiteVerbs", "Stop")
 
 T = TypeVar("T")
+
+
+class Stop:
+    """Stops the statement that runs on a connection, and no other.
+
+    ``sqlite3_interrupt`` would stop every statement of the connection, those begun later too, for as long as one of
+    them is unfinished, such as the cursor of a stream.  A progress handler is asked by the running statement alone.
+    """
+
+    def __init__(self) -> None:
+        """Let statements run."""
+        self._requests: list[None] = []
+
+    def watch(self, db: sqlite3.Connection) -> None:
+        """Have the statements of ``db`` look at this now and then."""
+        # The list's length is asked without running Python code, and so rarely that it cannot be measured.
+        db.set_progress_handler(self._requests.__len__, _STEPS)
+
+    def request(self) -> None:
+        """Have the running statement fail with SQLITE_INTERRUPT."""
+        self._requests.append(None)
+
+    def clear(self) -> None:
+        """Let statements run again."""
+        self._requests.clear()
+
+
+_STEPS = 200_000  # of SQLite's virtual machine, a few milliseconds
 
 
 class SQLiteVerbs(CallConnection):
     """What is particular to SQLite, wherever its calls are made."""
 
     db: sqlite3.Connection
+    stop: Stop
     _read_only_transaction = False
 
     @property
@@ -94,7 +123,7 @@ class SQLiteVerbs(CallConnection):
         return Result(cursor.rowcount)
 
     def _insist(self, sql: str) -> None:
-        # The interrupt that stops a cancelled statement is repeated, and may hit the one that clears up after it.
+        # The request that stops a cancelled statement still stands when this one clears up after it.
         while True:
             try:
                 self.db.execute(sql)

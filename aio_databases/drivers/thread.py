@@ -164,13 +164,16 @@ class ThreadConnection(CallConnection):
         """
         call = self._call
         if call is not None and not call.withdraw():
-            while not call.done:
-                self.interrupt()
-                call.waiter = new_waiter()
-                try:
-                    await call.waiter.wait(_INTERRUPT_EVERY)
-                except TimeoutError:
-                    continue
+            try:
+                while not call.done:
+                    self.interrupt()
+                    call.waiter = new_waiter()
+                    try:
+                        await call.waiter.wait(_INTERRUPT_EVERY)
+                    except TimeoutError:
+                        continue
+            finally:
+                self.resume()
         return not self._closed
 
     async def close(self) -> None:
@@ -195,6 +198,9 @@ class ThreadConnection(CallConnection):
     @abstractmethod
     def interrupt(self) -> None:
         """Stop the statement that runs in the thread, if there is one; called from any other thread."""
+
+    def resume(self) -> None:
+        """Undo what `interrupt` has left behind, now that the statement has ended."""
 
     def _open(self, connect: Callable[[], Any]) -> None:
         self.db = connect()

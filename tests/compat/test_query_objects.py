@@ -112,3 +112,12 @@ async def test_statements_are_logged_to_the_given_logger_without_their_values(ma
     logged = [record.getMessage() for record in caplog.records if record.name == "app"]
     assert any("select cast(" in message for message in logged)
     assert "a secret" not in caplog.text
+
+
+@pytest.mark.parametrize("text", ["sqlite://", "sqlite:///:memory:", "sqlite:///relative.db", "sqlite:////absolute.db"])
+def test_the_url_of_a_database_is_the_one_that_was_given(text):
+    assert text == Database(text).url
+
+
+def test_the_url_of_a_database_does_not_show_its_password():
+    assert "asyncpg://app:***@host/shop" == Database("asyncpg://app:sec%40ret@host/shop").url

@@ -16,7 +16,7 @@ from aio_databases.shared_pool import make_pool
 from aio_databases.streams import RecordStream
 from aio_databases.transaction import Transaction
 from aio_databases.turns import live_connection
-from aio_databases.url import parse_url, redact
+from aio_databases.url import parse_url
 from aio_databases.verbs import Verbs
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Database(Verbs):
     @property
     def url(self) -> str:
         """The URL, without its password."""
-        return redact(self.backend.url.geturl())
+        return self.backend.address.redacted
 
     def __repr__(self) -> str:
         return f"<Database {self.backend.address.redacted} {'connected' if self.is_connected else 'not connected'}>"

@@ -198,8 +198,7 @@ class Pool:
             if not fit:
                 await self._close_physical(physical)
         except BaseException:
-            physical.driver.terminate()
-            self._free_place()
+            self._drop(physical)
             raise
         return fit
 

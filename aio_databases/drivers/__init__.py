@@ -67,7 +67,7 @@ def _load_third_party(name: str, scheme: str, url: str) -> type[Driver]:
     if name in others.names:
         driver: type[Driver] = others[name].load()
         return driver
-    known = sorted({*_DRIVERS, *_ALIASES, *others.names} - {"dummy"})
-    message = f"no driver for the scheme {scheme!r} of the URL {url!r}{near_misses(name, known)}"
-    message += f"; known are {', '.join(known)}"
+    known = {*_DRIVERS, "postgres", *others.names} - {"dummy"}
+    message = f"no driver for the scheme {scheme!r} of the URL {url!r}{near_misses(name, known | _ALIASES.keys())}"
+    message += f"; known are {', '.join(sorted(known))}"
     raise UnknownDriver(message)

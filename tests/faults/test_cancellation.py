@@ -1,0 +1,466 @@
+"""Cancels every scenario at its k-th await, for every k, in every way a task can be cancelled.
+
+Afterwards nothing is leased, no transaction is open, nobody waits, all that was written is whole, every connection of
+the pool can be had and gives its own answers.  Runs on the scripted fake, which also notices misuse of a connection,
+on SQLite and on PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import types
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from aio_databases import Database, Error
+from aio_databases.concurrency import runs_on_trio
+from unit.fake import FakeDriver, make_database, script_of, verify_closed
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+    from pathlib import Path
+
+SIZE = 2
+"""Connections of the pool."""
+MOST_AWAITS = 300
+"""No scenario has more; one that does never ends."""
+
+
+# Ways to cancel
+
+
+@types.coroutine
+def counting(coroutine: Coroutine[Any, Any, Any], at_await: Callable[[int], None]) -> Generator[Any, Any, Any]:
+    """Run a coroutine and call `at_await` with the number of each await that suspends it, just before it does."""
+    count = 0
+    resume: Callable[[], Any] = lambda: coroutine.send(None)  # noqa: E731 - rebound below
+    while True:
+        try:
+            yielded = resume()
+        except StopIteration as stop:
+            return stop.value
+        count += 1
+        at_await(count)
+        try:
+            sent = yield yielded
+        except BaseException as exc:  # noqa: BLE001 - it goes on into the coroutine
+            resume = lambda exc=exc: coroutine.throw(exc)  # noqa: E731
+        else:
+            resume = lambda sent=sent: coroutine.send(sent)  # noqa: E731
+
+
+class Cancelled(NamedTuple):
+    """What became of a run."""
+
+    reached: bool
+    """Whether the k-th await was reached."""
+    ended: bool
+    """Whether the scenario ran to its end all the same."""
+
+
+async def by_task(coroutine: Coroutine[Any, Any, Any], ks: tuple[int, ...]) -> Cancelled:
+    """Cancel with asyncio's own `Task.cancel` at the awaits `ks`."""
+    reached = False
+
+    def at_await(count: int) -> None:
+        nonlocal reached
+        if count in ks:
+            reached = True
+            task.cancel()
+
+    async def run() -> None:
+        try:
+            await counting(coroutine, at_await)
+        finally:
+            assert CURRENT.current_conn is None
+
+    task = asyncio.create_task(run())
+    try:
+        await task
+    except asyncio.CancelledError:
+        return Cancelled(reached, ended=False)
+    return Cancelled(reached, ended=True)
+
+
+async def by_scope(coroutine: Coroutine[Any, Any, Any], ks: tuple[int, ...]) -> Cancelled:
+    """Cancel with a cancel scope of anyio at the first of the awaits `ks`; it stays cancelled."""
+    reached = False
+
+    def at_await(count: int) -> None:
+        nonlocal reached
+        if count == ks[0]:
+            reached = True
+            scope.cancel()
+
+    with anyio.CancelScope() as scope:
+        await counting(coroutine, at_await)
+    assert CURRENT.current_conn is None
+    return Cancelled(reached, ended=not scope.cancelled_caught)
+
+
+class _Current:
+    """The database of the run, for the check that the current connection is what it was before."""
+
+    db: Database
+    reopens: bool
+
+    @property
+    def current_conn(self) -> Any:
+        return self.db.current_conn
+
+
+CURRENT = _Current()
+
+WAYS: dict[str, tuple[Callable[..., Awaitable[Cancelled]], Callable[[int], tuple[int, ...]]]] = {
+    "task": (by_task, lambda k: (k,)),
+    "task-twice": (by_task, lambda k: (k, k + 1)),
+    "task-thrice-apart": (by_task, lambda k: (k, k + 2, k + 3)),
+    "scope": (by_scope, lambda k: (k,)),
+}
+
+
+# Scenarios
+
+
+async def query(db: Database) -> None:
+    """Run statements outside of any block."""
+    assert "own" == await db.fetchval(own("own"))
+    await db.execute(INSERT_TWO)
+
+
+async def connection_block(db: Database) -> None:
+    """Share a connection."""
+    async with db.connection() as connection:
+        assert "a" == await db.fetchval(own("a"))
+        assert "b" == await connection.fetchval(own("b"))
+
+
+async def transaction_block(db: Database) -> None:
+    """Write in a transaction with a nested one, and one that rolls back."""
+    async with db.transaction():
+        await db.execute(INSERT_ONE)
+        async with db.transaction() as nested:
+            await db.execute(INSERT_ONE)
+            await nested.rollback()
+        async with db.transaction():
+            await db.execute(INSERT_ONE)
+        assert "in" == await db.fetchval(own("in"))
+
+
+async def failing_transaction(db: Database) -> None:
+    """Leave a transaction with an exception."""
+    with pytest.raises(ZeroDivisionError):
+        async with db.transaction():
+            await db.execute(INSERT_ONE)
+            raise ZeroDivisionError
+
+
+async def transaction_by_hand(db: Database) -> None:
+    """Start and commit without a block; who does so ends it himself when he is cancelled."""
+    transaction = db.transaction()
+    try:
+        await transaction.start()
+        await db.execute(INSERT_TWO)
+        await transaction.commit()
+    finally:
+        if transaction.is_active:
+            await transaction.rollback()
+
+
+async def many(db: Database) -> None:
+    """Write several rows with one call."""
+    await db.executemany("insert into t (x) values ($1)", (1,), (2,))
+
+
+async def full_iteration(db: Database) -> None:
+    """Read a stream to its end, outside of a block and in a transaction."""
+    async for row in db.iterate(own("row"), chunk_size=1):
+        assert "row" == row[0]
+    async with db.transaction():
+        async for row in db.iterate(own("row"), chunk_size=1):
+            assert "row" == row[0]
+
+
+async def broken_off_iteration(db: Database) -> None:
+    """Leave a stream early, with and without closing it."""
+    async with db.connection():
+        async for row in db.iterate(own("row"), chunk_size=1):
+            assert "row" == row[0]
+            break
+        assert "next" == await db.fetchval(own("next"))
+    async with db.iterate(own("row"), chunk_size=1) as stream:
+        async for _ in stream:
+            break
+
+
+async def replica_block(db: Database) -> None:
+    """Read from a replica, and from the primary inside of it."""
+    async with db.replica():
+        assert "replica" == await db.fetchval(own("replica"))
+        async with db.transaction(readonly=True):
+            assert "in" == await db.fetchval(own("in"))
+        async with db.connection():
+            await db.execute(INSERT_TWO)
+
+
+async def lease(db: Database) -> None:
+    """Acquire and release without a block."""
+    connection = await db.connection().acquire()
+    try:
+        assert "mine" == await connection.fetchval(own("mine"))
+        await connection.execute("set search_path = public" if db.backend.dialect != "sqlite" else "pragma query_only = off")
+    finally:
+        await connection.release()
+
+
+async def full_pool(db: Database) -> None:
+    """Wait for a connection while others hold all of them."""
+    async with db.connection():
+        assert "late" == await db.fetchval(own("late"))
+
+
+async def siblings(db: Database) -> None:
+    """Have tasks share a transaction."""
+    async with db.transaction(), anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(nested_insert, db)
+
+
+async def nested_insert(db: Database) -> None:
+    """Write in a nested transaction."""
+    async with db.transaction():
+        await db.execute(INSERT_ONE)
+
+
+async def reopening(db: Database) -> None:
+    """Disconnect and connect."""
+    await db.disconnect()
+    await db.connect()
+    assert "again" == await db.fetchval(own("again"))
+
+
+SCENARIOS = (
+    query,
+    connection_block,
+    transaction_block,
+    failing_transaction,
+    transaction_by_hand,
+    many,
+    full_iteration,
+    broken_off_iteration,
+    replica_block,
+    lease,
+    full_pool,
+    siblings,
+    reopening,
+)
+INSERT_ONE = "insert into t (x) values (1)"
+INSERT_TWO = "insert into t (x) values (1), (2)"
+
+
+def own(text: str) -> str:
+    """Return a query whose answer tells which query it was."""
+    return f"select '{text}'"
+
+
+# Databases
+
+
+class FakeSite:
+    """The scripted fake."""
+
+    def make(self) -> Database:
+        """Return a database."""
+        return make_database(max_size=SIZE, driver=AnsweringFake)
+
+    def check(self, db: Database) -> None:
+        """Fail if a promise was broken or a transaction is open."""
+        script_of(db).check()
+        assert SIZE >= sum(not each.is_closed and not each.read_only for each in script_of(db).connections)
+
+    def close(self, db: Database) -> None:
+        """Fail if anything is left."""
+        verify_closed(db)
+
+
+class AnsweringFake(FakeDriver):
+    """A fake that answers a query by its literal, as a database does."""
+
+    async def connect(self, *, read_only: bool = False) -> Any:
+        """Open a connection."""
+        connection: Any = await super().connect(read_only=read_only)
+        answer = connection.answer
+        connection.answer = lambda sql: answer(sql.removeprefix("select ").strip("'"))
+        return connection
+
+
+class SQLiteSite:
+    """A file, or memory, which is lost with its connection."""
+
+    _openings = 0
+
+    def __init__(self, scheme: str, path: Path | None) -> None:
+        self._scheme = scheme
+        self._path = path
+        if path is not None:
+            with sqlite3.connect(path) as db:
+                db.execute("create table t (x integer)")
+            db.close()
+
+    def make(self) -> Database:
+        """Return a database."""
+        self._openings = 0
+        return Database(f"{self._scheme}:///{self._path or ':memory:'}", max_size=SIZE, init=self._init)
+
+    async def _init(self, db: Any) -> None:
+        self._openings += 1
+        if self._path is None:
+            await db.execute("create table if not exists t (x integer)")
+
+    def check(self, db: Database) -> None:
+        """Fail if the file is locked, or holds half a transaction."""
+        del db
+        if self._path is None:
+            return
+        other = sqlite3.connect(self._path, timeout=5, isolation_level=None)
+        try:
+            other.execute("begin immediate")
+            other.execute("commit")
+            (count,) = other.execute("select count(*) from t").fetchone()
+            assert 0 == count % 2
+        finally:
+            other.close()
+
+    def close(self, db: Database) -> None:
+        """Fail if the memory was lost on the way; warnings tell what was left open."""
+        assert self._path or self._openings == 1 or CURRENT.reopens, db.stats()
+
+
+class PostgresSite:
+    """A server."""
+
+    def __init__(self, url: str, postgres: Any) -> None:
+        self._url = url
+        self._postgres = postgres
+        self._database = url.rpartition("/")[2]
+        postgres.execute("create table t (x integer)", database=self._database)
+        postgres.execute("grant all on t to public", database=self._database)
+
+    def make(self) -> Database:
+        """Return a database."""
+        return Database(self._url, max_size=SIZE)
+
+    def check(self, db: Database) -> None:
+        """Do nothing: `recovered` asks the server."""
+
+    def close(self, db: Database) -> None:
+        """Fail if a session has a transaction open or half of one was committed."""
+        del db
+        sql = "select state from pg_stat_activity where datname = current_database() and state like 'idle in%'"
+        assert [] == self._postgres.execute(sql, database=self._database)
+        assert [(0,)] == self._postgres.execute("select count(*) % 2 from t", database=self._database)
+
+
+@pytest.fixture
+def fake_site() -> FakeSite:
+    return FakeSite()
+
+
+@pytest.fixture
+def postgres_site(postgres: Any) -> Iterator[PostgresSite]:
+    name = postgres.create_database()
+    yield PostgresSite(postgres.url(database=name), postgres)
+    postgres.drop_database(name)
+
+
+# The test itself
+
+
+async def sweep(site: Any, scenario: Callable[[Database], Coroutine[Any, Any, None]], way: str) -> None:
+    """Cancel `scenario` at its first await, its second, and so on until it ends before its k-th."""
+    cancel, awaits = WAYS[way]
+    CURRENT.reopens = scenario is reopening
+    for k in range(1, MOST_AWAITS):
+        db = CURRENT.db = site.make()
+        async with anyio.create_task_group() as others:
+            await db.connect()
+            if scenario is full_pool:
+                await others.start(hold_all, db, k % 4)
+            outcome = await cancel(scenario(db), awaits(k))
+        await recovered(db, site)
+        if not outcome.reached:
+            assert outcome.ended, f"{scenario.__name__} did not reach await {k}, nor its end"
+            assert k > 1
+            return
+    pytest.fail(f"{scenario.__name__} has more than {MOST_AWAITS} awaits")
+
+
+async def hold_all(db: Database, awaits: int, *, task_status: Any) -> None:
+    """Hold every connection until a task waits for one, and `awaits` awaits longer."""
+    async with db.connection():
+        async with db.connection():
+            task_status.started()
+            for _ in range(50):
+                await checkpoint()
+                if db.stats()["primary"].waiting:
+                    break
+            for _ in range(awaits):
+                await checkpoint()
+
+
+async def recovered(db: Database, site: Any) -> None:
+    """Fail unless the database is as good as new."""
+    with anyio.fail_after(10):
+        for pool in (db._pool, *db._replicas.pools):
+            assert 0 == pool.lent, pool
+            assert 0 == pool.stats.waiting, pool
+        site.check(db)
+        if db.is_connected or db._pool.is_closed:
+            await db.connect()
+        leases = [await db.connection().acquire() for _ in range(SIZE)]
+        for number, connection in enumerate(leases):
+            assert f"after {number}" == await connection.fetchval(own(f"after {number}"))
+            assert not connection.driver.in_transaction
+        for connection in leases:
+            await connection.release()
+        async with db.transaction():
+            await db.execute(INSERT_TWO)
+        await db.disconnect()
+    site.close(db)
+
+
+LOOPS_AND_WAYS = [*(("asyncio", way) for way in WAYS), ("trio", "scope")]
+
+
+@pytest.mark.parametrize(("anyio_backend", "way"), LOOPS_AND_WAYS)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+async def test_fake_recovers_from_a_cancellation_at_every_await(fake_site, scenario, way, anyio_backend):
+    await sweep(fake_site, scenario, way)
+
+
+@pytest.mark.parametrize(
+    ("anyio_backend", "scheme", "way"),
+    [*((loop, "sqlite", way) for loop, way in LOOPS_AND_WAYS), *(("asyncio", "aiosqlite", way) for way in WAYS)],
+)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+async def test_sqlite_file_recovers_from_a_cancellation_at_every_await(scheme, scenario, way, tmp_path, anyio_backend):
+    await sweep(SQLiteSite(scheme, tmp_path / "test.db"), scenario, way)
+
+
+@pytest.mark.parametrize(
+    ("anyio_backend", "scheme", "way"),
+    [("asyncio", "sqlite", "task-twice"), ("trio", "sqlite", "scope"), ("asyncio", "aiosqlite", "task-twice")],
+)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+async def test_sqlite_in_memory_recovers_from_a_cancellation_at_every_await(scheme, scenario, way, anyio_backend):
+    await sweep(SQLiteSite(scheme, None), scenario, way)
+
+
+@pytest.mark.parametrize(("anyio_backend", "way"), [("asyncio", way) for way in WAYS])
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+async def test_postgresql_recovers_from_a_cancellation_at_every_await(postgres_site, scenario, way, anyio_backend):
+    await sweep(postgres_site, scenario, way)

@@ -226,9 +226,7 @@ class FifoLock:
 # Cleanup that a cancellation cannot interrupt
 
 
-async def shielded(
-    function: Callable[[], Coroutine[Any, Any, T]], timeout: float, *, grace: float | None = None
-) -> T:
+async def shielded(function: Callable[[], Coroutine[Any, Any, T]], timeout: float, *, grace: float | None = None) -> T:
     """Run ``function`` to its end although this task gets cancelled, for at most ``timeout`` seconds.
 
     A cancellation that arrives meanwhile is raised afterwards, so ``function`` itself has to record what it did.  With

@@ -243,8 +243,8 @@ class Connection(Verbs):
         if plan.session:
             physical.session_changed = True
         try:
-            if physical.abandoned:
-                await physical.settle()
+            if physical.abandoned or physical.in_doubt:
+                await _clear_up(physical)
             result = await function(*args)
         except BaseException as exc:
             error = await self._failed(physical, exc)
@@ -293,23 +293,20 @@ class Connection(Verbs):
 
     async def _failed(self, physical: Physical, exc: BaseException) -> BaseException:
         """Find out what a failure means for the connection and its transactions, and return the error to raise."""
-        error = exc
-        if isinstance(exc, Exception):
-            error = self.translated(exc)
-        elif isinstance(exc, GeneratorExit):
-            physical.driver.terminate()
-        if isinstance(error, errors.ConnectionLost):
-            physical.driver.terminate()
-        elif isinstance(exc, TimeoutError) or not isinstance(exc, Exception):
-            physical.in_doubt = True
-            await self._settle(physical)
-        if physical.driver.is_closed:
-            self.pool.suspect()
-            end_all(physical.turns, "its connection was lost")
-            if self._reconnects and isinstance(exc, Exception):
-                await self._try_to_reconnect()
-        elif physical.turns.stack and not physical.driver.in_transaction:
-            end_all(physical.turns, "the database rolled it back when a statement failed or was cancelled")
+        error = self.translated(exc) if isinstance(exc, Exception) else exc
+        try:
+            if isinstance(exc, GeneratorExit) or isinstance(error, errors.ConnectionLost):
+                physical.driver.terminate()
+            elif isinstance(exc, TimeoutError) or not isinstance(exc, Exception):
+                await self._settle(physical)
+        finally:
+            if physical.driver.is_closed:
+                self.pool.suspect()
+                end_all(physical.turns, "its connection was lost")
+            elif physical.turns.stack and not physical.driver.in_transaction:
+                end_all(physical.turns, "the database rolled it back when a statement failed or was cancelled")
+        if self._reconnects and physical.driver.is_closed and isinstance(exc, Exception):
+            await self._try_to_reconnect()
         return error
 
     def translated(self, exc: Exception, *, committing: bool = False) -> Exception:
@@ -323,6 +320,7 @@ class Connection(Verbs):
 
     async def _settle(self, physical: Physical) -> None:
         """Wait, in spite of further cancellations, until the connection is usable again; cut it if it will not be."""
+        physical.in_doubt = True
         settled = False
 
         async def settle() -> None:
@@ -350,6 +348,12 @@ class ConnectionReleased(errors.InterfaceError, RuntimeError):
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(f"{connection!r} was used after its release; use it inside its block, or acquire() it again")
+
+
+async def _clear_up(physical: Physical) -> None:
+    if not await physical.settle():
+        message = "the connection was lost when an earlier statement on it was cancelled"
+        raise errors.ConnectionLost(message)
 
 
 def _rows(params: Args) -> list[Any]:

@@ -15,7 +15,7 @@ from aio_databases.replicas import Replicas
 from aio_databases.shared_pool import make_pool
 from aio_databases.streams import RecordStream
 from aio_databases.transaction import Transaction
-from aio_databases.turns import live_connection
+from aio_databases.turns import connections_here, live_connection
 from aio_databases.url import parse_url
 from aio_databases.verbs import Verbs
 
@@ -115,7 +115,7 @@ class Database(Verbs):
         Blocks that this call is made in lose their connections at once.  Does nothing if nothing is open.
         """
         self.logger.info("disconnecting from %s", self.backend.address)
-        while (connection := live_connection(self)) is not None and connection.is_ready:
+        for connection in connections_here(self):
             await connection.release()
         for pool in (*self._replicas.pools, self._pool):
             await pool.close(timeout)

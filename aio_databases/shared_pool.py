@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aio_databases.concurrency import running_loop, shielded
+from aio_databases.concurrency import running_loop
 from aio_databases.pool import Pool
 
 if TYPE_CHECKING:
@@ -53,33 +53,16 @@ class SharedPool(Pool):
         return physical
 
     def release_nowait(self, physical: Physical) -> bool:
-        """Take back a lease that leaves nothing to clear up."""
-        stray = physical.driver.in_transaction and not physical.turns.stack
-        if physical.in_doubt or physical.abandoned or stray:
-            return False
+        """Take back a lease; what it leaves to clear up is left to the next statement, whose turn it is then."""
+        turns = physical.turns
+        if physical.driver.in_transaction and not turns.stack and not turns.busy:
+            physical.in_doubt = True  # a BEGIN that was sent as SQL of the user's own
         self.abandon(physical)
         return True
 
     async def release(self, physical: Physical) -> None:
-        """Take back a lease; what other leases do on the connection is left alone."""
-
-        async def clear_up() -> None:
-            await physical.turns.take_urgently(self.options.cleanup_timeout)
-            try:
-                physical.in_doubt = True  # which rolls back what was begun with SQL of the user's own
-                await physical.settle()
-            finally:
-                physical.turns.give_back()
-
-        if self.release_nowait(physical):
-            return
-        try:
-            await shielded(clear_up, self.options.cleanup_timeout)
-        except Exception as exc:  # noqa: BLE001 - the user's own exception stays
-            self._logger.warning("the connection of %r could not be cleaned up and is cut: %r", self, exc)
-            physical.driver.terminate()
-        finally:
-            self.abandon(physical)
+        """Take back a lease."""
+        self.release_nowait(physical)
 
     def abandon(self, physical: Physical) -> None:
         """End a lease."""

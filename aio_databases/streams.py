@@ -169,18 +169,22 @@ class RecordStream(Generic[T_co]):
 
     async def _finish(self, cursor: Cursor) -> None:
         self._cursor = None
-        if self._owned:
-            await self._connection.release()
-        elif cursor in self._physical.cursors:
-            await self._connection.perform(self._physical, self._plan, self._physical.close_cursor, cursor)
+        connection, physical = self._connection, self._physical
+        try:
+            if connection.turns is not physical.turns:  # the stream outlived its block
+                self._abandon(cursor)
+            elif cursor in physical.cursors:
+                await connection.perform(physical, self._plan, physical.close_cursor, cursor)
+        finally:
+            if self._owned and not connection.release_nowait():
+                await connection.release()
 
     async def _give_up(self, cursor: Cursor) -> None:
         # Nothing here may replace the error that is on its way: the next statement closes the cursor.
         self._done, self._cursor = True, None
+        self._abandon(cursor)
         if self._owned:
             await self._connection.release()
-        else:
-            self._abandon(cursor)
 
     def _abandon(self, cursor: Cursor) -> None:
         if cursor in self._physical.cursors:

@@ -201,8 +201,10 @@ class Transaction(Block):
         With ``silent`` a transaction whose connection is gone is no error.  Raises TransactionError when it is not
         open, CommitUncertainError when the link breaks meanwhile, and what the database says.
         """
-        if self._can_end("commit", silent=silent):
-            await self._commit_or_abort()
+        try:
+            if self._can_end("commit", silent=silent):
+                await self._commit_or_abort()
+        finally:
             await self._leave_if_started_by_hand()
 
     async def rollback(self, *, silent: bool | None = None) -> None:
@@ -210,8 +212,10 @@ class Transaction(Block):
 
         With ``silent`` a transaction whose connection is gone is no error.  Raises TransactionError if it is not open.
         """
-        if self._can_end("roll back", silent=silent):
-            await self.abort()
+        try:
+            if self._can_end("roll back", silent=silent):
+                await self.abort()
+        finally:
             await self._leave_if_started_by_hand()
 
     async def _commit_or_abort(self) -> None:
@@ -320,7 +324,7 @@ class Transaction(Block):
         raise errors.TransactionError(message)
 
     async def _leave_if_started_by_hand(self) -> None:
-        if not self.has_block:
+        if not self.has_block and not self.is_active:
             self.leave()
             await self._give_lease_back()
 

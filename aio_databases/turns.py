@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aio_databases.connection import Connection
     from aio_databases.transaction import Transaction
 
-__all__ = ("Block", "Turns", "current_block", "live_connection")
+__all__ = ("Block", "Turns", "connections_here", "current_block", "live_connection")
 
 
 class Block:
@@ -73,6 +73,17 @@ def live_connection(owner: Any) -> Connection | None:
                 return connection
         block = block.outer
     return None
+
+
+def connections_here(owner: Any) -> list[Connection]:
+    """Return the connections of all blocks of ``owner`` that are open here, innermost first."""
+    found: list[Connection] = []
+    block = current_block.get()
+    while block is not None:
+        if block.owner is owner and not block.ended and block.connection is not None:
+            found.append(block.connection)
+        block = block.outer
+    return found
 
 
 def _is_visible(block: Block) -> bool:

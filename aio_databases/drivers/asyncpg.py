@@ -80,7 +80,7 @@ class AsyncpgConnection(DriverConnection):
 
     async def ping(self) -> None:
         """Ask the server for a sign of life."""
-        await self.raw.execute("")
+        await self.raw.execute("SELECT 1")
 
     async def settle(self) -> bool:
         """Wait for asyncpg's own cancellation, and absorb a cancel request that reaches the server late."""
@@ -92,6 +92,15 @@ class AsyncpgConnection(DriverConnection):
             except asyncpg.InFailedSQLTransactionError:
                 pass  # it answers, which is all that matters here
         return not self.raw.is_closed()
+
+    async def commit(self) -> None:
+        """Commit the transaction.
+
+        PostgreSQL answers ROLLBACK, and no error, when a statement had failed in it: that must not look like success.
+        """
+        if await self.raw.execute("COMMIT") == "ROLLBACK":
+            message = "the transaction was rolled back instead of committed, because a statement in it had failed: "
+            raise errors.TransactionError(message + "run what may fail in a nested transaction")
 
     async def reset(self) -> bool:
         """Undo what was changed in the session."""
@@ -118,14 +127,14 @@ class AsyncpgCursor(Cursor):
         self._raw = raw
         self._statement = (sql, params)
         self._portal: Any = None
-        self._transaction: Any = None
+        self._began = False
 
     async def fetch(self, size: int) -> list[Record]:
         """Return the next ``size`` rows; fewer mean that there are no more."""
         if self._portal is None:
             if not self._raw.is_in_transaction():
-                self._transaction = self._raw.transaction()
-                await self._transaction.start()
+                self._began = True
+                await self._raw.execute("BEGIN")
             sql, params = self._statement
             self._portal = await self._raw.cursor(sql, *params)
         rows: list[Record] = await self._portal.fetch(size)
@@ -134,9 +143,9 @@ class AsyncpgCursor(Cursor):
     async def close(self) -> None:
         """Close the portal, and commit the transaction that was begun for it."""
         self._portal = None  # the portal itself ends with its transaction
-        transaction, self._transaction = self._transaction, None
-        if transaction is not None and not self._raw.is_closed():
-            await transaction.commit()
+        began, self._began = self._began, False
+        if began and not self._raw.is_closed() and self._raw.is_in_transaction():
+            await self._raw.execute("COMMIT")
 
 
 class AsyncpgDriver(Driver):

@@ -123,7 +123,7 @@ class ThreadConnection(CallConnection):
         """Start the thread."""
         self.db = None
         self._closed = False
-        self._inbox: SimpleQueue[_Call | None] = SimpleQueue()
+        self._inbox: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._call: _Call | None = None
         Thread(target=_work, args=(self._inbox,), name=type(self).__name__, daemon=True).start()
 
@@ -162,7 +162,7 @@ class ThreadConnection(CallConnection):
 
         An interrupt between two calls of the library is lost, so it is repeated until the thread answers.
         """
-        call = self._call
+        call, self._call = self._call, None
         if call is not None and not call.withdraw():
             try:
                 while not call.done:
@@ -192,7 +192,7 @@ class ThreadConnection(CallConnection):
             return
         self._closed = True
         self.interrupt()
-        self._inbox.put(_Call(self._close, ()))
+        self._inbox.put(self._close)
         self._inbox.put(None)
 
     @abstractmethod
@@ -240,7 +240,7 @@ class _Call:
             return False
         return True
 
-    def run(self) -> None:
+    def __call__(self) -> None:
         """Make the call, unless it was withdrawn; this happens in the worker thread."""
         if not self.withdraw():
             return
@@ -255,7 +255,7 @@ class _Call:
         self.waiter.wake()
 
 
-def _work(inbox: SimpleQueue[_Call | None]) -> None:
+def _work(inbox: SimpleQueue[Callable[[], object] | None]) -> None:
     while (call := inbox.get()) is not None:
-        call.run()
+        call()
         del call  # an idle thread keeps nothing alive

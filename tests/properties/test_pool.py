@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -12,6 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from aio_databases import ConnectError, ConnectionLost, PoolClosed
 from unit.fake import FakeError, make_database, script_of, verify_closed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 STEPS = 60
 """Rounds of the event loop after which nothing moves any more."""
@@ -95,8 +98,7 @@ class PoolMachine(RuleBasedStateMachine):
     def cancel_the_first_waiter_while_it_is_handed_a_connection(self, which, rounds):
         first = self.waiting.popleft()
         self._pick(which).give_back()
-        self._step(rounds)
-        first.task.cancel()
+        self._step(rounds, first.task.cancel)
         self._hand_over()
         self._settle()
 
@@ -215,10 +217,12 @@ class PoolMachine(RuleBasedStateMachine):
         if self.waiting:
             self.holding.append(self.waiting.popleft())
 
-    def _step(self, rounds: int) -> None:
+    def _step(self, rounds: int, then: Callable[[], object] | None = None) -> None:
         async def let_run() -> None:
             for _ in range(rounds):
                 await asyncio.sleep(0)
+            if then is not None:  # in this round of the loop, which would go on for one more
+                then()
 
         self.loop.run_until_complete(let_run())
 

@@ -60,9 +60,23 @@ class Children:
 
 
 def programs() -> Any:
+    return st.one_of(st.lists(st.lists(steps(), max_size=3).map(tuple), min_size=1, max_size=3), crowds())
+
+
+def crowds() -> Any:
+    """Make programs of one transaction whose children all want to nest."""
+    leaves = st.one_of(st.just(Statement(fails=False)), st.builds(Pause, st.integers(1, 9)))
+    bodies = st.lists(leaves, max_size=4).map(tuple)
+    child = st.one_of(bodies, st.tuples(leaves, st.builds(Nest, bodies, st.sampled_from(ENDINGS), st.just(()))))
+    children = st.lists(child, min_size=2, max_size=3).map(tuple)
+    return children.map(lambda each: [(Nest((Children(each),), "commit", ()),)])
+
+
+def steps() -> Any:
+    """Make any step, with others inside of it."""
     statements = st.builds(Statement, st.booleans())
     leaves = st.one_of(statements, st.just(Statement(fails=False)), st.builds(Pause, st.integers(1, 4)))
-    steps = st.recursive(
+    return st.recursive(
         leaves,
         lambda inner: st.one_of(
             st.builds(
@@ -75,7 +89,6 @@ def programs() -> Any:
         ),
         max_leaves=12,
     )
-    return st.lists(st.lists(steps, max_size=3).map(tuple), min_size=1, max_size=3)
 
 
 # Running one, and noting what ought to come of it

@@ -1,0 +1,255 @@
+"""The verbs, in every form of call, on every driver."""
+
+from __future__ import annotations
+
+import pytest
+
+from aio_databases import Record, Result, UniqueViolation
+
+ALL = "select id, name from users order by id"
+NONE = "select id, name from users where id = 0"
+ROWS = [(1, "Ann"), (2, "Bob"), (3, "Cid")]
+INSERT = "insert into users (id, name) values (?, ?)"
+NAMED_INSERT = "insert into users (id, name) values (:id, :name)"
+RETURNING = "insert into users (id, name) values (4, 'Dan'), (5, 'Eve') returning id, name"
+NEW_ROWS = [(4, "Dan"), (5, "Eve")]
+
+
+@pytest.fixture(params=["database", "connection"])
+async def caller(users, request):
+    """Give an object that has the verbs."""
+    if request.param == "database":
+        yield users
+        return
+    connection = await users.connection().acquire()
+    yield connection
+    await connection.release()
+
+
+async def rows_on_another_connection(users):
+    async with users.connection() as connection:
+        return await connection.fetchall(ALL)
+
+
+# execute
+
+
+@pytest.mark.parametrize(
+    ("statement", "rowcount"),
+    [
+        ("insert into users (id, name) values (4, 'Dan')", 1),
+        ("insert into users (id, name) values (4, 'Dan'), (5, 'Eve')", 2),
+        ("insert into users (id, name) select id + 10, name from users", 3),
+        (RETURNING, 2),
+        ("update users set name = 'x'", 3),
+        ("update users set name = 'x' where id = 0", 0),
+        ("delete from users where id > 1", 2),
+        ("delete from users where id > 1 returning name", 2),
+        ("with old (id) as (select 1) delete from users where id in (select id from old)", 1),
+        ("create table others (id integer)", -1),
+        ("drop table users", -1),
+    ],
+)
+async def test_execute_tells_how_many_rows_it_changed(caller, statement, rowcount):
+    assert rowcount == (await caller.execute(statement)).rowcount
+
+
+async def test_execute_tells_the_id_of_the_inserted_row_where_the_driver_knows_it(caller, users):
+    result = await caller.execute(INSERT, 7, "Gil")
+    assert (7 if users.backend.capabilities.lastrowid else None) == result.lastrowid
+
+
+async def test_a_result_is_a_pair_with_names(caller):
+    result = await caller.execute("update users set name = 'x' where id < 3")
+    rowcount, lastrowid = result
+    assert isinstance(result, Result)
+    assert (2, lastrowid) == result == (result.rowcount, result.lastrowid)
+    assert 2 == rowcount
+
+
+async def test_execute_runs_a_query_and_leaves_its_rows(caller):
+    assert isinstance(await caller.execute(ALL), Result)
+    assert ROWS == await caller.fetchall(ALL)
+
+
+async def test_execute_outside_a_transaction_commits(caller, users):
+    await caller.execute(INSERT, 4, "Dan")
+    assert [*ROWS, (4, "Dan")] == await rows_on_another_connection(users)
+
+
+# executemany
+
+
+@pytest.mark.parametrize(
+    "make_rows",
+    [
+        lambda: [NEW_ROWS],
+        lambda: NEW_ROWS,
+        lambda: [list(map(list, NEW_ROWS))],
+        lambda: list(map(list, NEW_ROWS)),
+        lambda: [row for row in [iter(NEW_ROWS)]],
+        lambda: [(row for row in NEW_ROWS)],
+        lambda: [dict(NEW_ROWS).items()],
+    ],
+    ids=["list", "arguments", "list of lists", "lists", "iterator", "generator", "view"],
+)
+async def test_executemany_takes_rows_in_every_form(caller, make_rows):
+    await caller.executemany(INSERT, *make_rows())
+    assert [*ROWS, *NEW_ROWS] == await caller.fetchall(ALL)
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+async def test_executemany_takes_mappings(caller, as_list):
+    rows = [{"id": number, "name": name} for number, name in NEW_ROWS]
+    await caller.executemany(NAMED_INSERT, *([rows] if as_list else rows))
+    assert [*ROWS, *NEW_ROWS] == await caller.fetchall(ALL)
+
+
+async def test_executemany_takes_records(caller, users):
+    await caller.execute("create table copies (id integer, name text)")
+    await caller.executemany("insert into copies (id, name) values (?, ?)", await caller.fetchall(ALL))
+    assert ROWS == await caller.fetchall("select id, name from copies order by id")
+
+
+@pytest.mark.parametrize("rows", [(4, 5), ([(4,), (5,)],), ((4,), (5,))])
+async def test_executemany_takes_bare_values_for_one_placeholder(caller, rows):
+    await caller.executemany("insert into users (id) values (?)", *rows)
+    assert [4, 5] == await caller.fetchall("select id from users where name is null order by id", into=int)
+
+
+@pytest.mark.parametrize("row", [(4, "Dan"), [4, "Dan"]])
+async def test_executemany_takes_one_row(caller, row):
+    await caller.executemany(INSERT, row)
+    assert [*ROWS, (4, "Dan")] == await caller.fetchall(ALL)
+
+
+@pytest.mark.parametrize("rows", [(), ([],), (iter(()),)])
+async def test_executemany_without_rows_changes_nothing(caller, rows):
+    await caller.executemany(INSERT, *rows)
+    assert ROWS == await caller.fetchall(ALL)
+
+
+async def test_executemany_tells_how_many_rows_it_changed_or_that_it_does_not_know(caller):
+    assert (await caller.executemany(INSERT, NEW_ROWS)).rowcount in {2, -1}
+
+
+async def test_executemany_writes_all_rows_or_none(caller, users):
+    with pytest.raises(UniqueViolation):
+        await caller.executemany(INSERT, (4, "Dan"), (5, "Eve"), (1, "twice"))
+    assert ROWS == await rows_on_another_connection(users)
+
+
+async def test_executemany_in_a_transaction_is_rolled_back_with_it(users):
+    async with users.transaction() as transaction:
+        await users.executemany(INSERT, NEW_ROWS)
+        assert 5 == len(await users.fetchall(ALL))
+        await transaction.rollback()
+    assert ROWS == await users.fetchall(ALL)
+
+
+async def test_executemany_that_fails_in_a_nested_transaction_spares_the_outer_one(users):
+    async with users.transaction():
+        await users.execute(INSERT, 4, "Dan")
+        with pytest.raises(UniqueViolation):
+            async with users.transaction():
+                await users.executemany(INSERT, (5, "Eve"), (1, "twice"))
+    assert [*ROWS, (4, "Dan")] == await users.fetchall(ALL)
+
+
+# fetch
+
+
+async def test_fetchall_returns_all_rows(caller):
+    rows = await caller.fetchall(ALL)
+    assert isinstance(rows, list)
+    assert ROWS == rows
+    assert all(isinstance(row, Record) for row in rows)
+
+
+@pytest.mark.parametrize(("size", "expected"), [(0, []), (1, ROWS[:1]), (2, ROWS[:2]), (3, ROWS), (99, ROWS)])
+async def test_fetchmany_returns_the_first_rows(caller, size, expected):
+    assert expected == await caller.fetchmany(size, ALL)
+
+
+async def test_fetchmany_takes_parameters(caller):
+    assert [(2, "Bob")] == await caller.fetchmany(1, "select id, name from users where id > ? order by id", 1)
+
+
+async def test_fetchone_returns_the_first_row(caller):
+    assert (1, "Ann") == await caller.fetchone(ALL)
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"), [(0, 1), (1, "Ann"), (-1, "Ann"), ("id", 1), ("name", "Ann")], ids=str
+)
+async def test_fetchval_returns_a_column_by_number_or_name(caller, column, expected):
+    assert expected == await caller.fetchval(ALL, column=column)
+
+
+async def test_fetchval_returns_the_first_column_by_default(caller):
+    assert 2 == await caller.fetchval("select id, name from users where id = :id", {"id": 2})
+
+
+@pytest.mark.parametrize(("column", "error"), [("nope", KeyError), (2, IndexError), (-3, IndexError)])
+async def test_fetchval_of_a_column_that_is_not_there_is_an_error(caller, column, error):
+    with pytest.raises(error):
+        await caller.fetchval(ALL, column=column)
+
+
+async def test_fetchval_returns_none_for_null(caller):
+    assert await caller.fetchval("select cast(null as integer)") is None
+
+
+async def test_nothing_found_is_an_empty_list_or_none(caller):
+    assert [] == await caller.fetchall(NONE)
+    assert [] == await caller.fetchmany(5, NONE)
+    assert await caller.fetchone(NONE) is None
+    assert await caller.fetchval(NONE) is None
+    assert await caller.fetchval(NONE, column="name") is None
+    assert [] == [row async for row in caller.iterate(NONE)]
+
+
+@pytest.mark.parametrize(
+    "fetch",
+    [
+        lambda caller, query: caller.fetchall(query),
+        lambda caller, query: caller.fetchmany(5, query),
+        lambda caller, query: caller.fetchone(query),
+        lambda caller, query: caller.fetchval(query),
+    ],
+    ids=["fetchall", "fetchmany", "fetchone", "fetchval"],
+)
+@pytest.mark.parametrize("statement", ["update users set name = 'x' where id = 1", "create table others (id integer)"])
+async def test_a_statement_without_result_fetches_nothing(caller, fetch, statement):
+    assert not await fetch(caller, statement)
+
+
+async def rows_of_stream(caller, query):
+    return [row async for row in caller.iterate(query)]
+
+
+@pytest.mark.parametrize(
+    ("fetch", "expected"),
+    [
+        (lambda caller, query: caller.fetchall(query), NEW_ROWS),
+        (lambda caller, query: caller.fetchmany(1, query), NEW_ROWS[:1]),
+        (lambda caller, query: caller.fetchmany(9, query), NEW_ROWS),
+        (lambda caller, query: caller.fetchone(query), NEW_ROWS[0]),
+        (lambda caller, query: caller.fetchval(query), 4),
+        (rows_of_stream, NEW_ROWS),
+    ],
+    ids=["fetchall", "fetchmany", "fetchmany more", "fetchone", "fetchval", "iterate"],
+)
+async def test_insert_returning_inserts_all_rows_and_commits(caller, users, fetch, expected):
+    assert expected == await fetch(caller, RETURNING)
+    assert [*ROWS, *NEW_ROWS] == await rows_on_another_connection(users)
+
+
+@pytest.mark.parametrize("verb", ["execute", "executemany", "fetchall", "fetchone", "fetchval"])
+async def test_every_verb_takes_an_object_whose_str_is_sql(caller, verb):
+    class Query:
+        def __str__(self):
+            return "update users set name = 'x' where id = ?"
+
+    await getattr(caller, verb)(Query(), *([(1,)] if verb == "executemany" else [1]))
+    assert "x" == await caller.fetchval("select name from users where id = 1")

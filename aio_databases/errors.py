@@ -47,7 +47,6 @@ __all__ = (
     "DataError",
     "DatabaseError",
     "DeadlockDetected",
-    "Diagnosis",
     "DriverNotInstalled",
     "Error",
     "ForeignKeyViolation",

@@ -17,11 +17,16 @@ LAYERS = (
     ("",),  # the package itself: what users see
     ("database",),
     ("context",),
-    ("connection", "transaction", "streams"),
-    ("replicas", "pool"),
+    ("connection",),
+    ("verbs",),
+    ("transaction", "streams"),
+    ("replicas", "shared_pool"),
+    ("pool",),
+    ("physical",),
     ("turns",),
     ("drivers", "drivers.*"),
     ("drivers.base",),
+    ("options",),
     ("sql", "queries", "record", "into", "url", "concurrency"),
     ("errors",),
 )
@@ -50,16 +55,27 @@ def layer(module):
 
 
 def imported(module):
-    """List what of ours a module imports: at the top, in functions and for type checkers alike."""
-    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    """List what of ours a module imports, at the top and in functions.
+
+    What stands below `if TYPE_CHECKING` is left out: an object may be handed to the layer below, which names its type.
+    """
     names = set()
-    for node in ast.walk(tree):
+    for node in statements(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             origin = absolute(module, node)
             names.update(f"{origin}.{alias.name}" for alias in node.names)
     return {ours for name in names if (ours := nearest_module(name)) is not None} - {module}
+
+
+def statements(node):
+    """Walk through a tree, without the parts that only type checkers read."""
+    if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+        return
+    yield node
+    for child in ast.iter_child_nodes(node):
+        yield from statements(child)
 
 
 def absolute(module, node):

@@ -12,6 +12,7 @@ from aio_databases import errors
 from aio_databases.concurrency import shielded
 from aio_databases.drivers.base import TransactionOptions
 from aio_databases.queries import text_and_params
+from aio_databases.record import Record
 from aio_databases.streams import RecordStream
 from aio_databases.transaction import Transaction, end_all
 from aio_databases.verbs import Verbs
@@ -364,5 +365,5 @@ def _rows(params: Args) -> list[Any]:
         rows = list(params[0])
     except TypeError:
         return list(params)
-    is_one_row = isinstance(params[0], list) and bool(rows) and not isinstance(rows[0], (tuple, list, Mapping))
+    is_one_row = isinstance(params[0], list) and bool(rows) and not isinstance(rows[0], (tuple, list, Mapping, Record))
     return [tuple(rows)] if is_one_row else rows

@@ -167,7 +167,8 @@ class Transaction(Block):
         stack, driver = self._turns.stack, self._driver
         if stack:
             self._unlock()
-            if any(option is not None for option in self._options):
+            known = self._options._replace(readonly=None) if self._connection.read_only else self._options
+            if any(option is not None for option in known):
                 message = "isolation, readonly, deferrable and mode belong to the outermost transaction"
                 raise errors.NotSupportedError(message)
             name = f"aiodb_{len(stack)}"
@@ -282,7 +283,7 @@ class Transaction(Block):
                 return
             await (driver.rollback_to_savepoint(savepoint) if savepoint else driver.rollback())
             for transaction in turns.end(self):
-                if reason is None and (transaction is self or transaction.has_ended_here):
+                if reason is None and (transaction is self or transaction.is_entered_here):
                     transaction.finish(TransactionState.ROLLED_BACK)
                 else:
                     transaction.fail(reason or "the transaction around it was rolled back")
@@ -290,8 +291,8 @@ class Transaction(Block):
             turns.give_back()
 
     @property
-    def has_ended_here(self) -> bool:
-        """Whether whoever runs now stands inside this transaction, and so ended it knowingly."""
+    def is_entered_here(self) -> bool:
+        """Whether whoever runs now is inside this transaction's block, and so ends it knowingly."""
         block = current_block.get()
         while block is not None and block is not self:
             block = block.outer
@@ -351,7 +352,8 @@ def _check(options: TransactionOptions, connection: Connection) -> None:
     """Raise an error for options that the database, or a replica, cannot honour."""
     can: Capabilities = connection.pool.driver.capabilities
     name = connection.pool.driver.name
-    if connection.read_only and not options.readonly:
+    nested = connection.turns is not None and connection.turns.standing() is not None
+    if connection.read_only and not options.readonly and not nested:
         message = "a replica only reads: use transaction(readonly=True), or db.connection() to reach the primary"
         raise errors.ReadOnlyError(message)
     if options.isolation is not None and options.isolation.lower() not in can.isolation_levels:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from aio_databases.errors import InterfaceError
 from aio_databases.into import mapper
 from aio_databases.streams import CHUNK
 
@@ -70,6 +71,8 @@ class Verbs(ABC):
     async def fetchmany(self, size: int, query: Any, *params: Any, into: Callable[..., T]) -> list[T]: ...
     async def fetchmany(self, size: int, query: Any, *params: Any, into: Any = None) -> Any:
         """Run a query and return its first ``size`` rows; the others are not fetched."""
+        if size < 0:
+            raise InterfaceError(f"fetchmany() cannot fetch {size} rows; pass a size of 0 or more")
         rows = await self._run("fetch", query, params, (size,))
         return rows if into is None else _mapped(rows, into)
 

@@ -53,12 +53,17 @@ class AsyncpgConnection(DriverConnection):
 
     async def execute(self, sql: str, params: Any, /) -> Result:
         """Run a statement and leave its rows, if any."""
-        return Result(_affected(await self.raw.execute(sql, *params)))
+        try:
+            status = await self.raw.execute(sql, *params)
+        except AttributeError:
+            status = ""  # asyncpg 0.32 stumbles over an empty statement, which has no status
+        return Result(_affected(status))
 
     async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
         """Run a statement once per row of parameters, all or nothing; asyncpg does not count the changed rows."""
-        await self.raw.executemany(sql, rows)
-        return Result(-1)
+        if rows:
+            await self.raw.executemany(sql, rows)
+        return Result(-1 if rows else 0)
 
     async def fetch(self, sql: str, params: Any, limit: int | None, /) -> list[Record]:
         """Run a statement and return its rows, at most ``limit`` of them."""
@@ -70,7 +75,7 @@ class AsyncpgConnection(DriverConnection):
             return [] if row is None else [row]
         cursor = self.cursor(sql, params)
         try:
-            return await cursor.fetch(limit)
+            return (await cursor.fetch(max(limit, 1)))[:limit]
         finally:
             await cursor.close()
 

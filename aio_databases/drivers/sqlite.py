@@ -138,6 +138,8 @@ class SQLiteDriver(Driver):
 
     def diagnose(self, exc: Exception) -> Diagnosis | None:
         """Tell what an sqlite3 exception means, by its extended result code."""
+        if isinstance(exc, OverflowError):
+            return Diagnosis(errors.DataError)  # an integer of more than 64 bits
         if not isinstance(exc, sqlite3.Error):
             return None
         name = getattr(exc, "sqlite_errorname", None)

@@ -100,11 +100,15 @@ class SQLiteVerbs(CallConnection):
         return self.db.execute(sql, adapted(params))
 
     def _execute(self, sql: str, params: Any) -> Result:
+        before = self.db.total_changes
         cursor = self.open_cursor(sql, params)
         try:
             if cursor.description is not None and cursor.rowcount >= 0:
                 deque(cursor, maxlen=0)  # RETURNING: sqlite3 counts the rows only once they are read
-            return Result(cursor.rowcount, cursor.lastrowid)
+            rowcount = cursor.rowcount
+            if rowcount < 0 and self.db.total_changes > before:
+                rowcount = self.db.total_changes - before  # sqlite3 does not look behind WITH
+            return Result(rowcount, cursor.lastrowid)
         finally:
             cursor.close()
 

@@ -112,6 +112,8 @@ def read(cursor: Any, limit: int | None) -> list[Record]:
     description = cursor.description
     if description is None:
         return []
+    if limit == 0:
+        return []  # to sqlite3, 0 means all
     rows = cursor.fetchall() if limit is None else cursor.fetchmany(limit)
     return records([column[0] for column in description], rows)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from types import MappingProxyType
 
 import pytest
@@ -148,12 +147,20 @@ async def test_what_is_no_query_is_refused(db, query):
         await db.fetchall(query)
 
 
-@pytest.mark.parametrize("query", ["", " ", "-- nothing", "selec 1", "select", "select 'open", None], ids=repr)
-async def test_bad_sql_is_an_error_or_finds_nothing_and_the_connection_stays_usable(users, query):
+@pytest.mark.parametrize("query", ["selec 1", "select 'open", "select * from nowhere", "select nothing"])
+async def test_bad_sql_is_a_programming_error_and_the_connection_stays_usable(users, query):
     async with users.connection():
-        with suppress(ProgrammingError):
-            assert [] == await users.fetchall(query)
+        for call in (users.execute, users.fetchall, users.fetchone, users.fetchval):
+            with pytest.raises(ProgrammingError):
+                await call(query)
         assert 3 == await users.fetchval("select count(*) from users")
+
+
+@pytest.mark.parametrize("query", ["", " ", "-- nothing", ";"])
+async def test_no_sql_finds_nothing(db, query):
+    assert [] == await db.fetchall(query)
+    assert await db.fetchval(query) is None
+    assert -1 == (await db.execute(query)).rowcount
 
 
 NATIVE = {"sqlite": "select ?1 + ?2 + ?1", "postgresql": "select $1::int + $2::int + $1::int"}

@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from servers.errors import ServerMissing
-from servers.programs import cache_folder, find_postgres
+from servers.programs import POSTGRES_BIN, cache_folder, find_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +43,9 @@ def main() -> int:
     os.umask(0o022)
     if os.environ.get("TEST_POSTGRES_URL") or _postgres_found():
         return 0
+    if os.environ.get(POSTGRES_BIN):
+        _say(f"{POSTGRES_BIN} names a folder without initdb and postgres: correct it, or unset it to have them fetched")
+        return 1
     for way in _ways():
         _say(way.__doc__ or "")
         try:

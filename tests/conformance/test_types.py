@@ -1,0 +1,137 @@
+"""Values come back as they were sent, as far as the database has their type."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+
+from aio_databases import DataError, Error
+
+PLAIN = {
+    "sqlite": {"integer": "integer", "float": "real", "text": "text", "bytes": "blob", "bool": "boolean"},
+    "postgresql": {"integer": "bigint", "float": "float8", "text": "text", "bytes": "bytea", "bool": "boolean"},
+}
+
+
+async def returned(db, target, kind, value):
+    await db.execute(f"create table t (value {PLAIN[target.dialect][kind]})")
+    await db.execute("insert into t (value) values (:value)", {"value": value})
+    return await db.fetchval("select value from t")
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        *[("integer", value) for value in (0, 1, -1, 2**31 - 1, -(2**31), 2**53 + 1, 2**63 - 1, -(2**63))],
+        *[("float", value) for value in (0.0, 0.1, -1.5, 1e308, 5e-324, float("inf"), float("-inf"))],
+        *[("bool", value) for value in (True, False)],
+        *[("text", value) for value in ("", "Zoë", "🐘 elephant", "a'b\"c\\d", "a\nb\r\n\tc", "日本語", "‮rtl", " x ")],
+        *[("bytes", value) for value in (b"", bytes(range(256)), b"\0\0", b"it's")],
+        *[(kind, None) for kind in ("integer", "float", "bool", "text", "bytes")],
+    ],
+    ids=ascii,
+)
+@pytest.mark.targets(pooled=True)
+async def test_values_come_back(db, target, kind, value):
+    back = await returned(db, target, kind, value)
+    assert value == back
+    assert (back is None) is (value is None)
+
+
+@pytest.mark.parametrize(("kind", "value"), [("text", "é" * 10_000_000), ("bytes", bytes(range(250)) * 40_000)], ids="tb")
+@pytest.mark.targets(pooled=True)
+async def test_ten_megabytes_come_back(db, target, kind, value):
+    assert value == await returned(db, target, kind, value)
+
+
+@pytest.mark.parametrize("value", [bytearray(b"abc"), memoryview(b"abc")], ids=["bytearray", "memoryview"])
+@pytest.mark.targets(pooled=True)
+async def test_every_kind_of_bytes_is_taken(db, target, value):
+    assert b"abc" == await returned(db, target, "bytes", value)
+
+
+@pytest.mark.parametrize("size", [32_000, 1_000_000])
+@pytest.mark.targets(pooled=True)
+async def test_long_statements_run(users, size):
+    text = "x" * size
+    assert text == await users.fetchval(f"select '{text}' from users where id = ?", 1)
+    assert (1, text) == await users.fetchone(f"select id, '{text}' as text from users where id = :id", {"id": 1})
+
+
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901)  # noqa: DTZ001 - databases have times without zone
+ZONED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=2)))
+NATIVE = [
+    ("timestamp", MOMENT, "2026-01-02 03:04:05.678901"),
+    ("timestamptz", ZONED, "2026-01-02 03:04:05+02:00"),
+    ("date", date(2026, 1, 2), "2026-01-02"),
+    ("time", time(3, 4, 5, 678901), "03:04:05.678901"),
+    ("numeric", Decimal("12345678901234567890.123456789"), "12345678901234567890.123456789"),
+    ("uuid", UUID(int=5), "00000000-0000-0000-0000-000000000005"),
+]
+
+
+@pytest.mark.parametrize(("kind", "value", "text"), NATIVE, ids=[row[0] for row in NATIVE])
+@pytest.mark.targets(pooled=True)
+async def test_dates_numbers_and_uuids_are_native_or_text(db, target, kind, value, text):
+    await db.execute(f"create table t (value {'text' if target.dialect == 'sqlite' else kind})")
+    await db.execute("insert into t (value) values (?)", value)
+    await db.executemany("insert into t (value) values (:value)", {"value": value})
+    expected = text if target.dialect == "sqlite" else value
+    assert [(expected,)] * 2 == await db.fetchall("select value from t")
+    assert 2 == await db.fetchval("select count(*) from t where value = ?", value)
+    assert [value] * 2 == await db.fetchall("select value from t", into=type(value))
+
+
+@pytest.mark.targets(dialect="sqlite", pooled=True)
+@pytest.mark.parametrize(("value", "text"), [({"a": [1, None]}, '{"a": [1, null]}'), ([1, "b"], '[1, "b"]')], ids=["dict", "list"])
+async def test_sqlite_takes_dictionaries_and_lists_as_json(db, value, text):
+    assert text == await db.fetchval("select :value", {"value": value})
+
+
+@pytest.mark.targets(dialect="postgresql")
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("select '{1,null,3}'::int[]", [1, None, 3]),
+        ("select interval '1 day 2 hours'", timedelta(days=1, hours=2)),
+        ("select timestamptz '2026-01-02 03:04:05+02'", datetime(2026, 1, 2, 1, 4, 5, tzinfo=UTC)),
+        ("select row(1, 'a'::text)", (1, "a")),
+        ("select '{\"a\": 1}'::json", '{"a": 1}'),
+        ("select null::uuid", None),
+        ("select 'NaN'::numeric::text", "NaN"),
+    ],
+)
+async def test_postgresql_returns_its_own_types(db, query, expected):
+    assert expected == await db.fetchval(query)
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 10**30])
+@pytest.mark.targets(pooled=True)
+async def test_an_integer_that_is_too_big_is_a_data_error(users, value):
+    with pytest.raises(DataError):
+        await users.execute("update users set id = ? where id = 1", value)
+    assert 3 == await users.fetchval("select count(*) from users")
+
+
+@pytest.mark.parametrize("value", [object(), {1}, 1j], ids=["object", "set", "complex"])
+@pytest.mark.targets(pooled=True)
+async def test_a_value_of_a_type_that_the_database_lacks_is_an_error_of_ours(users, value):
+    async with users.connection():
+        with pytest.raises(Error):
+            await users.execute("update users set name = ? where id = 1", value)
+        with pytest.raises(Error):
+            await users.executemany("update users set name = :name where id = 1", {"name": value})
+        with pytest.raises(Error):
+            await anext(users.iterate("select id from users where name = ?", value))
+        assert "Ann" == await users.fetchval("select name from users where id = 1")
+
+
+@pytest.mark.targets(pooled=True)
+async def test_text_that_is_no_unicode_is_an_error_and_leaves_the_connection_usable(users):
+    async with users.connection():
+        with pytest.raises((Error, UnicodeError)):
+            await users.execute("update users set name = ? where id = 1", "half \ud800 of a pair")
+        assert "Ann" == await users.fetchval("select name from users where id = 1")

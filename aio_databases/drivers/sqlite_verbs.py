@@ -194,4 +194,4 @@ def adapted(params: Any) -> Any:
         return dict(zip(named, adapted(tuple(named.values())), strict=True))
     if _PLAIN.issuperset(map(type, params)):
         return params
-    return [_ADAPTERS.get(type(value), anything)(value) for value in cast("Sequence[Any]", params)]
+    return [_ADAPTERS.get(type(value), anything)(value) for value in cast("Sequence[object]", params)]

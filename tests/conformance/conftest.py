@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import asyncpg
 import pytest
+from anyio.from_thread import start_blocking_portal
 
 from aio_databases import Database
 from aio_databases.drivers import driver_class
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
+
+    from servers import PostgresAccess
 
 
 class Target(NamedTuple):
@@ -80,18 +84,25 @@ def url(target: Target, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Give the URL of an empty database."""
     if target.dialect == "sqlite":
         return f"{target.scheme}:///:memory:" if target.memory else f"{target.scheme}:///{tmp_path}/test.db"
-    server, address = request.getfixturevalue("postgres"), request.getfixturevalue("postgres_url")
-    server.execute(_EMPTY_SCHEMA.format(owner=server.app_user), database=address.rpartition("/")[2])
+    request.getfixturevalue("empty_postgres")()
+    address: str = request.getfixturevalue("postgres_url")
     return address.replace("postgresql://", f"{target.scheme}://", 1)
 
 
-# Dropping a schema is much faster than making a database.  Whatever an unlucky test left open must not block it.
-_EMPTY_SCHEMA = """do $$ begin
-    perform pg_terminate_backend(pid) from pg_stat_activity
-        where datname = current_database() and pid <> pg_backend_pid();
-    drop schema public cascade;
-    create schema public authorization "{owner}";
-end $$"""
+@pytest.fixture(scope="module")
+def empty_postgres(postgres: PostgresAccess, postgres_url: str) -> Iterator[Callable[[], Any]]:
+    """Give a function that empties the module's PostgreSQL database, which is much faster than making a new one."""
+    # Whatever an unlucky test has left open must not block the next one.
+    script = f"""
+        select pg_terminate_backend(pid) from pg_stat_activity
+            where datname = current_database() and pid <> pg_backend_pid();
+        drop schema public cascade;
+        create schema public authorization "{postgres.app_user}";
+    """
+    with start_blocking_portal("asyncio") as portal:
+        admin = portal.call(asyncpg.connect, postgres.admin_url(postgres_url.rpartition("/")[2]))
+        yield lambda: portal.call(admin.execute, script)
+        portal.call(admin.close)
 
 
 @pytest.fixture

@@ -199,7 +199,7 @@ class PoolMachine(RuleBasedStateMachine):
         for client in (*self.holding, *self.waiting):
             client.give_back()
         self._settle()
-        self.loop.run_until_complete(self.db.disconnect())
+        self.loop.run_until_complete(self.db.disconnect(timeout=0))
         self.loop.close()
         verify_closed(self.db)
 

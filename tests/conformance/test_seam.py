@@ -1,0 +1,1 @@
+"""Being written by another helper: do not touch."""

@@ -1,0 +1,269 @@
+"""The defects of aio-databases 1.x and 2.0 that apply to this library's databases, one test each.
+
+K11 and K14 are about drivers that are not here.
+"""
+
+from __future__ import annotations
+
+import gc
+
+import anyio
+import pytest
+
+from aio_databases import (
+    ConnectError,
+    Database,
+    DatabaseError,
+    DriverNotInstalled,
+    Error,
+    IntegrityError,
+    ReadOnlyError,
+    Result,
+    TransactionError,
+    TransactionState,
+    UnknownDriver,
+)
+from unit.fake import FakeError, connected, make_database, script_of, verify_closed
+
+
+@pytest.fixture
+async def memory():
+    async with Database("sqlite:///:memory:") as db:
+        await db.execute("create table t (id integer primary key, name text)")
+        yield db
+
+
+@pytest.fixture
+def file_url(tmp_path):
+    return f"sqlite:///{tmp_path}/test.db"
+
+
+async def test_k01_a_database_never_uses_the_connection_of_another():
+    async with connected() as (one, first), connected() as (two, second), one.connection():
+        await two.fetchval("select two")
+        assert two.current_conn is None
+        await two.disconnect()
+        assert "select one" == await one.fetchval("select one")
+        assert (["select one"], ["select two"]) == (first.sent, second.sent)
+
+
+async def test_k02_nested_transactions_of_sibling_tasks_never_interleave():
+    async with connected() as (db, fake):
+
+        async def child(name):
+            async with db.transaction():
+                await db.execute(f"insert {name}")
+
+        async with db.transaction(), anyio.create_task_group() as tasks:
+            tasks.start_soon(child, "x")
+            tasks.start_soon(child, "y")
+        expected = ["BEGIN", *2 * ["SAVEPOINT aiodb_1", "insert", "RELEASE aiodb_1"], "COMMIT"]
+        assert expected == [text[:6] if text.startswith("insert") else text for text in fake.sent]
+
+
+async def test_k03_failed_begin_releases_the_connection():
+    async with connected(max_size=1) as (db, fake):
+        fake.fail("BEGIN")
+        with pytest.raises(DatabaseError, match="refused"):
+            async with db.transaction():
+                pytest.fail("the block must not run")
+        assert (0, None) == (db._pool.lent, db.current_conn)
+        assert "select 1" == await db.fetchval("select 1")
+
+
+async def test_k04_failed_commit_rolls_back_and_releases_the_connection():
+    async with connected(max_size=1) as (db, fake):
+        fake.fail("COMMIT", FakeError("deferred", IntegrityError))
+        with pytest.raises(IntegrityError, match="deferred"):
+            async with db.transaction() as transaction:
+                await db.execute("insert 1")
+        assert TransactionState.ROLLED_BACK is transaction.state
+        assert ["BEGIN", "insert 1", "COMMIT", "ROLLBACK"] == fake.sent
+        assert (0, None) == (db._pool.lent, db.current_conn)
+
+
+async def test_k04_failed_commit_by_hand_releases_the_connection():
+    async with connected(max_size=1) as (db, fake):
+        fake.fail("COMMIT")
+        transaction = await db.transaction().start()
+        with pytest.raises(DatabaseError, match="refused"):
+            await transaction.commit()
+        assert (0, None) == (db._pool.lent, db.current_conn)
+
+
+async def test_k05_statements_inside_of_an_iteration_do_not_deadlock():
+    async with connected(max_size=1) as (db, fake):
+        fake.rows["select 3"] = 3
+        seen = []
+        async with db.connection():
+            async for row in db.iterate("select 3", chunk_size=1):
+                await db.execute("insert 1")
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(db.execute, "insert 2")
+                seen.append(row["value"])
+        assert ["select 3"] * 3 == seen
+
+
+async def test_k06_concurrent_acquires_of_one_connection_lease_one():
+    async with connected() as (db, fake):
+        connection = db.current_conn or db.connection()._connection
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(connection.acquire)
+        physical = connection.physical
+        await connection.acquire()
+        assert physical is connection.physical
+        assert (1, 1) == (db._pool.lent, fake.opens)
+        await connection.release()
+        await connection.release()
+        assert 0 == db._pool.lent
+
+
+async def test_k07_cancelling_again_during_the_release_leaks_nothing():
+    async with connected(max_size=1) as (db, fake):
+        rollback = fake.wait("ROLLBACK")
+        statement = fake.wait("insert 1")
+
+        async def victim():
+            async with db.transaction():
+                await db.execute("insert 1")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(victim)
+            await statement.reached()
+            tasks.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await rollback.reached()
+                tasks.cancel_scope.cancel()
+                rollback.open()
+        assert 0 == db._pool.lent
+        assert "select 1" == await db.fetchval("select 1")
+
+
+@pytest.mark.parametrize("verb", ["execute", "executemany", "fetchall", "fetchone", "fetchval"])
+async def test_k08_every_verb_is_refused_a_write_on_a_replica(file_url, verb):
+    async with Database(file_url) as db:
+        await db.execute("create table t (id integer)")
+        async with db.replica() as replica:
+            arguments = ([(1,)],) if verb == "executemany" else (1,)
+            with pytest.raises(ReadOnlyError):
+                await getattr(db, verb)("insert into t values (?) returning id", *arguments)
+            with pytest.raises(ReadOnlyError):
+                await db.transaction().start()
+            async with db.transaction(readonly=True):
+                assert 0 == await db.fetchval("select count(*) from t")
+            assert replica is db.current_conn
+
+
+async def test_k09_a_connect_that_fails_leaves_nothing_open():
+    db = make_database(min_size=2)
+    fake = script_of(db)
+    fake.fail("connect", FakeError("gone", ConnectError), times=1)
+    fake._rules[0].start = "connect"
+    with pytest.raises(ConnectError, match="gone"):
+        await db.connect()
+    assert (False, 0) == (db.is_connected, fake.open_now)
+    verify_closed(db)
+
+
+async def test_k10_user_and_password_are_decoded_and_options_are_typed():
+    db = make_database(url="fake://me%40home:p%40ss@server/my%20db?maxsize=7&timeout=2.5")
+    address = db.backend.address
+    assert ("me@home", "p@ss", "my db") == (address.user, address.password, address.database)
+    assert (7, 2.5) == (db._pool.options.max_size, db._pool.options.timeout)
+
+
+async def test_k12_memory_is_one_database_for_all_connections(memory):
+    await memory.execute("insert into t (name) values ('Ann')")
+    async with memory.connection(), anyio.create_task_group() as tasks:
+
+        async def other():
+            async with memory.connection(True):
+                assert "Ann" == await memory.fetchval("select name from t")
+
+        tasks.start_soon(other)
+
+
+async def test_k13_transaction_options_are_sent_and_init_runs_once_per_connection():
+    initialised = []
+    async with connected(init=initialised.append) as (db, fake):
+        for _ in range(3):
+            async with db.transaction(isolation="serializable", readonly=True, deferrable=True):
+                await db.fetchval("select 1")
+        assert "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE" == fake.sent[0]
+        assert fake.connections == initialised
+
+
+async def test_k15_placeholders_in_literals_and_comments_are_left_alone(memory):
+    row = await memory.fetchone("select '%s', %s, %s -- %s", 1, 2)
+    assert ("%s", 1, 2) == row
+
+
+async def test_k16_records_find_values_by_name_and_say_which_names_there_are(memory):
+    row = await memory.fetchone("select 1 as one, 2 as two")
+    assert (1, 2, {"one": 1, "two": 2}) == (row["one"], row[1], dict(row))
+    with pytest.raises(KeyError, match="three.*one, two"):
+        row["three"]
+
+
+async def test_k17_execute_returns_a_result_whatever_the_statement(memory):
+    assert Result(1, 1) == await memory.execute("insert into t (name) values ('Ann')")
+    assert isinstance(await memory.execute("pragma user_version = 1"), Result)
+    assert 1 == (await memory.execute("update t set name = 'Bob'")).rowcount
+
+
+async def test_k18_is_connected_tells_the_truth_and_unknown_drivers_are_named():
+    db = make_database()
+    assert "select 1" == await db.fetchval("select 1")
+    assert (False, 0) == (db.is_connected, script_of(db).open_now)
+    with pytest.raises(UnknownDriver, match="did you mean 'postgresql'"):
+        Database("postgrsql://server/db")
+
+
+async def test_k18_a_driver_that_is_not_installed_is_named_with_the_way_to_get_it(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "aiosqlite", None)
+    monkeypatch.delitem(__import__("sys").modules, "aio_databases.drivers.aiosqlite", raising=False)
+    with pytest.raises(DriverNotInstalled, match=r"pip install 'aio-databases\[aiosqlite\]'"):
+        Database("aiosqlite:///x.db")
+
+
+async def test_leaving_an_iteration_early_makes_no_noise_and_frees_the_cursor():
+    async with connected() as (db, fake):
+        fake.rows["select 3"] = 3
+
+        async def reader():
+            async for _ in db.iterate("select 3", chunk_size=1):
+                break
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(reader)
+        gc.collect()
+        await anyio.sleep(0)
+        await anyio.sleep(0)
+        assert 0 == db._pool.lent
+
+
+async def test_after_a_reconnect_statements_do_not_slip_out_of_a_lost_transaction():
+    async with connected() as (db, fake), db.connection(reconnect=True):
+        with pytest.raises(TransactionError):
+            async with db.transaction():
+                fake.drop("insert 1")
+                with pytest.raises(Error):
+                    await db.execute("insert 1")
+                await db.execute("insert 2")
+        assert "insert 2" not in fake.sent
+        assert "select 1" == await db.fetchval("select 1")
+        assert 2 == fake.opens
+
+
+async def test_sqlite_connections_never_begin_a_transaction_on_their_own(memory):
+    async with memory.connection() as connection:
+        await memory.execute("insert into t (name) values ('Ann')")
+        assert connection.raw.isolation_level is None
+        assert not connection.raw.in_transaction
+
+
+def test_the_host_option_of_a_url_wins_over_its_empty_host():
+    pytest.importorskip("asyncpg", reason="the driver is installed with the test dependencies")
+    db = Database("postgresql:///shop?host=/socket/dir&port=5433")
+    assert ("/socket/dir", "5433") == (db.backend.options["host"], db.backend.options["port"])

@@ -162,9 +162,11 @@ class Connection(Verbs):
         if physical is None:
             return
         mine = next((transaction for transaction in physical.turns.stack if transaction.connection is self), None)
-        if mine is not None:
-            await mine.abort("its connection was released")
-        await self.pool.release(physical)
+        try:
+            if mine is not None:
+                await mine.abort("its connection was released")
+        finally:
+            await self.pool.release(physical)
 
     async def reconnect(self) -> None:
         """Give the connection back and take another one; open transactions are lost and say so when they are used."""
@@ -301,8 +303,9 @@ class Connection(Verbs):
             elif isinstance(exc, TimeoutError) or not isinstance(exc, Exception):
                 await self._settle(physical)
         finally:
-            if physical.driver.is_closed:
+            if isinstance(error, errors.ConnectionLost):
                 self.pool.suspect()
+            if physical.driver.is_closed:
                 end_all(physical.turns, "its connection was lost")
             elif physical.turns.stack and not physical.driver.in_transaction:
                 end_all(physical.turns, "the database rolled it back when a statement failed or was cancelled")

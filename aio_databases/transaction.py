@@ -254,6 +254,7 @@ class Transaction(Block):
             raise error from exc
         except BaseException:
             self._physical.driver.terminate()  # time is over: nobody will know the answer
+            end_all(turns, "its COMMIT had no answer")
             raise
         finally:
             turns.give_back()
@@ -266,6 +267,9 @@ class Transaction(Block):
         if not self.is_active:
             return
         turns = self._turns
+        if self._physical.driver.is_closed:
+            end_all(turns, reason or "its connection was lost")
+            return
         try:
             await shielded(lambda: self._send_rollback(reason), self._pool.options.cleanup_timeout)
         except Exception as exc:  # noqa: BLE001 - what matters is the exception that led here

@@ -99,10 +99,11 @@ def _is_visible(block: Block) -> bool:
 class Turns:
     """The line in front of one connection, and the stack of transactions that are open on it."""
 
-    __slots__ = ("_queues", "_urgent", "busy", "stack", "waiting")
+    __slots__ = ("_queues", "_urgent", "busy", "dismissed", "stack", "waiting")
 
     def __init__(self) -> None:
         self.busy = False
+        self.dismissed = False
         self.stack: list[Transaction] = []
         self.waiting = 0  # tasks in line; while there are any, `give_back` has to choose one
         self._queues: dict[Transaction | None, WaitQueue[bool]] = {}
@@ -136,7 +137,9 @@ class Turns:
         return found
 
     def take_nowait(self, at: Transaction | None = None) -> bool:
-        """Take the turn and return True if the call may run now."""
+        """Take the turn and return True if the call may run now, or if the lease has ended and nobody is in its way."""
+        if self.dismissed:
+            return True
         if self.busy:
             return False
         stack = self.stack
@@ -204,6 +207,7 @@ class Turns:
 
     def dismiss(self) -> None:
         """Have everybody who waits look anew: the connection goes to other hands."""
+        self.dismissed = True
         queues, self._queues = self._queues, {}
         for queue in queues.values():
             queue.wake_all(value=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import aiosqlite
@@ -10,6 +11,8 @@ import anyio
 
 from aio_databases.drivers.sqlite import SQLiteDriver
 from aio_databases.drivers.sqlite_verbs import SQLiteVerbs, Stop
+from aio_databases.drivers.thread import CLOSED
+from aio_databases.errors import ConnectionLost
 
 if TYPE_CHECKING:
     import sqlite3
@@ -44,7 +47,9 @@ class AiosqliteConnection(SQLiteVerbs):
         return self._closed
 
     async def run(self, function: Callable[..., T], /, *args: Any) -> T:
-        """Call a function in aiosqlite's thread."""
+        """Call a function in aiosqlite's thread.  Raises ConnectionLost once the connection is closed."""
+        if self._closed:
+            raise ConnectionLost(CLOSED)
 
         def call() -> T:
             try:
@@ -76,7 +81,10 @@ class AiosqliteConnection(SQLiteVerbs):
         if not self._closed:
             self._closed = True
             self.stop.request()
-            self.raw.stop()
+            # Called from a task, stop() would have the thread report to an event loop that may be gone by then.
+            messenger = Thread(target=self.raw.stop)
+            messenger.start()
+            messenger.join()
 
 
 class AiosqliteDriver(SQLiteDriver):

@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aio_databases.concurrency import Outbox, new_waiter
 from aio_databases.drivers.base import Cursor, DriverConnection
+from aio_databases.errors import ConnectionLost
 from aio_databases.record import Result, records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aio_databases.record import Record
+    from aio_databases.errors import ConnectionLost
+from aio_databases.record import Record
 
-__all__ = ("CallConnection", "CallCursor", "ThreadConnection")
+CLOSED = "the connection was closed while it was in use"
+
+__all__ = ("CLOSED", "CallConnection", "CallCursor", "ThreadConnection")
 
 T = TypeVar("T")
 
@@ -148,7 +152,12 @@ class ThreadConnection(CallConnection):
             raise
 
     async def run(self, function: Callable[..., T], /, *args: Any) -> T:
-        """Call a function in the thread, after those before it."""
+        """Call a function in the thread.  Raises ConnectionLost once the connection is closed."""
+        if self._closed:
+            raise ConnectionLost(CLOSED)
+        return await self._submit(function, *args)
+
+    async def _submit(self, function: Callable[..., T], /, *args: Any) -> T:
         call = self._call = _Call(function, args)
         self._inbox.put(call)
         await call.waiter.wait()
@@ -184,7 +193,7 @@ class ThreadConnection(CallConnection):
             return
         self._closed = True
         try:
-            await self.run(self._close)
+            await self._submit(self._close)
         finally:
             self._inbox.put(None)
 

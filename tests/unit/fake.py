@@ -73,6 +73,7 @@ class Rule:
     gate: Gate | None = None
     drops: bool = False
     ends_transaction: bool = False
+    skip: int = 0
 
 
 class FakeDriver(Driver):
@@ -102,9 +103,9 @@ class FakeDriver(Driver):
 
     # The script
 
-    def fail(self, start: str, error: Any = FakeError, *, times: float = 1, ends_transaction: bool = False) -> None:
-        """Have the next operations whose text begins with `start` raise `error`."""
-        self._rules.append(Rule(start, times, error, ends_transaction=ends_transaction))
+    def fail(self, start: str, error: Any = FakeError, *, times: float = 1, skip: int = 0, **effect: bool) -> None:
+        """Have the next operations whose text begins with `start`, but for the first `skip`, raise `error`."""
+        self._rules.append(Rule(start, times, error, skip=skip, **effect))
 
     def wait(self, start: str, *, times: float = 1) -> Gate:
         """Have the next operations whose text begins with `start` wait for the gate that is returned."""
@@ -119,9 +120,13 @@ class FakeDriver(Driver):
     def rule_for(self, what: str) -> Rule | None:
         """Take what the script says about an operation."""
         for rule in self._rules:
-            if what.startswith(rule.start) and rule.times > 0:
-                rule.times -= 1
-                return rule
+            if not what.startswith(rule.start) or rule.times <= 0:
+                continue
+            if rule.skip:
+                rule.skip -= 1
+                continue
+            rule.times -= 1
+            return rule
         return None
 
     # What happened

@@ -1,0 +1,299 @@
+"""Blocks choose the connection that statements use; connections are acquired and released."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from aio_databases import Connection, ConnectionLost, InterfaceError, TransactionError, current_conn
+from aio_databases.drivers.base import DriverConnection
+
+ONE = "select cast(1 as integer)"
+
+
+async def test_a_block_gives_a_connection_that_its_statements_share(users):
+    assert users.current_conn is None
+    async with users.connection() as connection:
+        assert isinstance(connection, Connection)
+        assert connection.is_ready
+        assert connection is users.current_conn is current_conn.get()
+        lent = users.stats()["primary"]
+        assert 3 == await users.fetchval("select count(*) from users")
+        assert 3 == await connection.fetchval("select count(*) from users")
+        assert lent == users.stats()["primary"]
+    assert not connection.is_ready
+    assert users.current_conn is current_conn.get() is None
+
+
+@pytest.mark.parametrize("arguments", [((False,), {}), ((), {"create": False})], ids=["positional", "keyword"])
+async def test_a_block_that_creates_nothing_takes_the_connection_in_use(db, arguments):
+    positional, keyword = arguments
+    async with db.connection() as outer:
+        async with db.connection(*positional, **keyword) as inner:
+            assert outer is inner
+        assert outer.is_ready
+    async with db.connection(*positional, **keyword) as own:
+        assert own is db.current_conn
+        assert 1 == await db.fetchval(ONE)
+    assert not own.is_ready
+
+
+@pytest.mark.parametrize("arguments", [((), {}), ((True,), {}), ((), {"create": True})], ids=["", "positional", "keyword"])
+async def test_a_block_inside_a_block_has_a_connection_of_its_own(db, arguments):
+    positional, keyword = arguments
+    async with db.connection() as outer:
+        async with db.connection(*positional, **keyword) as inner:
+            assert outer is not inner is db.current_conn
+            assert db.backend.shared is (outer.raw is inner.raw)
+        assert not inner.is_ready
+        assert outer is db.current_conn
+        assert 1 == await db.fetchval(ONE)
+
+
+async def test_an_exception_leaves_the_block_and_releases_the_connection(db):
+    with pytest.raises(ZeroDivisionError):
+        async with db.connection() as connection:
+            raise ZeroDivisionError
+    assert not connection.is_ready
+    assert db.current_conn is None
+
+
+async def test_acquire_and_release_are_idempotent(db):
+    connection = await db.connection().acquire()
+    assert connection is await connection.acquire()
+    assert db.current_conn is None
+    assert 1 == await connection.fetchval(ONE)
+    await connection.release()
+    await connection.release()
+    assert connection is await connection.acquire()
+    assert 1 == await connection.fetchval(ONE)
+    await connection.release()
+
+
+async def test_a_block_that_was_acquired_by_hand_is_released_by_hand(db):
+    block = db.connection()
+    connection = await block.acquire()
+    assert connection is await block.acquire()
+    assert 1 == await connection.fetchval(ONE)
+    await block.release()
+    await block.release()
+    assert not connection.is_ready
+
+
+async def test_acquiring_at_the_same_time_leases_one_connection(make_database):
+    database = await make_database(max_size=5, timeout=1)
+    block = database.connection()
+    found = []
+
+    async def acquire():
+        found.append(await block.acquire())
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(acquire)
+    assert 4 == len(found)
+    assert 1 == len(set(found))
+    assert 1 == database.stats()["primary"].size
+    await block.release()
+
+
+async def test_releasing_at_the_same_time_releases_once(db):
+    connection = await db.connection().acquire()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(connection.release)
+    assert not connection.is_ready
+
+
+@pytest.mark.parametrize("verb", ["execute", "executemany", "fetchall", "fetchone", "fetchval"])
+async def test_use_after_the_release_is_an_interface_error_that_says_what_to_do(db, verb):
+    async with db.connection() as connection:
+        pass
+    with pytest.raises(InterfaceError, match="used after its release.*acquire"):
+        await getattr(connection, verb)(ONE)
+    with pytest.raises(InterfaceError, match="used after its release"):
+        await anext(connection.iterate(ONE))
+    with pytest.raises(InterfaceError, match="used after its release"):
+        _ = connection.raw
+    with pytest.raises(InterfaceError, match="used after its release"):
+        await connection.transaction().start()
+
+
+async def test_statements_of_the_database_go_on_when_the_connection_of_the_block_was_released(db):
+    async with db.connection() as connection:
+        await connection.release()
+        assert db.current_conn is None
+        assert 1 == await db.fetchval(ONE)
+
+
+@pytest.mark.targets(memory=False)
+async def test_reconnect_takes_another_connection(make_database):
+    database = await make_database(reset="always")
+    async with database.connection() as connection:
+        before = connection.driver
+        connection.driver.terminate()
+        assert not connection.is_ready
+        await connection.reconnect()
+        assert connection.is_ready
+        assert before is not connection.driver
+        assert connection is database.current_conn
+        assert 1 == await connection.fetchval(ONE)
+
+
+async def test_reconnect_loses_the_open_transaction_and_says_so(users):
+    with pytest.raises(TransactionError):
+        async with users.connection() as connection, users.transaction():
+            await users.execute("delete from users")
+            await connection.reconnect()
+            await users.fetchall("select * from users")
+    assert 3 == await users.fetchval("select count(*) from users")
+
+
+@pytest.mark.targets(memory=False)
+async def test_a_connection_that_reconnects_runs_the_statement_after_the_one_that_met_the_loss(db):
+    async with db.connection(reconnect=True) as connection:
+        assert 1 == await db.fetchval(ONE)
+        connection.driver.terminate()
+        with pytest.raises(ConnectionLost):
+            await connection.fetchval(ONE)
+        assert 1 == await connection.fetchval(ONE)
+        assert 1 == await db.fetchval(ONE)
+
+
+@pytest.mark.targets(dialect="postgresql")
+@pytest.mark.parametrize("reconnect", [False, True])
+async def test_a_connection_that_the_server_ends_is_lost_and_replaced_if_asked(db, postgres, reconnect):
+    async with db.connection(reconnect=reconnect) as connection:
+        pid = await connection.fetchval("select pg_backend_pid()")
+        postgres.execute("select pg_terminate_backend($1, 5000)", pid)
+        with pytest.raises(ConnectionLost):
+            await connection.fetchval(ONE)
+        if reconnect:
+            assert pid != await connection.fetchval("select pg_backend_pid()")
+        else:
+            with pytest.raises(InterfaceError if connection.is_ready else (ConnectionLost, InterfaceError)):
+                await connection.fetchval(ONE)
+    assert 1 == await db.fetchval(ONE)
+
+
+# Several databases
+
+
+async def test_two_databases_never_use_each_others_connection(make_database, target, tmp_path):
+    other_url = f"{target.scheme}:///{tmp_path}/other.db" if target.dialect == "sqlite" else None
+    one, two = await make_database(), await (make_database(other_url) if other_url else make_database())
+    async with one.connection() as first:
+        assert two.current_conn is None
+        assert 1 == await two.fetchval(ONE)
+        async with two.connection() as second:
+            assert first is one.current_conn
+            assert second is two.current_conn is current_conn.get()
+            async with one.transaction() as transaction:
+                assert first is transaction.connection
+                assert second is two.current_conn
+            assert second is two.current_conn
+        assert first is one.current_conn is current_conn.get()
+        await two.disconnect()
+        assert first.is_ready
+        assert 1 == await one.fetchval(ONE)
+
+
+async def test_disconnecting_in_a_block_releases_its_connection_only(make_database):
+    one, two = await make_database(), await make_database()
+    async with one.connection() as first, two.connection() as second:
+        await two.disconnect()
+        assert first.is_ready
+        assert not second.is_ready
+        assert 1 == await one.fetchval(ONE)
+
+
+# Tasks
+
+
+async def test_child_tasks_share_the_connection_of_their_block_by_turns(users):
+    seen = []
+
+    async def work(number):
+        seen.append(users.current_conn)
+        async with users.transaction():
+            await users.execute("insert into users (id, name) values (?, 'child')", number)
+            await anyio.sleep(0)
+            assert 1 == await users.fetchval("select count(*) from users where id = ?", number)
+
+    async with users.connection() as connection, users.transaction():
+        async with anyio.create_task_group() as tasks:
+            for number in range(10, 15):
+                tasks.start_soon(work, number)
+    assert [connection] * 5 == seen
+    assert 8 == await users.fetchval("select count(*) from users")
+
+
+async def test_one_failing_nested_transaction_spares_its_siblings(users):
+    async def work(number):
+        async with users.transaction() as transaction:
+            await users.execute("insert into users (id, name) values (?, 'child')", number)
+            await anyio.sleep(0)
+            if number % 2:
+                await transaction.rollback()
+
+    async with users.transaction():
+        async with anyio.create_task_group() as tasks:
+            for number in range(10, 16):
+                tasks.start_soon(work, number)
+    assert [10, 12, 14] == await users.fetchall("select id from users where id > 3 order by id", into=int)
+
+
+async def test_a_task_beside_a_transaction_does_not_slip_into_it(users):
+    started, done = anyio.Event(), anyio.Event()
+
+    async def beside():
+        await started.wait()
+        async with users.transaction(readonly=True):
+            assert 3 == await users.fetchval("select count(*) from users")
+        done.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(beside)
+        async with users.transaction():
+            await users.execute("insert into users (id) values (4)")
+            started.set()
+            if not users.backend.shared:
+                await done.wait()
+            await users.execute("delete from users where id = 4")
+    assert done.is_set()
+
+
+@pytest.mark.parametrize(("policy", "shares"), [("share", True), ("isolate", False)])
+async def test_child_tasks_see_what_the_policy_allows(make_database, policy, shares):
+    database = await make_database(child_tasks=policy)
+    seen = []
+
+    async def child():
+        seen.append(database.current_conn)
+
+    async with database.connection() as connection, anyio.create_task_group() as tasks:
+        tasks.start_soon(child)
+    assert [connection if shares else None] == seen
+
+
+async def test_a_policy_may_forbid_the_transactions_of_others(make_database):
+    database = await make_database(child_tasks="forbid")
+    caught = []
+
+    async def child():
+        with pytest.raises(TransactionError, match="child_tasks='forbid'") as error:
+            await database.fetchval(ONE)
+        caught.append(error)
+        async with database.connection():
+            pass
+
+    async with database.transaction(readonly=True), anyio.create_task_group() as tasks:
+        tasks.start_soon(child)
+    assert 1 == len(caught)
+
+
+async def test_the_connection_of_the_library_is_there(db):
+    async with db.connection() as connection:
+        assert isinstance(connection.driver, DriverConnection)
+        assert connection.raw is connection.driver.raw
+        assert type(connection.raw).__module__.partition(".")[0].lstrip("_") in {"sqlite3", "aiosqlite", "asyncpg"}

@@ -1,0 +1,292 @@
+"""Streams give rows one by one, in any kind of block, and are out of the way when they are left."""
+
+from __future__ import annotations
+
+import gc
+
+import anyio
+import pytest
+
+from aio_databases import Error, InterfaceError, RecordStream
+
+MANY = {
+    "sqlite": "with recursive n (i) as (select 1 union all select i + 1 from n where i < {0}) select i from n",
+    "postgresql": "select i from generate_series(1, {0}) as s (i)",
+}
+FAILS_LATE = {
+    "sqlite": "with recursive n (i) as (select 1 union all select i + 1 from n where i < 99) "
+    "select json_extract(case when i < 50 then '{}' else 'x' end, '$') as v from n",
+    "postgresql": "select 1 / (50 - i) as v from generate_series(1, 99) as s (i)",
+}
+IDS = "select id from users order by id"
+
+
+@pytest.fixture
+def many(target):
+    return MANY[target.dialect].format
+
+
+@pytest.fixture(params=["no block", "connection", "transaction", "nested"])
+async def block(request, users):
+    """Give a function that returns the kind of block that a stream is read in."""
+    return {
+        "no block": _NoBlock,
+        "connection": users.connection,
+        "transaction": users.transaction,
+        "nested": lambda: _Nested(users),
+    }[request.param]
+
+
+class _NoBlock:
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        return None
+
+
+class _Nested:
+    def __init__(self, db):
+        self._blocks = (db.transaction(), db.transaction())
+
+    async def __aenter__(self):
+        for block in self._blocks:
+            await block.__aenter__()
+
+    async def __aexit__(self, *reason):
+        for block in reversed(self._blocks):
+            await block.__aexit__(*reason)
+
+
+async def test_a_stream_gives_every_row(users, block):
+    async with block():
+        assert [1, 2, 3] == [row.id async for row in users.iterate(IDS)]
+        assert [(2, "Bob")] == [row async for row in users.iterate("select id, name from users where id = ?", 2)]
+
+
+@pytest.mark.parametrize(("rows", "chunk_size"), [(10_000, 1000), (2000, 1000), (999, 1000), (7, 1), (6, 3), (7, 3)])
+async def test_a_stream_gives_every_row_whatever_the_size_of_the_chunks(db, many, rows, chunk_size):
+    stream = db.iterate(many(rows), chunk_size=chunk_size)
+    assert isinstance(stream, RecordStream)
+    assert list(range(1, rows + 1)) == [row.i async for row in stream]
+    assert [] == [row async for row in stream]
+
+
+async def test_only_the_chunks_that_are_wanted_are_fetched(db, many):
+    """Nobody could wait for all of these rows."""
+    async with db.transaction():
+        async with db.iterate(many(10**12), chunk_size=10) as stream:
+            assert [1, 2, 3] == [(await anext(stream)).i for _ in range(3)]
+        assert 5 == await db.fetchval(many(5) + " order by i desc")
+
+
+@pytest.mark.parametrize("chunk_size", [0, -1])
+@pytest.mark.targets(pooled=True)
+async def test_chunks_have_at_least_one_row(db, chunk_size):
+    with pytest.raises(InterfaceError, match="chunk_size"):
+        db.iterate("select 1", chunk_size=chunk_size)
+
+
+async def test_a_loop_may_be_left_early(users, block, many):
+    async with block():
+        for _ in range(3):
+            async for row in users.iterate(many(5000), chunk_size=10):
+                if row.i == 15:
+                    break
+            assert [1, 2, 3] == await users.fetchall(IDS, into=int)
+        await users.execute("insert into users (id, name) values (4, 'Dan')")
+    assert 4 == await users.fetchval("select count(*) from users")
+
+
+@pytest.mark.parametrize("close", ["aclose", "async with"])
+async def test_closing_a_stream_frees_its_cursor_at_once(users, block, many, close):
+    async with block():
+        stream = users.iterate(many(5000), chunk_size=10)
+        if close == "aclose":
+            assert 1 == (await anext(stream)).i
+            await stream.aclose()
+            await stream.aclose()
+        else:
+            async with stream:
+                assert 1 == (await anext(stream)).i
+        assert [] == [row async for row in stream]
+        await users.execute("drop table users")
+
+
+async def test_a_stream_that_was_not_begun_is_closed_without_ado(users, block):
+    async with block():
+        stream = users.iterate("this is no SQL")
+        await stream.aclose()
+        assert [] == [row async for row in stream]
+
+
+async def test_the_loop_may_use_the_database(users, block):
+    async with block():
+        seen = []
+        async for row in users.iterate(IDS, chunk_size=1):
+            seen.append(await users.fetchval("select name from users where id = ?", row.id))
+            await users.execute("update users set name = ? where id = ?", f"{row.id}!", row.id)
+            async with users.transaction():
+                await users.execute("insert into users (id, name) values (?, 'new')", -row.id)
+        assert ["Ann", "Bob", "Cid"] == seen
+    assert [(-3, "new"), (-2, "new"), (-1, "new"), (1, "1!"), (2, "2!"), (3, "3!")] == await users.fetchall(
+        "select id, name from users order by id"
+    )
+
+
+async def test_what_a_loop_writes_outside_a_transaction_stays_when_the_loop_fails(users):
+    with pytest.raises(ZeroDivisionError):
+        async for row in users.iterate(IDS, chunk_size=1):
+            await users.execute("update users set name = 'x' where id = ?", row.id)
+            raise ZeroDivisionError
+    async with users.connection():
+        assert "x" == await users.fetchval("select name from users where id = 1")
+
+
+async def test_streams_may_be_nested(users, block):
+    async with block():
+        pairs = [
+            (outer.id, inner.id)
+            async for outer in users.iterate(IDS, chunk_size=1)
+            async for inner in users.iterate("select id from users where id > ? order by id", outer.id, chunk_size=1)
+        ]
+    assert [(1, 2), (1, 3), (2, 3)] == pairs
+
+
+async def test_streams_may_be_read_in_turns(users, block, many):
+    async with block():
+        async with users.iterate(many(50), chunk_size=4) as left, users.iterate(many(50), chunk_size=7) as right:
+            assert [(n, n) for n in range(1, 51)] == [((await anext(left)).i, (await anext(right)).i) for n in range(50)]
+
+
+async def test_a_stream_reads_what_its_transaction_wrote(users):
+    async with users.transaction() as transaction:
+        await users.execute("insert into users (id, name) values (4, 'Dan')")
+        assert [1, 2, 3, 4] == [row.id async for row in users.iterate(IDS)]
+        await transaction.rollback()
+    assert [1, 2, 3] == [row.id async for row in users.iterate(IDS)]
+
+
+async def test_a_stream_of_a_transaction_ends_with_it(users, many):
+    async with users.transaction():
+        stream = users.iterate(many(100), chunk_size=10)
+        assert 1 == (await anext(stream)).i
+    with pytest.raises(InterfaceError, match="ended"):
+        _ = [row async for row in stream]
+    assert 3 == await users.fetchval("select count(*) from users")
+
+
+async def test_a_stream_of_a_connection_ends_with_its_release(users, many):
+    connection = await users.connection().acquire()
+    async with connection.transaction():
+        stream = connection.iterate(many(100), chunk_size=10)
+        assert 1 == (await anext(stream)).i
+    await connection.release()
+    with pytest.raises(InterfaceError):
+        _ = [row async for row in stream]
+
+
+async def read(db, query):
+    return [row async for row in db.iterate(query, chunk_size=10)]
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("held", [False, True])
+async def test_a_stream_that_fails_leaves_a_usable_connection(users, target, late, held):
+    query = FAILS_LATE[target.dialect] if late else "select * from nowhere"
+    async with users.connection() if held else _NoBlock():
+        stream = users.iterate(query, chunk_size=10)
+        with pytest.raises(Error):
+            _ = [row async for row in stream]
+        assert [] == [row async for row in stream]
+        assert [1, 2, 3] == [row.id for row in await read(users, IDS)]
+        await users.execute("drop table users")
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_stream_that_fails_in_a_nested_transaction_spares_the_outer_one(users, target, late):
+    async with users.transaction():
+        await users.execute("insert into users (id, name) values (4, 'Dan')")
+        with pytest.raises(Error):
+            async with users.transaction():
+                await read(users, FAILS_LATE[target.dialect] if late else "select * from nowhere")
+        assert [1, 2, 3, 4] == [row.id for row in await read(users, IDS)]
+    assert 4 == await users.fetchval("select count(*) from users")
+
+
+async def test_an_exception_of_the_loop_is_not_replaced(users, block, many):
+    reason = ZeroDivisionError("mine")
+    with pytest.raises(ZeroDivisionError) as caught:
+        async with block():
+            async for _ in users.iterate(many(100), chunk_size=10):
+                raise reason
+    assert reason is caught.value
+    assert 3 == await users.fetchval("select count(*) from users")
+
+
+async def test_rows_of_a_stream_become_what_is_asked_for(users, block):
+    async with block():
+        assert [1, 2, 3] == [number async for number in users.iterate(IDS, into=int, chunk_size=2)]
+        assert [{"id": 1}] == [row async for row in users.iterate("select id from users where id = 1", into=dict)]
+
+
+async def test_streams_forgotten_half_way_give_their_connections_back(users, many):
+    for _ in range(5):
+        stream = users.iterate(many(100), chunk_size=10)
+        await anext(stream)
+        del stream
+        gc.collect()
+        await anyio.sleep(0)  # the connection comes back with the next round of the event loop
+    assert 3 == await users.fetchval("select count(*) from users")
+    with anyio.fail_after(5):
+        while (stats := users.stats()["primary"]).size != stats.idle:
+            await anyio.sleep(0.01)
+            await users.fetchval("select 1")
+
+
+async def test_a_stream_outside_a_block_holds_at_most_one_connection(make_database, many):
+    database = await make_database(max_size=1, timeout=2)
+    rows = [row.i async for row in database.iterate(many(5000))]
+    assert 5000 == len(rows)
+    async for row in database.iterate(many(100), chunk_size=10):
+        if row.i == 5:
+            break
+    del row
+    gc.collect()
+    assert 1 == await database.fetchval(many(1))
+
+
+@pytest.mark.targets(dialect="postgresql")
+async def test_a_held_connection_whose_pool_is_exhausted_reads_everything_at_once(make_database, many):
+    database = await make_database(max_size=1, timeout=2)
+    await database.execute("create table copies (i integer)")
+    async with database.connection():
+        async for row in database.iterate(many(30), chunk_size=10):
+            await database.execute("insert into copies (i) values (?)", row.i)
+        assert 30 == await database.fetchval("select count(*) from copies")
+
+
+@pytest.mark.targets(dialect="postgresql")
+async def test_a_stream_sees_what_only_its_session_has(db):
+    async with db.connection():
+        await db.execute("create temporary table mine (i integer)")
+        await db.execute("insert into mine (i) values (7)")
+        assert [(7,)] == [row async for row in db.iterate("select i from mine")]
+
+
+@pytest.mark.parametrize("query", ["update users set name = 'x' where id = 1", "create table others (id integer)"])
+async def test_a_statement_without_rows_is_an_empty_stream(users, query):
+    assert [] == await read(users, query)
+    await users.fetchall("select * from others" if "others" in query else IDS)
+
+
+async def test_tasks_read_streams_at_the_same_time(users, many):
+    found = []
+
+    async def count():
+        found.append(len([row async for row in users.iterate(many(300), chunk_size=50)]))
+
+    async with users.connection(), anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(count)
+    assert [300] * 4 == found

@@ -1,0 +1,179 @@
+"""The options of transactions: honoured by the database, or refused where it has no such thing."""
+
+from __future__ import annotations
+
+import pytest
+
+from aio_databases import (
+    CheckViolation,
+    Error,
+    ForeignKeyViolation,
+    NotSupportedError,
+    ReadOnlyError,
+    SerializationFailure,
+    TransactionState,
+)
+
+INSERT = "insert into users (id, name) values (?, ?)"
+LEVELS = ("read uncommitted", "read committed", "repeatable read", "serializable", "snapshot", "nonsense")
+MODES = ("deferred", "immediate", "exclusive", "nonsense")
+
+
+async def begin(db, **options):
+    async with db.transaction(**options):
+        return await db.fetchval("select count(*) from users")
+
+
+@pytest.mark.parametrize("level", LEVELS)
+async def test_an_isolation_level_is_honoured_or_refused(users, level):
+    if level in users.backend.capabilities.isolation_levels:
+        assert 3 == await begin(users, isolation=level)
+        assert 3 == await begin(users, isolation=level.upper())
+        return
+    with pytest.raises(NotSupportedError, match=level):
+        await begin(users, isolation=level)
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_mode_is_honoured_or_refused(users, mode):
+    if mode in users.backend.capabilities.modes:
+        assert 3 == await begin(users, mode=mode)
+        assert 3 == await begin(users, mode=mode.upper())
+        return
+    with pytest.raises(NotSupportedError, match=mode):
+        await begin(users, mode=mode)
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+async def test_deferrable_is_honoured_or_refused(users, deferrable):
+    if users.backend.capabilities.deferrable:
+        assert 3 == await begin(users, isolation="serializable", readonly=True, deferrable=deferrable)
+        return
+    with pytest.raises(NotSupportedError, match="deferrable"):
+        await begin(users, deferrable=deferrable)
+
+
+@pytest.mark.targets(dialect="postgresql")
+async def test_postgresql_runs_the_transaction_with_the_options_asked_for(users):
+    shown = "select current_setting('transaction_isolation'), current_setting('transaction_read_only'), "
+    shown += "current_setting('transaction_deferrable')"
+    async with users.transaction(isolation="Serializable", readonly=True, deferrable=True):
+        assert ("serializable", "on", "on") == await users.fetchone(shown)
+    async with users.transaction(isolation="repeatable read", readonly=False, deferrable=False):
+        assert ("repeatable read", "off", "off") == await users.fetchone(shown)
+    async with users.transaction():
+        assert ("read committed", "off", "off") == await users.fetchone(shown)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "insert into users (id) values (4)",
+        "insert into users (id) values (4) returning id",
+        "update users set name = 'x'",
+        "delete from users",
+        "create table others (id integer)",
+        "drop table users",
+    ],
+)
+async def test_the_database_refuses_to_write_in_a_read_only_transaction(users, statement):
+    with pytest.raises(ReadOnlyError):
+        async with users.transaction(readonly=True):
+            assert 3 == await users.fetchval("select count(*) from users")
+            await users.execute(statement)
+    await users.execute(INSERT, 4, "Dan")
+    assert 4 == await users.fetchval("select count(*) from users")
+
+
+async def test_the_connection_writes_again_after_a_read_only_transaction(users):
+    async with users.connection():
+        for end in ("commit", "rollback"):
+            async with users.transaction(readonly=True) as transaction:
+                await users.fetchall("select * from users")
+                await getattr(transaction, end)()
+            await users.execute("update users set name = ? where id = 1", end)
+            assert end == await users.fetchval("select name from users where id = 1")
+
+
+@pytest.mark.parametrize("options", [{"isolation": "serializable"}, {"readonly": True}, {"readonly": False}], ids=str)
+async def test_options_belong_to_the_outermost_transaction(users, options):
+    async with users.transaction() as outer:
+        with pytest.raises(NotSupportedError, match="outermost"):
+            await begin(users, **options)
+        assert outer.is_active
+        await users.execute(INSERT, 4, "Dan")
+    assert 4 == await users.fetchval("select count(*) from users")
+
+
+async def test_a_transaction_that_cannot_begin_leaves_nothing_behind(users):
+    with pytest.raises(NotSupportedError):
+        await begin(users, isolation="nonsense")
+    assert users.current_conn is None
+    assert 3 == await begin(users)
+
+
+ORDERS = "create table orders (user_id integer references users (id) deferrable initially deferred)"
+
+
+async def test_a_commit_that_the_database_refuses_rolls_back_and_says_why(users):
+    await users.execute(ORDERS)
+    with pytest.raises(ForeignKeyViolation):
+        async with users.transaction() as transaction:
+            await users.execute("insert into orders (user_id) values (99)")
+    assert TransactionState.ROLLED_BACK is transaction.state
+    assert users.current_conn is None
+    assert 0 == await users.fetchval("select count(*) from orders")
+
+
+async def test_a_commit_by_hand_that_the_database_refuses_rolls_back_and_says_why(users):
+    await users.execute(ORDERS)
+    transaction = await users.transaction().start()
+    await users.execute("insert into orders (user_id) values (99)")
+    with pytest.raises(ForeignKeyViolation):
+        await transaction.commit()
+    assert TransactionState.ROLLED_BACK is transaction.state
+    assert users.current_conn is None
+    async with users.connection() as connection:
+        assert not connection.driver.in_transaction
+        assert 0 == await connection.fetchval("select count(*) from orders")
+
+
+async def test_a_failed_statement_that_was_caught_does_not_make_a_half_of_the_transaction_last(users):
+    """SQLite goes on after it, PostgreSQL refuses everything but ROLLBACK: never is a part lost without an error."""
+    await users.execute("create table marks (value integer check (value > 0))")
+    failure = None
+    try:
+        async with users.transaction():
+            await users.execute(INSERT, 4, "Dan")
+            with pytest.raises(CheckViolation):
+                await users.execute("insert into marks (value) values (-1)")
+    except Error as error:
+        failure = error
+    assert (3 if failure else 4) == await users.fetchval("select count(*) from users")
+
+
+@pytest.mark.targets(dialect="postgresql")
+async def test_concurrent_updates_are_a_serialization_failure(users):
+    update = "update users set name = name || '!' where id = 1"
+    async with users.connection() as other:
+        with pytest.raises(SerializationFailure) as caught:
+            async with users.transaction(True, isolation="repeatable read"):
+                await users.fetchall("select * from users")
+                await other.execute(update)
+                await users.execute(update)
+    assert caught.value.retryable
+    assert "40001" == caught.value.sqlstate
+    assert "Ann!" == await users.fetchval("select name from users where id = 1")
+
+
+@pytest.mark.targets(dialect="sqlite", memory=False)
+async def test_transactions_of_sqlite_take_the_write_lock_at_their_beginning(users, make_database):
+    other = await make_database(init=lambda raw: None, pragmas={"busy_timeout": 0})
+    for options, locked in (({}, True), ({"mode": "exclusive"}, True), ({"mode": "deferred"}, False)):
+        async with users.transaction(**options):
+            if locked:
+                with pytest.raises(Error, match="locked"):
+                    await begin(other)
+            else:
+                assert 3 == await begin(other)
+            assert 3 == await other.fetchval("select count(*) from users")

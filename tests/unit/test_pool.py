@@ -1,0 +1,465 @@
+"""The pool on the scripted driver: what it opens, lends, checks, closes and waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from aio_databases import ConnectError, ConnectionLost, InterfaceError, PoolClosed, PoolStats, PoolTimeout
+from unit.fake import FakeError, connected, make_database, script_of, verify_closed
+
+
+async def leases(db, count):
+    return [await db.connection().acquire() for _ in range(count)]
+
+
+async def pause(awaits=8):
+    for _ in range(awaits):
+        await checkpoint()
+
+
+# Opening
+
+
+@pytest.mark.parametrize(("min_size", "opened"), [(0, 1), (1, 1), (3, 3)])
+async def test_connect_opens_min_size_connections_but_at_least_one(min_size, opened):
+    async with connected(min_size=min_size) as (db, fake):
+        assert (opened, opened) == (fake.opens, db.stats()["primary"].idle)
+
+
+async def test_connect_and_disconnect_are_idempotent():
+    async with connected() as (db, fake):
+        assert db is await db.connect()
+        assert 1 == fake.opens
+        await db.disconnect()
+        await db.disconnect()
+
+
+async def test_a_connect_that_is_cancelled_opens_nothing():
+    db = make_database(min_size=2)
+    gate = script_of(db).wait("connect")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(db.connect)
+        await gate.reached()
+        tasks.cancel_scope.cancel()
+        gate.open()
+    assert not db.is_connected
+    verify_closed(db)
+
+
+async def test_a_server_that_does_not_answer_is_given_up_after_connect_timeout():
+    db = make_database(connect_timeout=0.02)
+    script_of(db).wait("connect")
+    with pytest.raises(ConnectError, match="cannot connect to fake://server/db: no answer within 0.02 s"):
+        await db.connect()
+    verify_closed(db)
+
+
+async def test_an_init_that_fails_closes_the_connection_and_raises_unchanged():
+    def init(_):
+        raise ZeroDivisionError
+
+    db = make_database(init=init)
+    with pytest.raises(ZeroDivisionError):
+        await db.connect()
+    assert 1 == script_of(db).terminates
+    verify_closed(db)
+
+
+async def test_an_init_may_be_a_coroutine_function():
+    seen = []
+
+    async def init(raw):
+        await checkpoint()
+        seen.append(raw)
+
+    async with connected(init=init) as (_, fake):
+        assert fake.connections == seen
+
+
+async def test_without_connect_each_use_opens_and_closes_a_connection():
+    db = make_database()
+    await db.fetchval("select 1")
+    async with db.transaction():
+        await db.execute("insert 1")
+    assert (2, 2) == (script_of(db).opens, script_of(db).closes)
+    verify_closed(db)
+
+
+# Lending
+
+
+async def test_the_connection_that_was_used_last_is_lent_first():
+    async with connected(min_size=3) as (db, fake):
+        held = await leases(db, 3)
+        for connection in held:
+            last = connection.driver.number
+            await connection.release()
+        await db.fetchval("select 1")
+        assert f"{last} select 1" == fake.log[-1]
+
+
+async def test_waiting_tasks_are_served_first_come_first_served():
+    async with connected(max_size=1) as (db, fake):
+        (held,) = await leases(db, 1)
+        async with anyio.create_task_group() as tasks:
+            for number in range(4):
+                tasks.start_soon(db.fetchval, f"select {number}")
+                await pause()
+            assert 4 == db.stats()["primary"].waiting
+            await held.release()
+        assert [f"select {number}" for number in range(4)] == fake.sent
+
+
+async def test_a_pool_that_stays_empty_raises_after_the_timeout_and_says_why():
+    async with connected(max_size=1, timeout=0.02) as (db, _):
+        (held,) = await leases(db, 1)
+        with pytest.raises(PoolTimeout, match="no free connection for 0.02 s: all 1 are in use"):
+            await db.fetchval("select 1")
+        assert 1 == db.stats()["primary"].timeouts
+        await held.release()
+
+
+async def test_more_waiting_tasks_than_max_waiting_are_turned_away_at_once():
+    async with connected(max_size=1, max_waiting=1) as (db, _):
+        (held,) = await leases(db, 1)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(db.fetchval, "select 1")
+            await pause()
+            with pytest.raises(PoolTimeout, match="already has 1 tasks waiting"):
+                await db.fetchval("select 2")
+            await held.release()
+
+
+async def test_the_pool_never_grows_beyond_max_size():
+    async with connected(max_size=2) as (db, fake):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(10):
+                tasks.start_soon(db.fetchval, "select 1")
+        assert 2 == fake.max_open
+
+
+# Checking
+
+
+@pytest.mark.parametrize(("check_after", "sent"), [(0, ["ping", "select 1"]), (60, ["select 1"])])
+async def test_a_connection_that_was_idle_for_long_is_checked_before_it_is_lent(check_after, sent):
+    async with connected(check_after=check_after) as (db, fake):
+        await db.fetchval("select 1")
+        assert sent == fake.sent
+
+
+async def test_a_connection_that_fails_its_check_is_replaced():
+    async with connected(check_after=0, min_size=2) as (db, fake):
+        fake.drop("ping", times=2)
+        assert "select 1" == await db.fetchval("select 1")
+        assert (3, 1) == (fake.opens, fake.open_now)
+
+
+async def test_a_check_without_an_answer_ends_in_time():
+    async with connected(check_after=0, connect_timeout=0.02) as (db, fake):
+        fake.wait("ping")
+        assert "select 1" == await db.fetchval("select 1")
+        assert 2 == fake.opens
+
+
+async def test_a_check_that_is_cancelled_frees_the_place():
+    async with connected(check_after=0, max_size=1) as (db, fake):
+        gate = fake.wait("ping")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(db.fetchval, "select 1")
+            await gate.reached()
+            tasks.cancel_scope.cancel()
+        assert PoolStats(0, 0, 0, 1, 1, 0) == db.stats()["primary"]
+        assert "select 2" == await db.fetchval("select 2")
+
+
+async def test_a_lost_connection_has_the_idle_ones_checked():
+    async with connected(min_size=2, max_size=2) as (db, fake):
+        fake.drop("select 1")
+        fake.drop("ping")
+        with pytest.raises(ConnectionLost, match="LinkError|^$"):
+            await db.fetchval("select 1")
+        assert "select 2" == await db.fetchval("select 2")
+        assert 3 == fake.opens
+
+
+async def test_a_connection_that_lived_for_long_is_replaced():
+    async with connected(max_lifetime=0.001) as (db, fake):
+        await anyio.sleep(0.005)
+        await db.fetchval("select 1")
+        assert ["1 connect", "1 close", "2 connect", "2 select 1"] == fake.log[:4]
+
+
+async def test_connections_that_are_idle_for_long_are_closed_down_to_min_size():
+    async with connected(max_idle=0.001, max_size=3) as (db, fake):
+        for connection in await leases(db, 3):
+            await connection.release()
+        await anyio.sleep(0.005)
+        await db.fetchval("select 1")
+        assert 1 == fake.open_now == db.stats()["primary"].size
+
+
+# Taking back
+
+
+@pytest.mark.parametrize(
+    ("reset", "statement", "sent"),
+    [
+        ("auto", "select 1", ["select 1"]),
+        ("auto", "set x = 1", ["set x = 1", "reset"]),
+        ("always", "select 1", ["select 1", "reset"]),
+        ("never", "set x = 1", ["set x = 1"]),
+    ],
+)
+async def test_sessions_are_reset_as_the_option_says(reset, statement, sent):
+    async with connected(reset=reset) as (db, fake):
+        await db.execute(statement)
+        assert (sent, 1) == (fake.sent, fake.open_now)
+
+
+async def test_reset_may_be_a_function_or_a_coroutine_function():
+    seen = []
+
+    async def reset(raw):
+        await checkpoint()
+        seen.append(raw.number)
+
+    async with connected(reset=reset) as (db, _):
+        await db.execute("select 1")
+    async with connected(reset=lambda raw: seen.append(-raw.number)) as (db, _):
+        await db.execute("select 1")
+    assert [1, -1] == seen
+
+
+async def test_the_raw_connection_makes_a_reset_necessary():
+    async with connected() as (db, fake):
+        async with db.connection() as connection:
+            assert fake.connections[0] is connection.raw
+        assert ["reset"] == fake.sent
+
+
+async def test_what_was_begun_with_the_users_own_sql_is_rolled_back():
+    async with connected() as (db, fake):
+        async with db.connection() as connection:
+            connection.driver._in_transaction = True
+        assert ["ROLLBACK"] == fake.sent
+
+
+async def test_a_connection_that_cannot_be_settled_does_not_come_back():
+    async with connected(reusable_after_cancel=False, max_size=1) as (db, fake):
+        gate = fake.wait("select 1")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(db.fetchval, "select 1")
+            await gate.reached()
+            tasks.cancel_scope.cancel()
+        assert (1, 0) == (fake.terminates, fake.open_now)
+        assert "select 2" == await db.fetchval("select 2")
+
+
+async def test_a_settle_that_fails_or_hangs_cuts_the_connection():
+    for trouble in ("fail", "wait"):
+        async with connected(cleanup_timeout=0.02) as (db, fake):
+            gate = fake.wait("select 1")
+            getattr(fake, trouble)("settle")
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(db.fetchval, "select 1")
+                await gate.reached()
+                tasks.cancel_scope.cancel()
+            assert (1, 0) == (fake.terminates, db._pool.lent)
+
+
+async def test_a_close_that_hangs_is_cut_after_cleanup_timeout():
+    db = make_database(cleanup_timeout=0.02)
+    await db.connect()
+    script_of(db).wait("close")
+    await db.disconnect()
+    assert 1 == script_of(db).terminates
+    verify_closed(db)
+
+
+# Closing
+
+
+async def test_disconnect_wakes_those_who_wait():
+    async with connected(max_size=1) as (db, _):
+        (held,) = await leases(db, 1)
+
+        async def late():
+            with pytest.raises(PoolClosed, match="while a task waited"):
+                await db.fetchval("select 1")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(late)
+            await pause()
+            await db.disconnect(timeout=0)
+        await held.release()
+
+
+async def test_disconnect_waits_for_leases():
+    async with connected() as (db, fake):
+        gate = fake.wait("select 1")
+
+        async def reader():
+            assert "select 1" == await db.fetchval("select 1")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(reader)
+            await gate.reached()
+            tasks.start_soon(db.disconnect)
+            await pause()
+            gate.open()
+        assert (1, 0) == (fake.closes, fake.terminates)
+
+
+async def test_disconnect_cuts_leases_after_its_timeout(caplog):
+    async with connected() as (db, fake):
+        (held,) = await leases(db, 1)
+        await db.disconnect(timeout=0.01)
+        assert 1 == fake.terminates
+        await held.release()
+    assert "1 connections of" in caplog.text
+
+
+async def test_disconnect_inside_a_block_releases_its_connection():
+    async with connected() as (db, fake):
+        async with db.connection():
+            await db.disconnect()
+            with pytest.raises(PoolClosed, match="call connect"):
+                await db.fetchval("select 1")
+        assert 1 == fake.closes
+
+
+async def test_a_connection_that_opens_during_disconnect_is_not_lent():
+    async with connected(max_size=2) as (db, fake):
+        (held,) = await leases(db, 1)
+        gate = fake.wait("connect")
+
+        async def late():
+            with pytest.raises(PoolClosed, match="while a task waited"):
+                await db.connection().acquire()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(late)
+            await gate.reached()
+            await db.disconnect(timeout=0)
+            gate.open()
+        await held.release()
+
+
+async def test_use_after_disconnect_says_what_to_do_and_connect_makes_it_work_again():
+    async with connected() as (db, _):
+        await db.disconnect()
+        with pytest.raises(PoolClosed, match=r"was disconnected; call connect\(\)"):
+            await db.fetchval("select 1")
+        await db.connect()
+        assert "select 1" == await db.fetchval("select 1")
+
+
+def test_another_event_loop_is_refused_with_advice():
+    db = make_database()
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        first.run(db.connect())
+        with pytest.raises(InterfaceError, match="belongs to another event loop"):
+            second.run(db.fetchval("select 1"))
+        first.run(db.disconnect())
+    verify_closed(db)
+
+
+def test_disconnect_on_another_event_loop_cuts_the_connections():
+    db = make_database()
+    with asyncio.Runner() as first:
+        first.run(db.connect())
+    with asyncio.Runner() as second:
+        second.run(db.disconnect())
+        second.run(db.connect())
+        second.run(db.disconnect())
+    assert 1 == script_of(db).terminates
+    verify_closed(db)
+
+
+def test_a_pool_that_was_forgotten_warns_and_cuts_its_connections():
+    db = make_database()
+    asyncio.run(db.connect())
+    fake = script_of(db)
+    with pytest.warns(ResourceWarning, match="was never disconnected: call 'await db.disconnect"):
+        del db
+        gc.collect()
+    assert 0 == fake.open_now
+
+
+async def test_the_pool_is_described_by_role_address_and_counts():
+    async with connected() as (db, _):
+        assert "<Pool primary fake://server/db PoolStats(size=1, idle=1, waiting=0" in repr(db._pool)
+        assert "<Pool replica" in repr(db._replicas.fallback)
+
+
+# A database that lives in one connection
+
+
+async def test_a_shared_connection_serves_all_leases_by_turns():
+    async with connected(shared=True) as (db, fake):
+        one, two = await leases(db, 2)
+        assert one.physical is two.physical
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(one.fetchval, "select 1")
+            tasks.start_soon(two.fetchval, "select 2")
+        await one.release()
+        assert 1 == db._pool.lent
+        await two.release()
+        assert (1, 0) == (fake.opens, db._pool.lent)
+
+
+async def test_a_shared_connection_that_was_lost_is_opened_anew():
+    async with connected(shared=True) as (db, fake):
+        fake.drop("select 1")
+        with pytest.raises(ConnectionLost, match="LinkError|^$"):
+            await db.fetchval("select 1")
+        assert "select 2" == await db.fetchval("select 2")
+        assert 2 == fake.opens
+
+
+async def test_tasks_that_need_a_shared_connection_open_it_once():
+    db = make_database(shared=True)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(db.fetchval, "select 1")
+    assert 1 == script_of(db).opens
+    await db.disconnect()
+    verify_closed(db)
+
+
+async def test_a_shared_connection_is_cleared_of_a_stray_transaction_before_its_next_statement():
+    async with connected(shared=True) as (db, fake):
+        async with db.connection() as connection:
+            connection.driver._in_transaction = True
+        await db.fetchval("select 1")
+        assert ["settle", "ROLLBACK", "select 1"] == fake.sent
+
+
+async def test_a_replica_block_on_a_shared_connection_reads_through_a_view():
+    async with connected(shared=True) as (db, fake):
+        async with db.replica() as replica, db.connection():
+            assert replica.read_only
+            await db.execute("insert 1")
+        assert 1 == fake.opens
+
+
+async def test_a_shared_pool_that_is_closed_while_it_opens_lends_nothing():
+    db = make_database(shared=True)
+    gate = script_of(db).wait("connect")
+
+    async def late():
+        with pytest.raises(PoolClosed):
+            await db.fetchval("select 1")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(late)
+        await gate.reached()
+        await db.disconnect(timeout=0)
+        gate.open()
+    verify_closed(db)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from logging import DEBUG
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,8 +10,7 @@ import anyio
 from aio_databases import errors
 from aio_databases.concurrency import shielded
 from aio_databases.drivers.base import TransactionOptions
-from aio_databases.queries import text_and_params
-from aio_databases.record import Record
+from aio_databases.queries import rows_of, text_and_params
 from aio_databases.streams import RecordStream
 from aio_databases.transaction import Transaction, end_all
 from aio_databases.verbs import Verbs
@@ -225,7 +223,7 @@ class Connection(Verbs):
         plan: Plan
         values: Values | list[Values]
         if verb == "executemany":
-            plan, values = translator.bind_many(query, _rows(params))
+            plan, values = translator.bind_many(query, rows_of(params))
         else:
             plan, values = translator.bind(query, params)
         if self.read_only and (plan.writes or verb != "fetch"):
@@ -358,15 +356,3 @@ async def _clear_up(physical: Physical) -> None:
     if not await physical.settle():
         message = "the connection was lost when an earlier statement on it was cancelled"
         raise errors.ConnectionLost(message)
-
-
-def _rows(params: Args) -> list[Any]:
-    """Return the rows that executemany() was given: one by one, or as one list or iterator of them."""
-    if len(params) != 1 or isinstance(params[0], (tuple, str, bytes, Mapping)):
-        return list(params)
-    try:
-        rows = list(params[0])
-    except TypeError:
-        return list(params)
-    is_one_row = isinstance(params[0], list) and bool(rows) and not isinstance(rows[0], (tuple, list, Mapping, Record))
-    return [tuple(rows)] if is_one_row else rows

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from collections.abc import Set as AbstractSet
 
-__all__ = ("text_and_params",)
+__all__ = ("rows_of", "text_and_params")
 
 
 def text_and_params(query: Any, params: tuple[Any, ...], dialect: str) -> tuple[str, tuple[Any, ...]]:
@@ -37,6 +37,21 @@ def text_and_params(query: Any, params: tuple[Any, ...], dialect: str) -> tuple[
     if issubclass(kind, bytes | bytearray) or kind.__str__ is object.__str__:
         raise ProgrammingError(f"A query cannot be of type {kind.__name__}; pass SQL as a str.")
     return str(query), params
+
+
+def rows_of(params: tuple[Any, ...]) -> list[Any]:
+    """Return the rows that executemany() was given: one by one, or as one list or iterator of them.
+
+    One list of bare values is one row, as it was in 1.x.
+    """
+    if len(params) != 1 or isinstance(params[0], (tuple, str, bytes, Mapping)):
+        return list(params)
+    try:
+        rows: list[Any] = list(params[0])
+    except TypeError:
+        return list(params)
+    bare = bool(rows) and not isinstance(rows[0], (tuple, list)) and not hasattr(rows[0], "keys")
+    return [tuple(rows)] if bare and isinstance(params[0], list) else rows
 
 
 # Template strings

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from aio_databases.concurrency import FifoLock
     from aio_databases.connection import Connection
-    from aio_databases.drivers.base import Capabilities, DriverConnection, TransactionOptions
+    from aio_databases.drivers.base import DriverConnection, TransactionOptions
     from aio_databases.physical import Physical
     from aio_databases.pool import Pool
     from aio_databases.turns import Turns
@@ -354,21 +354,11 @@ def end_all(turns: Turns, reason: str) -> None:
 
 def _check(options: TransactionOptions, connection: Connection) -> None:
     """Raise an error for options that the database, or a replica, cannot honour."""
-    can: Capabilities = connection.pool.driver.capabilities
-    name = connection.pool.driver.name
     nested = connection.turns is not None and connection.turns.standing() is not None
     if connection.read_only and not options.readonly and not nested:
         message = "a replica only reads: use transaction(readonly=True), or db.connection() to reach the primary"
         raise errors.ReadOnlyError(message)
-    if options.isolation is not None and options.isolation.lower() not in can.isolation_levels:
-        known = ", ".join(sorted(can.isolation_levels)) or "none"
-        message = f"{name} has no isolation level {options.isolation!r}; it has: {known}"
-        raise errors.NotSupportedError(message)
-    if options.deferrable is not None and not can.deferrable:
-        raise errors.NotSupportedError(f"{name} has no deferrable transactions")
-    if options.mode is not None and options.mode.lower() not in can.modes:
-        known = ", ".join(sorted(can.modes)) or "none"
-        raise errors.NotSupportedError(f"{name} has no transaction mode {options.mode!r}; it has: {known}")
+    connection.pool.driver.check_options(options)
 
 
 _NO_PLAN = Plan("", writes=False, session=False)

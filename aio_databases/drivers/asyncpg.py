@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from aio_databases import errors
 from aio_databases.drivers.base import Capabilities, Cursor, Driver, DriverConnection, diagnose_network
+from aio_databases.error_codes import kind_of_sqlstate
 from aio_databases.errors import ConnectionLost, DataError, Diagnosis, InterfaceError
 from aio_databases.record import Record, Result
 from aio_databases.url import anything, integer, optional, seconds
@@ -216,7 +217,7 @@ class AsyncpgDriver(Driver):
         if isinstance(exc, asyncpg.PostgresError):
             sqlstate: str = getattr(exc, "sqlstate", None) or ""
             details = (getattr(exc, f"{name}_name", None) for name in ("constraint", "table", "column"))
-            return Diagnosis(errors.kind_of_sqlstate(sqlstate), sqlstate, None, *details)
+            return Diagnosis(kind_of_sqlstate(sqlstate), sqlstate, None, *details)
         if isinstance(exc, TimeoutError):
             return Diagnosis(errors.QueryTimeout)  # asyncpg's own command_timeout
         if isinstance(exc, asyncpg.InterfaceError):

@@ -111,6 +111,20 @@ class Driver(ABC):
     def diagnose(self, exc: Exception) -> Diagnosis | None:
         """Tell what an exception means, or None if it does not come from the library or the network."""
 
+    def check_options(self, options: TransactionOptions) -> None:
+        """Raise NotSupportedError for options of a transaction that the database cannot honour."""
+        can = self.capabilities
+        if options.isolation is not None and options.isolation.lower() not in can.isolation_levels:
+            raise errors.NotSupportedError(self._lacks("isolation level", options.isolation, can.isolation_levels))
+        if options.mode is not None and options.mode.lower() not in can.modes:
+            raise errors.NotSupportedError(self._lacks("transaction mode", options.mode, can.modes))
+        if options.deferrable is not None and not can.deferrable:
+            message = f"{self.name} has no deferrable transactions"
+            raise errors.NotSupportedError(message)
+
+    def _lacks(self, what: str, value: str, known: frozenset[str]) -> str:
+        return f"{self.name} has no {what} {value!r}; it has: {', '.join(sorted(known)) or 'none'}"
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.address.redacted}>"
 

@@ -14,6 +14,7 @@ from aio_databases import errors
 from aio_databases.drivers.base import Capabilities, Driver
 from aio_databases.drivers.sqlite_verbs import SQLiteVerbs, Stop
 from aio_databases.drivers.thread import ThreadConnection
+from aio_databases.error_codes import kind_of_dbapi_class, kind_of_sqlite_name
 from aio_databases.errors import ConfigurationError, Diagnosis
 from aio_databases.url import anything, boolean, optional
 
@@ -143,7 +144,7 @@ class SQLiteDriver(Driver):
         if not isinstance(exc, sqlite3.Error):
             return None
         name = getattr(exc, "sqlite_errorname", None)
-        kind = errors.kind_of_sqlite_name(name) if name else errors.kind_of_dbapi_class(exc)
+        kind = kind_of_sqlite_name(name) if name else kind_of_dbapi_class(exc)
         table, _, column = str(exc).rpartition(": ")[2].partition(".")
         known = issubclass(kind, (errors.UniqueViolation, errors.NotNullViolation)) and "," not in column
         return Diagnosis(

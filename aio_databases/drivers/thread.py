@@ -19,8 +19,7 @@ from aio_databases.record import Result, records
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aio_databases.errors import ConnectionLost
-from aio_databases.record import Record
+    from aio_databases.record import Record
 
 CLOSED = "the connection was closed while it was in use"
 

@@ -115,7 +115,7 @@ class FakeDriver(Driver):
 
     def drop(self, start: str, *, times: float = 1) -> None:
         """Have the link break in the next operations whose text begins with `start`."""
-        self._rules.append(Rule(start, times, LinkError, drops=True))
+        self._rules.append(Rule(start, times, drops=True))
 
     def rule_for(self, what: str) -> Rule | None:
         """Take what the script says about an operation."""
@@ -320,7 +320,7 @@ class FakeConnection(DriverConnection):
         if rule is not None and rule.error is not None:
             raise rule.error
         if self._closed:
-            raise LinkError
+            raise LinkError("the link broke")
         if self.read_only and what.startswith("insert"):
             raise FakeError("read-only", errors.ReadOnlyError)
 

@@ -182,7 +182,7 @@ async def test_a_lost_connection_has_the_idle_ones_checked():
     async with connected(min_size=2, max_size=2) as (db, fake):
         fake.drop("select 1")
         fake.drop("ping")
-        with pytest.raises(ConnectionLost, match="LinkError|^$"):
+        with pytest.raises(ConnectionLost, match="the link broke"):
             await db.fetchval("select 1")
         assert "select 2" == await db.fetchval("select 2")
         assert 3 == fake.opens
@@ -417,7 +417,7 @@ async def test_a_shared_connection_serves_all_leases_by_turns():
 async def test_a_shared_connection_that_was_lost_is_opened_anew():
     async with connected(shared=True) as (db, fake):
         fake.drop("select 1")
-        with pytest.raises(ConnectionLost, match="LinkError|^$"):
+        with pytest.raises(ConnectionLost, match="the link broke"):
             await db.fetchval("select 1")
         assert "select 2" == await db.fetchval("select 2")
         assert 2 == fake.opens

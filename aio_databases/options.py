@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aio_databases.errors import ConfigurationError
-from aio_databases.url import anything, boolean, integer, seconds, typed_options
+from aio_databases.url import boolean, function, integer, optional, seconds, typed_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -73,7 +73,7 @@ _POOL: dict[str, Callable[[Any], Any]] = {
     "connect_timeout": seconds,
     "cleanup_timeout": seconds,
     "reset": _reset,
-    "init": anything,
+    "init": optional(function),
 }
 
 _DRIVER: dict[str, Callable[[Any], Any]] = {"convert_params": boolean, "json": boolean}

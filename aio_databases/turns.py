@@ -155,7 +155,8 @@ class Turns:
         """
         deadline = monotonic() + timeout
         while not self.take_nowait(at):
-            queue = self._queues.setdefault(self.standing(at), WaitQueue())
+            standing = self.standing(at)
+            queue = self._queues.setdefault(standing, WaitQueue())
             self.waiting += 1
             try:
                 granted = await queue.wait(deadline - monotonic(), self._undo)
@@ -165,6 +166,9 @@ class Turns:
                 self.waiting -= 1
             if granted:
                 return
+            if standing is not None and not standing.is_active:
+                message = f"{standing.label} was ended by another task while a statement of it waited for its turn"
+                raise TransactionError(message)
 
     async def take_urgently(self, timeout: float) -> None:
         """Take the turn before everybody else, whatever transactions are open: to clear up.

@@ -185,6 +185,14 @@ def optional(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None or value == "" else convert(value)
 
 
+def function(value: Any) -> Any:
+    """Return a value that can be called."""
+    if not callable(value):
+        message = "expected a function"
+        raise TypeError(message)
+    return value
+
+
 def anything(value: Any) -> Any:
     """Return the value as it is."""
     return value

@@ -63,7 +63,7 @@ class AiosqliteConnection(SQLiteVerbs):
     async def settle(self) -> bool:
         """Stop the statement whose caller was cancelled, and wait for the thread to be done with it."""
         try:
-            while not self._idle:
+            while not self._idle and not self._closed:
                 self.stop.request()
                 await anyio.sleep(_POLL_EVERY)
         finally:

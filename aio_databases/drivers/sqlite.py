@@ -16,7 +16,7 @@ from aio_databases.drivers.sqlite_verbs import SQLiteVerbs, Stop
 from aio_databases.drivers.thread import ThreadConnection
 from aio_databases.error_codes import kind_of_dbapi_class, kind_of_sqlite_name
 from aio_databases.errors import ConfigurationError, Diagnosis
-from aio_databases.url import anything, boolean, optional
+from aio_databases.url import boolean, function, optional
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,6 +32,14 @@ T = TypeVar("T")
 _PRAGMAS = {"foreign_keys": "ON", "journal_mode": "WAL", "synchronous": "NORMAL"}
 BUSY_TIMEOUT = 5.0  # seconds
 _URI_PARAMETERS = frozenset({"cache", "immutable", "mode", "modeof", "nolock", "psow", "vfs"})
+
+
+def _functions(value: Any) -> list[tuple[str, int, Callable[..., Any]]]:
+    try:
+        return [(str(name), int(arity), function(called)) for name, arity, called in value or ()]
+    except (TypeError, ValueError):
+        message = "expected triples of a name, the number of arguments (-1 for any) and a function"
+        raise ValueError(message) from None
 
 
 class SQLiteConnection(SQLiteVerbs, ThreadConnection):
@@ -83,7 +91,7 @@ class SQLiteDriver(Driver):
         reusable_after_cancel=True,
     )
     option_types: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
-        "functions": anything,
+        "functions": _functions,
         "isolation_level": optional(str),
         "pragmas": dict,
         "uri": boolean,
@@ -130,8 +138,8 @@ class SQLiteDriver(Driver):
             if read_only and uri is self._uri:
                 db.execute("PRAGMA query_only = ON")
             stop.watch(db)
-            for name, arity, function in self.options.get("functions") or ():
-                db.create_function(name, arity, function)
+            for name, arity, called in self.options.get("functions", ()):
+                db.create_function(name, arity, called)
         except BaseException:
             db.close()
             raise

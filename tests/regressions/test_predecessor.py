@@ -107,7 +107,8 @@ async def test_k05_statements_inside_of_an_iteration_do_not_deadlock():
 
 async def test_k06_concurrent_acquires_of_one_connection_lease_one():
     async with connected() as (db, fake):
-        connection = db.current_conn or db.connection()._connection
+        connection = await db.connection().acquire()
+        await connection.release()
         async with anyio.create_task_group() as tasks:
             for _ in range(3):
                 tasks.start_soon(connection.acquire)

@@ -1,0 +1,269 @@
+"""Waiting, queues, locks, cleanup that survives cancellation, and answers from threads; on both event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from aio_databases.concurrency import (
+    FifoLock,
+    Outbox,
+    WaitQueue,
+    current_task,
+    new_waiter,
+    running_loop,
+    runs_on_trio,
+    shielded,
+    task_name,
+)
+
+
+async def pause(awaits=6):
+    for _ in range(awaits):
+        await checkpoint()
+
+
+async def test_the_event_loop_and_the_task_are_told_apart(anyio_backend):
+    assert (anyio_backend == "trio") is runs_on_trio()
+    assert running_loop() is running_loop()
+    assert current_task() is current_task()
+    assert isinstance(task_name(current_task()), str)
+
+
+def test_outside_of_an_event_loop_there_is_none():
+    with pytest.raises(RuntimeError):
+        running_loop()
+
+
+async def test_a_waiter_is_woken_once_with_a_value():
+    waiter = new_waiter()
+    async with anyio.create_task_group() as tasks:
+
+        async def wake():
+            await pause()
+            assert [True, False] == [waiter.wake("value"), waiter.wake("again")]
+
+        tasks.start_soon(wake)
+        assert "value" == await waiter.wait()
+    assert waiter.woken
+
+
+async def test_a_waiter_that_was_woken_before_does_not_wait():
+    waiter = new_waiter()
+    waiter.wake(1)
+    assert 1 == await waiter.wait(0)
+
+
+async def test_a_waiter_gives_up_after_its_timeout_and_cannot_be_woken_then():
+    waiter = new_waiter()
+    with pytest.raises(TimeoutError):
+        await waiter.wait(0.001)
+    assert [False, False] == [waiter.wake(1), waiter.woken]
+
+
+async def test_a_queue_skips_those_who_gave_up():
+    queue = WaitQueue()
+    got = []
+
+    async def client(name, timeout):
+        try:
+            got.append((name, await queue.wait(timeout, pytest.fail)))
+        except TimeoutError:
+            got.append((name, "timeout"))
+
+    async with anyio.create_task_group() as tasks:
+        for name, timeout in (("a", 0.001), ("b", 10), ("c", 10)):
+            tasks.start_soon(client, name, timeout)
+            await pause()
+        await anyio.sleep(0.02)
+        assert 2 == len(queue)
+        assert queue.wake_next(1)
+        await pause()
+        queue.wake_all(2)
+    assert [("a", "timeout"), ("b", 1), ("c", 2)] == got
+    assert not queue.wake_next(3)
+
+
+async def test_a_lock_is_handed_on_in_order():
+    lock = FifoLock()
+    order = []
+
+    async def client(name):
+        await lock.acquire(10)
+        order.append(name)
+        await pause()
+        lock.release()
+
+    async with anyio.create_task_group() as tasks:
+        for name in "abc":
+            tasks.start_soon(client, name)
+            await pause(2)
+    assert (list("abc"), False) == (order, lock.locked)
+
+
+async def test_a_lock_is_waited_for_no_longer_than_the_timeout():
+    lock = FifoLock()
+    await lock.acquire(1)
+    with pytest.raises(TimeoutError):
+        await lock.acquire(0.001)
+    lock.release()
+    assert not lock.locked
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_lock_that_comes_to_a_task_just_cancelled_goes_on_to_the_next(anyio_backend):
+    lock = FifoLock()
+    await lock.acquire(1)
+    victim = asyncio.create_task(lock.acquire(1))
+    following = asyncio.create_task(lock.acquire(1))
+    await pause()
+    lock.release()
+    victim.cancel()
+    await following
+    assert (True, True) == (victim.cancelled(), lock.locked)
+
+
+# Shielded work
+
+
+async def test_shielded_work_returns_its_result_and_raises_its_error():
+    async def work():
+        await checkpoint()
+        return 42
+
+    async def failing():
+        await checkpoint()
+        raise ZeroDivisionError
+
+    assert 42 == await shielded(work, 1)
+    with pytest.raises(ZeroDivisionError):
+        await shielded(failing, 1)
+
+
+async def test_shielded_work_is_ended_when_its_time_is_over():
+    ended = []
+
+    async def work():
+        try:
+            await anyio.sleep(10)
+        finally:
+            ended.append(True)
+
+    with pytest.raises(TimeoutError):
+        await shielded(work, 0.01)
+    assert [True] == ended
+
+
+async def test_a_cancellation_waits_until_shielded_work_is_done():
+    done = []
+
+    async def work():
+        scope.cancel()
+        await anyio.sleep(0.01)
+        done.append(True)
+
+    with anyio.CancelScope() as scope:
+        await shielded(work, 1)
+        await checkpoint()
+    assert ([True], True) == (done, scope.cancelled_caught)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("times", [1, 3])
+async def test_native_cancellations_wait_until_shielded_work_is_done(times, anyio_backend):
+    done = []
+
+    async def work():
+        await anyio.sleep(0.02)
+        done.append(True)
+
+    task = asyncio.create_task(shielded(work, 1))
+    for _ in range(times):
+        await anyio.sleep(0.002)
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [True] == done
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_cancellation_keeps_the_error_of_the_shielded_work_as_its_cause(anyio_backend):
+    async def work():
+        await anyio.sleep(0.01)
+        raise ZeroDivisionError
+
+    task = asyncio.create_task(shielded(work, 1))
+    await pause()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_work_with_a_grace_is_ended_soon_after_the_cancellation(anyio_backend):
+    async def work():
+        await anyio.sleep(10)
+
+    task = asyncio.create_task(shielded(work, 10, grace=0.01))
+    await pause()
+    task.cancel()
+    with anyio.fail_after(1), pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_work_that_will_not_end_is_left_behind(monkeypatch, anyio_backend):
+    monkeypatch.setattr("aio_databases.concurrency._GRACE", 0.01)
+    free = asyncio.Event()
+
+    async def work():
+        while not free.is_set():
+            try:
+                await free.wait()
+            except asyncio.CancelledError:
+                continue
+
+    with pytest.raises(TimeoutError):
+        await shielded(work, 0.01)
+    free.set()
+    await pause()
+
+
+# Answers from threads
+
+
+async def test_calls_from_threads_are_made_in_the_thread_of_the_loop():
+    outbox = Outbox.of_running_loop()
+    assert outbox is Outbox.of_running_loop()
+    got = []
+    done = anyio.Event()
+
+    def deliver(value):
+        got.append((value, threading.get_ident()))
+        if value == 2:
+            done.set()
+
+    def work():
+        for value in range(3):
+            outbox.post(deliver, value)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    await done.wait()
+    thread.join()
+    assert [(value, threading.get_ident()) for value in range(3)] == got
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_answer_after_the_loop_has_ended_is_dropped(backend):
+    async def main():
+        return Outbox.of_running_loop()
+
+    outbox = anyio.run(main, backend=backend)
+    outbox.post(pytest.fail, "delivered")
+    outbox.post(pytest.fail, "delivered")

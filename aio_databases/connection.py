@@ -5,10 +5,8 @@ from __future__ import annotations
 from logging import DEBUG
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import anyio
-
 from aio_databases import errors
-from aio_databases.concurrency import shielded
+from aio_databases.concurrency import FifoLock, shielded
 from aio_databases.drivers.base import TransactionOptions
 from aio_databases.queries import rows_of, text_and_params
 from aio_databases.streams import RecordStream
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from aio_databases.concurrency import FifoLock
     from aio_databases.drivers.base import DriverConnection
     from aio_databases.physical import Physical
     from aio_databases.pool import Pool
@@ -70,7 +67,7 @@ class Connection(Verbs):
         self.logger = logger
         self._translator = pool.driver.translator
         self._reconnects = reconnect
-        self._lock: anyio.Lock | None = None
+        self._lock = FifoLock()
         self._detach()
 
     def __repr__(self) -> str:
@@ -110,7 +107,9 @@ class Connection(Verbs):
     @property
     def cursors_are_in_the_way(self) -> bool:
         """Whether a cursor would put everything else that happens on this connection into a transaction."""
-        return self.pool.driver.capabilities.cursor_needs_transaction and not self.driver.in_transaction
+        turns = self.physical.turns
+        inside = turns.standing() is not None if turns.stack else self.driver.in_transaction
+        return self.pool.driver.capabilities.cursor_needs_transaction and not inside
 
     @property
     def may_lease_another(self) -> bool:
@@ -138,10 +137,13 @@ class Connection(Verbs):
 
         Raises PoolTimeout, PoolClosed or ConnectError.
         """
-        self._lock = self._lock or anyio.Lock()
-        async with self._lock:
-            if self._physical is None:
-                self.attach(self.pool.acquire_nowait() or await self.pool.acquire())
+        if self._physical is None:
+            await self._lock.acquire(float("inf"))
+            try:
+                if self._physical is None:
+                    self.attach(self.pool.acquire_nowait() or await self.pool.acquire())
+            finally:
+                self._lock.release()
         return self
 
     def release_nowait(self) -> bool:
@@ -247,6 +249,8 @@ class Connection(Verbs):
             if physical.abandoned or physical.in_doubt:
                 await _clear_up(physical)
             result = await function(*args)
+            if plan.session:
+                _note_transaction(physical)
         except BaseException as exc:
             error = await self._failed(physical, exc)
             if error is exc:
@@ -259,8 +263,6 @@ class Connection(Verbs):
                 turns.busy = False
             if lock is not None:
                 lock.release()
-        if plan.session and turns.stack and not physical.driver.in_transaction:
-            end_all(turns, "it was ended by a statement, not by its own commit() or rollback()")
         return result
 
     async def _take_turn(self, physical: Physical, lock: FifoLock | None) -> FifoLock | None:
@@ -350,6 +352,15 @@ class ConnectionReleased(errors.InterfaceError, RuntimeError):
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(f"{connection!r} was used after its release; use it inside its block, or acquire() it again")
+
+
+def _note_transaction(physical: Physical) -> None:
+    """Find out whether a statement has begun or ended a transaction."""
+    open_now = physical.driver.in_transaction
+    if not physical.turns.stack:
+        physical.begun_by_hand = open_now
+    elif not open_now:
+        end_all(physical.turns, "it was ended by a statement, not by its own commit() or rollback()")
 
 
 async def _clear_up(physical: Physical) -> None:

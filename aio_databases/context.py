@@ -28,6 +28,7 @@ class ConnectionBlock(Block):
         self._create = create
 
     async def __aenter__(self) -> Connection:
+        self.check_unused()
         existing = None if self._create else live_connection(self.owner)
         self.connection = existing or await self._connection.acquire()
         self.enter()
@@ -37,8 +38,9 @@ class ConnectionBlock(Block):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.leave()
-        if self.connection is self._connection and not self._connection.release_nowait():
-            await self._connection.release()
+        connection, self.connection = self.connection, None
+        if connection is self._connection and not connection.release_nowait():
+            await connection.release()
 
     async def acquire(self) -> Connection:
         """Lease the connection without a block; it does not become the current one.  Idempotent."""
@@ -62,6 +64,7 @@ class ReplicaBlock(Block):
         self._fallback = fallback
 
     async def __aenter__(self) -> Connection:
+        self.check_unused()
         pool, physical = await self._replicas.acquire(fallback=self._fallback)
         self.connection = Connection(self.owner, pool, self._logger, read_only=True)
         self.connection.attach(physical)

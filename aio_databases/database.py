@@ -67,6 +67,9 @@ class Database(Verbs):
         if child_tasks not in {"share", "isolate", "forbid"}:
             message = f"child_tasks must be 'share', 'isolate' or 'forbid', not {child_tasks!r}"
             raise ConfigurationError(message)
+        if isinstance(replicas, str):
+            message = "replicas must be a list of URLs, not one str"
+            raise ConfigurationError(message)
         self.logger = logger
         self.child_tasks = child_tasks
         self.backend, pool_options = _make_driver(url, options)
@@ -115,10 +118,17 @@ class Database(Verbs):
         Blocks that this call is made in lose their connections at once.  Does nothing if nothing is open.
         """
         self.logger.info("disconnecting from %s", self.backend.address)
-        for connection in connections_here(self):
-            await connection.release()
-        for pool in (*self._replicas.pools, self._pool):
-            await pool.close(timeout)
+        pools = (*self._replicas.pools, self._pool)
+        for pool in pools:
+            pool.shut()
+        try:
+            for connection in connections_here(self):
+                await connection.release()
+            for pool in pools:
+                await pool.close(timeout)
+        finally:
+            for pool in pools:
+                pool.terminate()
 
     async def __aenter__(self) -> Self:
         return await self.connect()
@@ -190,7 +200,7 @@ class Database(Verbs):
         if connection is None:
             return self._run_leased(verb, query, params, more)
         turns = connection.turns
-        if turns is None or turns.busy or turns.stack:
+        if turns is None or turns.busy or turns.stack or connection.pool.writer_lock is not None:
             return self._run_by_turns(connection, verb, query, params, more)
         return connection.run(verb, query, params, more)
 

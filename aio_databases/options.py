@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from aio_databases.errors import ConfigurationError
 from aio_databases.url import boolean, function, integer, optional, seconds, typed_options
@@ -28,6 +28,7 @@ class PoolOptions(NamedTuple):
     check_after: float = 30.0
     connect_timeout: float = 10.0
     cleanup_timeout: float = 5.0
+    commit_timeout: float = 60.0
     reset: str | Callable[[Any], Any] = "auto"
     init: Callable[[Any], Any] | None = None
 
@@ -41,9 +42,12 @@ def split_options(
     unknown or out of range.
     """
     keywords = dict(given)
-    connect_args = dict(keywords.pop("connect_args", None) or {})
+    connect_args = keywords.pop("connect_args", None) or {}
     known = {**_POOL, **_DRIVER, **driver.option_types}
     where = str(address)
+    if not isinstance(connect_args, dict):
+        message = f"connect_args of {where} must be a dict of arguments for the driver's library"
+        raise ConfigurationError(message)
     options = typed_options(keywords, known, _ALIASES, where)
     own = driver.url_parameters(address.options | options)
     query = {name: value for name, value in address.options.items() if name not in own}
@@ -52,7 +56,7 @@ def split_options(
     if pool.max_size < max(1, pool.min_size):
         message = f"max_size of {where} is {pool.max_size}; it must be at least 1 and min_size ({pool.min_size})"
         raise ConfigurationError(message)
-    return pool, options, connect_args
+    return pool, options, cast("dict[str, Any]", connect_args)
 
 
 def _reset(value: Any) -> Any:
@@ -72,6 +76,7 @@ _POOL: dict[str, Callable[[Any], Any]] = {
     "check_after": seconds,
     "connect_timeout": seconds,
     "cleanup_timeout": seconds,
+    "commit_timeout": seconds,
     "reset": _reset,
     "init": optional(function),
 }

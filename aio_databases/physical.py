@@ -26,6 +26,7 @@ class Physical:
     __slots__ = (
         "_options",
         "abandoned",
+        "begun_by_hand",
         "cursors",
         "driver",
         "expires",
@@ -84,6 +85,7 @@ class Physical:
         self.leases = 0
         self.session_changed = False
         self.in_doubt = False
+        self.begun_by_hand = False  # by SQL of the user's own
         self.cursors: set[Cursor] = set()
         self.abandoned: list[Cursor] = []
 
@@ -106,7 +108,7 @@ class Physical:
         if self.in_doubt:
             if not await self.driver.settle():
                 return False
-            if self.driver.in_transaction and not self.turns.stack:
+            if self.driver.in_transaction and not self.turns.stack and not self.begun_by_hand:
                 await self.driver.rollback()  # its BEGIN was cancelled, too late
             self.in_doubt = False
         while self.abandoned:
@@ -134,7 +136,10 @@ class Physical:
             if hasattr(answer, "__await__"):
                 await answer
         elif reset == "always" or (reset == "auto" and self.session_changed):
-            return await driver.reset()
+            if not await driver.reset():
+                return False
+            if self._options.init is not None:
+                await driver.initialise(self._options.init)
         return True
 
     async def is_alive(self, within: float) -> bool:
@@ -170,10 +175,13 @@ def _connect_error(driver: Driver, exc: Exception, within: float) -> Exception:
     reason, kind = str(exc), diagnosis.kind if diagnosis else None
     if isinstance(exc, TimeoutError):
         reason, kind = f"no answer within {within:g} s", errors.ConnectError
-    if kind is None:
+    if kind is None and not isinstance(exc, TypeError | ValueError):
         return exc
-    if not issubclass(kind, errors.ConnectError):
-        kind = errors.ConnectError
-    hint = "check user and password" if kind is errors.AuthenticationError else driver.connect_hint
+    if kind is None or issubclass(kind, errors.ConfigurationError):
+        kind, hint = errors.ConfigurationError, "check the options of the driver and connect_args"
+    elif issubclass(kind, errors.AuthenticationError):
+        hint = "check user and password"
+    else:
+        kind, hint = kind if issubclass(kind, errors.ConnectError) else errors.ConnectError, driver.connect_hint
     message = f"cannot connect to {driver.address}: {reason}; {hint}"
     return errors.translate(exc, errors.Diagnosis(kind, getattr(exc, "sqlstate", None)), message)

@@ -101,11 +101,15 @@ class Pool:
             self.is_closed = False
             raise
 
-    async def close(self, timeout: float) -> None:
-        """Close all connections; those in use are waited for, for at most ``timeout`` seconds, and then cut."""
+    def shut(self) -> None:
+        """Lend no more connections, and send those away who wait for one."""
         self.is_open, self.is_closed = False, True
         while self._waiting.wake_next(None):
             self._size += 1  # the place that the woken task gives back
+
+    async def close(self, timeout: float) -> None:
+        """Close all connections; those in use are waited for, for at most ``timeout`` seconds, and then cut."""
+        self.shut()
         here = running_loop() is self._loop
         try:
             if here and self._lent and timeout:
@@ -150,22 +154,21 @@ class Pool:
     async def acquire(self) -> Physical:
         """Lend a connection: an idle one, else a new one, else the next that comes back.
 
-        Raises PoolTimeout after the pool's ``timeout``, PoolClosed after `close`, and ConnectError.
+        Raises PoolTimeout after ``timeout`` seconds in line, PoolClosed after `close`, and ConnectError.
         """
         self._check_usable()
-        deadline = monotonic() + self.options.timeout
-        physical = await self._find(deadline)
-        while physical is not None and not await self._is_fit(physical, deadline):
+        physical = await self._find()
+        while physical is not None and not await self._is_fit(physical):
             physical = self._exchange_place()
         if physical is None:
-            physical = await self._open_physical(min(self.options.connect_timeout, _left(deadline)))
+            physical = await self._open_physical(self.options.connect_timeout)
         if self.is_closed:
             self._put(physical)
             raise errors.PoolClosed(self._say("was disconnected while a task waited for a connection"))
         self._lent.add(physical)
         return physical
 
-    async def _find(self, deadline: float) -> Physical | None:
+    async def _find(self) -> Physical | None:
         """Return an idle connection, or None with a place to open one."""
         if self._idle:
             return self._idle.pop()
@@ -176,7 +179,7 @@ class Pool:
         if options.max_waiting and len(self._waiting) >= options.max_waiting:
             raise errors.PoolTimeout(self._say(f"already has {options.max_waiting} tasks waiting (max_waiting)"))
         try:
-            physical = await self._waiting.wait(_left(deadline), self._put_back)
+            physical = await self._waiting.wait(options.timeout, self._put_back)
         except TimeoutError:
             self._timeouts += 1
             message = f"had no free connection for {options.timeout:g} s: all {self._size} are in use; hold them "
@@ -186,7 +189,7 @@ class Pool:
             raise errors.PoolClosed(self._say("was disconnected while a task waited for a connection"))
         return physical
 
-    async def _is_fit(self, physical: Physical, deadline: float) -> bool:
+    async def _is_fit(self, physical: Physical) -> bool:
         """Return whether an idle connection may be lent; one that may not is closed, and its place stays."""
         now = monotonic()
         if not physical.needs_check(now):
@@ -194,7 +197,7 @@ class Pool:
         fit = False
         try:
             if now < physical.expires and not physical.driver.is_closed:
-                fit = await physical.is_alive(min(self.options.connect_timeout, _left(deadline)))
+                fit = await physical.is_alive(self.options.connect_timeout)
             if not fit:
                 await self._close_physical(physical)
         except BaseException:
@@ -273,6 +276,8 @@ class Pool:
             self._put(physical)
         else:
             self._drop(physical)
+        if not self._lent:
+            self._drained.wake_all(None)
 
     def suspect(self) -> None:
         """Have every idle connection checked before it is lent again: another one was just found dead."""
@@ -340,7 +345,3 @@ class Pool:
 
 
 _LONG_AGO = float("-inf")
-
-
-def _left(deadline: float) -> float:
-    return max(deadline - monotonic(), 0.001)

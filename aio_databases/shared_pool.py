@@ -56,7 +56,7 @@ class SharedPool(Pool):
         """Take back a lease; what it leaves to clear up is left to the next statement, whose turn it is then."""
         turns = physical.turns
         if physical.driver.in_transaction and not turns.stack and not turns.busy:
-            physical.in_doubt = True  # a BEGIN that was sent as SQL of the user's own
+            physical.in_doubt, physical.begun_by_hand = True, False  # the user who sent a BEGIN as SQL is gone
         self.abandon(physical)
         return True
 

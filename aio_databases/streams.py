@@ -133,7 +133,7 @@ class RecordStream(Generic[T_co]):
         connection = self._find()
         self._owned = connection is None
         if connection is None or (connection.cursors_are_in_the_way and connection.may_lease_another):
-            connection, self._owned = self._lease(), True
+            connection, self._owned = self._lease() if connection is None else connection.sibling(), True
             await connection.acquire()
         self._connection = connection
         try:

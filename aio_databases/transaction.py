@@ -113,9 +113,9 @@ class Transaction(Block):
     # Beginning
 
     async def __aenter__(self) -> Self:
+        self._check_new()
         self.has_block = True
-        await self.start()
-        return self
+        return await self.start()
 
     async def start(self) -> Self:
         """Begin the transaction and return it; `commit` or `rollback` has to end it.
@@ -123,9 +123,7 @@ class Transaction(Block):
         Raises TransactionError if it was started before, NotSupportedError for an option the database lacks,
         ReadOnlyError in a replica block unless it is ``readonly``, and what leasing a connection raises.
         """
-        if self.state is not TransactionState.NEW:
-            message = f"this transaction is {self.state.value} and cannot be started again; make a new one"
-            raise errors.TransactionError(message)
+        self._check_new()
         connection = self.connection or (None if self._create else live_connection(self.owner))
         self._owned = connection is None
         if connection is None:
@@ -142,6 +140,11 @@ class Transaction(Block):
         if self.has_block or self._owned:
             self.enter()
         return self
+
+    def _check_new(self) -> None:
+        if self.state is not TransactionState.NEW:
+            message = f"this transaction is {self.state.value} and cannot be started again; make a new one"
+            raise errors.TransactionError(message)
 
     async def _begin(self, connection: Connection) -> None:
         self._physical = physical = connection.physical
@@ -220,9 +223,9 @@ class Transaction(Block):
             await self._leave_if_started_by_hand()
 
     async def _commit_or_abort(self) -> None:
-        turns, timeout = self._turns, self._pool.options.timeout
+        turns, timeout = self._turns, self._pool.options.commit_timeout
         try:
-            await turns.take(timeout, at=self)
+            await turns.take(self._pool.options.timeout, at=self)
             if not self.is_active:
                 turns.give_back()
                 self.raise_failure()
@@ -350,6 +353,7 @@ def end_all(turns: Turns, reason: str) -> None:
     if turns.stack:
         for transaction in turns.end(turns.stack[0]):
             transaction.fail(reason)
+        turns.wake()
 
 
 def _check(options: TransactionOptions, connection: Connection) -> None:

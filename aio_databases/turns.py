@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 from aio_databases.concurrency import WaitQueue, current_task, task_name
-from aio_databases.errors import TransactionError, TurnTimeout
+from aio_databases.errors import InterfaceError, TransactionError, TurnTimeout
 
 if TYPE_CHECKING:
     from aio_databases.connection import Connection
@@ -33,15 +33,23 @@ class Block:
         self.owner = owner
         self.outer: Block | None = None
         self.connection: Connection | None = None
-        self.ended = False
+        self.ended = True
         self.task: Any = None
 
     def raise_failure(self) -> None:
         """Raise TransactionError if this is a transaction's block, and the transaction was ended from outside."""
 
+    def check_unused(self) -> None:
+        """Raise InterfaceError if the block is open."""
+        if not self.ended:
+            raise InterfaceError("this block is open already; make a new one for each 'async with'")
+
     def enter(self) -> None:
         """Become the innermost block of the running context."""
-        self.outer = current_block.get()
+        self.check_unused()
+        self.outer = _nearest_open(current_block.get())
+        if self.outer is not None:
+            self.outer.outer = _nearest_open(self.outer.outer)  # so that what has ended is not kept for ever
         self.ended = False
         self.task = current_task()
         current_block.set(self)
@@ -53,6 +61,12 @@ class Block:
             current_block.set(self.outer)
         # Otherwise this runs in another context than `enter` did, or blocks were left out of order: looking for a
         # block skips the ended ones.
+
+
+def _nearest_open(block: Block | None) -> Block | None:
+    while block is not None and block.ended:
+        block = block.outer
+    return block
 
 
 current_block: ContextVar[Block | None] = ContextVar("aio_databases_block", default=None)
@@ -202,6 +216,12 @@ class Turns:
         for each in ended:
             self._forget(each)
         return ended
+
+    def wake(self) -> None:
+        """Serve those in line who may run now that a transaction has ended without a turn being given back."""
+        if self.waiting and not self.busy:
+            self.busy = True
+            self.give_back()
 
     def _forget(self, transaction: Transaction) -> None:
         # Those who wait inside it look anew where they stand.

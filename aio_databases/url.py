@@ -71,11 +71,11 @@ def parse_url(text: str) -> Address:
         host, port = parts.hostname, parts.port
     except ValueError:
         raise _malformed(text) from None  # urllib quotes the part, which may be half a password
-    if "@" in parts.netloc and "@" in parts.path:
-        raise _malformed(text)
     if not parts.scheme:
         message = f"the database URL {redact(text)!r} has no scheme; write for example 'sqlite:///file.db'"
         raise ConfigurationError(message)
+    if "://" not in text or _has_stray_at(text):
+        raise _malformed(text)
     return Address(
         url=parts,
         redacted=redact(text),
@@ -90,8 +90,24 @@ def parse_url(text: str) -> Address:
 
 
 def _malformed(text: str) -> ConfigurationError:
-    message = f"the database URL {redact(text)!r} is malformed: check its host and port, and percent-encode "
-    return ConfigurationError(message + "the special characters in user and password")
+    message = f"the database URL {redact(text)!r} is malformed: write 'scheme://user:password@host:port/name', and "
+    return ConfigurationError(message + "percent-encode special characters in user and password")
+
+
+def _has_stray_at(text: str) -> bool:
+    """Return whether an at sign, or a fragment, stands where only a badly encoded password can have put it."""
+    rest = text.partition("://")[2]
+    netloc, tail = _split_netloc(rest)
+    if not netloc:
+        return False  # a file, whose path is its owner's business
+    path, _, query = tail.partition("?")
+    names = [pair.partition("=")[0] for pair in query.split("&")]
+    return "#" in tail or "@" in path or any("@" in name for name in names) or ("@" in tail and "@" not in netloc)
+
+
+def _split_netloc(rest: str) -> tuple[str, str]:
+    end = min((position for mark in "/?#" if (position := rest.find(mark)) >= 0), default=len(rest))
+    return rest[:end], rest[end:]
 
 
 def redact(text: str) -> str:
@@ -99,16 +115,17 @@ def redact(text: str) -> str:
     head, separator, rest = text.partition("://")
     if not separator:
         return text if "@" not in text else "***"
-    path, question, query = rest.partition("?")
-    # A password with an unescaped slash or at sign: hide up to the last at sign.
-    at = path.rfind("@")
-    if at >= 0:
-        user, colon, _ = path[:at].partition(":")
-        path = f"{user}{':***' if colon else ''}{path[at:]}"
+    netloc, tail = _split_netloc(rest)
+    if _has_stray_at(text):
+        at = max(rest.rfind("@"), rest.rfind("#"))
+        netloc, tail = rest[:at] + "@", rest[at + 1 :]
+    user, at_sign, host = netloc.rpartition("@")
+    name, colon, _ = user.partition(":")
+    path, question, query = tail.partition("?")
     if question:
         pairs = (pair.partition("=") for pair in query.split("&"))
         query = "&".join(f"{name}{eq}{'***' if _is_secret(name) else value}" for name, eq, value in pairs)
-    return f"{head}://{path}{question}{query}"
+    return f"{head}://{name}{colon and ':***'}{at_sign}{host}{path}{question}{query}"
 
 
 def _is_secret(name: str) -> bool:
@@ -133,7 +150,7 @@ def typed_options(
             raise ConfigurationError(message)
         try:
             options[name] = convert(value)
-        except (TypeError, ValueError) as exc:
+        except (OverflowError, TypeError, ValueError) as exc:
             shown = "" if _is_secret(name) else f" {value!r}"
             message = f"the option {given_name!r} of {where} has a bad value{shown}: {exc}"
             raise ConfigurationError(message) from None

@@ -111,6 +111,7 @@ class AsyncpgConnection(DriverConnection):
     async def reset(self) -> bool:
         """Undo what was changed in the session."""
         await self.raw.reset()
+        await self.raw.execute(_RESET)
         return True
 
     async def close(self) -> None:
@@ -220,6 +221,8 @@ class AsyncpgDriver(Driver):
             return Diagnosis(kind_of_sqlstate(sqlstate), sqlstate, None, *details)
         if isinstance(exc, TimeoutError):
             return Diagnosis(errors.QueryTimeout)  # asyncpg's own command_timeout
+        if isinstance(exc, asyncpg.exceptions.ClientConfigurationError):
+            return Diagnosis(errors.ConfigurationError)
         if isinstance(exc, asyncpg.InterfaceError):
             if isinstance(exc, ValueError):
                 return Diagnosis(DataError)
@@ -228,6 +231,22 @@ class AsyncpgDriver(Driver):
         if isinstance(exc, asyncpg.InternalClientError):
             return Diagnosis(errors.InternalError)
         return diagnose_network(exc)
+
+
+# What asyncpg's reset() leaves: the role, temporary tables, currval(), and statements that were prepared by SQL.
+_RESET = """
+SET SESSION AUTHORIZATION DEFAULT;
+RESET ROLE;
+DISCARD TEMP;
+DISCARD SEQUENCES;
+DO $$
+DECLARE statement text;
+BEGIN
+    FOR statement IN SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql LOOP
+        EXECUTE 'DEALLOCATE ' || pg_catalog.quote_ident(statement);
+    END LOOP;
+END $$
+"""
 
 
 def _affected(status: str) -> int:

@@ -7,120 +7,22 @@ on SQLite and on PostgreSQL.
 
 from __future__ import annotations
 
-import asyncio
-import sqlite3
-import types
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from aio_databases import Database, Error
-from aio_databases.concurrency import runs_on_trio
-from unit.fake import FakeDriver, make_database, script_of, verify_closed
+from faults.cancelling import CURRENT, WAYS
+from faults.sites import SIZE, FakeSite, PostgresSite, SQLiteSite
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Coroutine, Iterator
 
-SIZE = 2
-"""Connections of the pool."""
+    from aio_databases import Database
+
 MOST_AWAITS = 300
 """No scenario has more; one that does never ends."""
-
-
-# Ways to cancel
-
-
-@types.coroutine
-def counting(coroutine: Coroutine[Any, Any, Any], at_await: Callable[[int], None]) -> Generator[Any, Any, Any]:
-    """Run a coroutine and call `at_await` with the number of each await that suspends it, just before it does."""
-    count = 0
-    resume: Callable[[], Any] = lambda: coroutine.send(None)  # noqa: E731 - rebound below
-    while True:
-        try:
-            yielded = resume()
-        except StopIteration as stop:
-            return stop.value
-        count += 1
-        at_await(count)
-        try:
-            sent = yield yielded
-        except BaseException as exc:  # noqa: BLE001 - it goes on into the coroutine
-            resume = lambda exc=exc: coroutine.throw(exc)  # noqa: E731
-        else:
-            resume = lambda sent=sent: coroutine.send(sent)  # noqa: E731
-
-
-class Cancelled(NamedTuple):
-    """What became of a run."""
-
-    reached: bool
-    """Whether the k-th await was reached."""
-    ended: bool
-    """Whether the scenario ran to its end all the same."""
-
-
-async def by_task(coroutine: Coroutine[Any, Any, Any], ks: tuple[int, ...]) -> Cancelled:
-    """Cancel with asyncio's own `Task.cancel` at the awaits `ks`."""
-    reached = False
-
-    def at_await(count: int) -> None:
-        nonlocal reached
-        if count in ks:
-            reached = True
-            task.cancel()
-
-    async def run() -> None:
-        try:
-            await counting(coroutine, at_await)
-        finally:
-            assert CURRENT.current_conn is None
-
-    task = asyncio.create_task(run())
-    try:
-        await task
-    except asyncio.CancelledError:
-        return Cancelled(reached, ended=False)
-    return Cancelled(reached, ended=True)
-
-
-async def by_scope(coroutine: Coroutine[Any, Any, Any], ks: tuple[int, ...]) -> Cancelled:
-    """Cancel with a cancel scope of anyio at the first of the awaits `ks`; it stays cancelled."""
-    reached = False
-
-    def at_await(count: int) -> None:
-        nonlocal reached
-        if count == ks[0]:
-            reached = True
-            scope.cancel()
-
-    with anyio.CancelScope() as scope:
-        await counting(coroutine, at_await)
-    assert CURRENT.current_conn is None
-    return Cancelled(reached, ended=not scope.cancelled_caught)
-
-
-class _Current:
-    """The database of the run, for the check that the current connection is what it was before."""
-
-    db: Database
-    reopens: bool
-
-    @property
-    def current_conn(self) -> Any:
-        return self.db.current_conn
-
-
-CURRENT = _Current()
-
-WAYS: dict[str, tuple[Callable[..., Awaitable[Cancelled]], Callable[[int], tuple[int, ...]]]] = {
-    "task": (by_task, lambda k: (k,)),
-    "task-twice": (by_task, lambda k: (k, k + 1)),
-    "task-thrice-apart": (by_task, lambda k: (k, k + 2, k + 3)),
-    "scope": (by_scope, lambda k: (k,)),
-}
 
 
 # Scenarios
@@ -212,7 +114,9 @@ async def lease(db: Database) -> None:
     connection = await db.connection().acquire()
     try:
         assert "mine" == await connection.fetchval(own("mine"))
-        await connection.execute("set search_path = public" if db.backend.dialect != "sqlite" else "pragma query_only = off")
+        await connection.execute(
+            "set search_path = public" if db.backend.dialect != "sqlite" else "pragma query_only = off"
+        )
     finally:
         await connection.release()
 
@@ -267,104 +171,6 @@ def own(text: str) -> str:
     return f"select '{text}'"
 
 
-# Databases
-
-
-class FakeSite:
-    """The scripted fake."""
-
-    def make(self) -> Database:
-        """Return a database."""
-        return make_database(max_size=SIZE, driver=AnsweringFake)
-
-    def check(self, db: Database) -> None:
-        """Fail if a promise was broken or a transaction is open."""
-        script_of(db).check()
-        assert SIZE >= sum(not each.is_closed and not each.read_only for each in script_of(db).connections)
-
-    def close(self, db: Database) -> None:
-        """Fail if anything is left."""
-        verify_closed(db)
-
-
-class AnsweringFake(FakeDriver):
-    """A fake that answers a query by its literal, as a database does."""
-
-    async def connect(self, *, read_only: bool = False) -> Any:
-        """Open a connection."""
-        connection: Any = await super().connect(read_only=read_only)
-        answer = connection.answer
-        connection.answer = lambda sql: answer(sql.removeprefix("select ").strip("'"))
-        return connection
-
-
-class SQLiteSite:
-    """A file, or memory, which is lost with its connection."""
-
-    _openings = 0
-
-    def __init__(self, scheme: str, path: Path | None) -> None:
-        self._scheme = scheme
-        self._path = path
-        if path is not None:
-            with sqlite3.connect(path) as db:
-                db.execute("create table t (x integer)")
-            db.close()
-
-    def make(self) -> Database:
-        """Return a database."""
-        self._openings = 0
-        return Database(f"{self._scheme}:///{self._path or ':memory:'}", max_size=SIZE, init=self._init)
-
-    async def _init(self, db: Any) -> None:
-        self._openings += 1
-        if self._path is None:
-            await db.execute("create table if not exists t (x integer)")
-
-    def check(self, db: Database) -> None:
-        """Fail if the file is locked, or holds half a transaction."""
-        del db
-        if self._path is None:
-            return
-        other = sqlite3.connect(self._path, timeout=5, isolation_level=None)
-        try:
-            other.execute("begin immediate")
-            other.execute("commit")
-            (count,) = other.execute("select count(*) from t").fetchone()
-            assert 0 == count % 2
-        finally:
-            other.close()
-
-    def close(self, db: Database) -> None:
-        """Fail if the memory was lost on the way; warnings tell what was left open."""
-        assert self._path or self._openings == 1 or CURRENT.reopens, db.stats()
-
-
-class PostgresSite:
-    """A server."""
-
-    def __init__(self, url: str, postgres: Any) -> None:
-        self._url = url
-        self._postgres = postgres
-        self._database = url.rpartition("/")[2]
-        postgres.execute("create table t (x integer)", database=self._database)
-        postgres.execute("grant all on t to public", database=self._database)
-
-    def make(self) -> Database:
-        """Return a database."""
-        return Database(self._url, max_size=SIZE)
-
-    def check(self, db: Database) -> None:
-        """Do nothing: `recovered` asks the server."""
-
-    def close(self, db: Database) -> None:
-        """Fail if a session has a transaction open or half of one was committed."""
-        del db
-        sql = "select state from pg_stat_activity where datname = current_database() and state like 'idle in%'"
-        assert [] == self._postgres.execute(sql, database=self._database)
-        assert [(0,)] == self._postgres.execute("select count(*) % 2 from t", database=self._database)
-
-
 @pytest.fixture
 def fake_site() -> FakeSite:
     return FakeSite()
@@ -401,15 +207,14 @@ async def sweep(site: Any, scenario: Callable[[Database], Coroutine[Any, Any, No
 
 async def hold_all(db: Database, awaits: int, *, task_status: Any) -> None:
     """Hold every connection until a task waits for one, and `awaits` awaits longer."""
-    async with db.connection():
-        async with db.connection():
-            task_status.started()
-            for _ in range(50):
-                await checkpoint()
-                if db.stats()["primary"].waiting:
-                    break
-            for _ in range(awaits):
-                await checkpoint()
+    async with db.connection(), db.connection():
+        task_status.started()
+        for _ in range(50):
+            await checkpoint()
+            if db.stats()["primary"].waiting:
+                break
+        for _ in range(awaits):
+            await checkpoint()
 
 
 async def recovered(db: Database, site: Any) -> None:

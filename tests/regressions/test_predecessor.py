@@ -9,6 +9,7 @@ import gc
 import sys
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from aio_databases import (
@@ -179,7 +180,7 @@ async def test_k12_memory_is_one_database_for_all_connections(memory):
     async with memory.connection(), anyio.create_task_group() as tasks:
 
         async def other():
-            async with memory.connection(True):
+            async with memory.connection(create=True):
                 assert "Ann" == await memory.fetchval("select name from t")
 
         tasks.start_soon(other)
@@ -203,7 +204,7 @@ async def test_k15_placeholders_in_literals_and_comments_are_left_alone(memory):
 async def test_k16_records_find_values_by_name_and_say_which_names_there_are(memory):
     row = await memory.fetchone("select 1 as one, 2 as two")
     assert (1, 2, {"one": 1, "two": 2}) == (row["one"], row[1], dict(row))
-    with pytest.raises(KeyError, match="three.*one, two"):
+    with pytest.raises(KeyError, match=r"three.*one, two"):
         row["three"]
 
 
@@ -239,8 +240,8 @@ async def test_leaving_an_iteration_early_makes_no_noise_and_frees_the_cursor():
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(reader)
         gc.collect()
-        await anyio.sleep(0)
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
         assert 0 == db._pool.lent
 
 

@@ -8,7 +8,7 @@ use after a cancelled call that was not settled, COMMIT without BEGIN, savepoint
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 from unittest.mock import patch
 
@@ -19,6 +19,7 @@ from aio_databases import Database, errors
 from aio_databases.drivers.base import Capabilities, Cursor, Driver, DriverConnection, begin_statement
 from aio_databases.errors import Diagnosis
 from aio_databases.record import Result, records
+from unit.script import FakeError, Gate, LinkError, Rule
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -26,54 +27,19 @@ if TYPE_CHECKING:
     from aio_databases.drivers.base import TransactionOptions
     from aio_databases.record import Record
 
+__all__ = (
+    "FakeDriver",
+    "FakeError",
+    "Gate",
+    "LinkError",
+    "connected",
+    "make_database",
+    "script_of",
+    "verify_closed",
+)
+
 LIMIT = 10.0
 """Seconds after which a test that hangs is ended."""
-
-
-class FakeError(Exception):
-    """What the library of the fake raises; `kind` is what it means."""
-
-    def __init__(self, message: str = "refused", kind: type[errors.Error] = errors.DatabaseError) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
-class LinkError(OSError):
-    """The link to the server broke."""
-
-
-class Gate:
-    """Holds an operation up until the test opens it."""
-
-    def __init__(self) -> None:
-        self._reached = anyio.Event()
-        self._opened = anyio.Event()
-
-    async def reached(self) -> None:
-        """Wait until the operation has come here."""
-        await self._reached.wait()
-
-    def open(self) -> None:
-        """Let the operation go on."""
-        self._opened.set()
-
-    async def hold(self) -> None:
-        """Wait until the gate is open."""
-        self._reached.set()
-        await self._opened.wait()
-
-
-@dataclass
-class Rule:
-    """What becomes of the next `times` operations whose text begins with `start`."""
-
-    start: str
-    times: float
-    error: BaseException | type[BaseException] | None = None
-    gate: Gate | None = None
-    drops: bool = False
-    ends_transaction: bool = False
-    skip: int = 0
 
 
 class FakeDriver(Driver):
@@ -174,7 +140,7 @@ class FakeDriver(Driver):
         """Tell what an exception of the fake means."""
         if isinstance(exc, FakeError):
             return Diagnosis(exc.kind)
-        return Diagnosis(errors.ConnectionLost) if isinstance(exc, LinkError) else None
+        return Diagnosis(errors.ConnectionLost) if type(exc) in {LinkError, OSError} else None
 
 
 class FakeConnection(DriverConnection):

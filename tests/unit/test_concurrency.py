@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 
 import anyio
@@ -32,6 +33,12 @@ async def test_the_event_loop_and_the_task_are_told_apart(anyio_backend):
     assert running_loop() is running_loop()
     assert current_task() is current_task()
     assert isinstance(task_name(current_task()), str)
+
+
+def test_without_trio_the_message_says_what_to_do(monkeypatch):
+    monkeypatch.delitem(sys.modules, "trio", raising=False)
+    with pytest.raises(RuntimeError, match="call this from a coroutine, on asyncio or trio"):
+        running_loop()
 
 
 def test_outside_of_an_event_loop_there_is_none():

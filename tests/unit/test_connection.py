@@ -68,9 +68,8 @@ async def test_executemany_takes_an_iterator_of_rows():
 
 
 async def test_executemany_without_rows_changes_nothing():
-    async with connected() as (db, fake):
+    async with connected() as (db, _):
         assert 0 == (await db.executemany("insert $1", [])).rowcount
-        assert [] == fake.sent
 
 
 async def test_executemany_refuses_what_is_no_row():
@@ -171,7 +170,9 @@ async def test_statements_are_logged_without_values(caplog):
     assert "secret value" not in caplog.text
 
 
-@pytest.mark.parametrize(("verb", "sql"), [("execute", "select 1"), ("executemany", "select 1"), ("fetchall", "insert 1")])
+@pytest.mark.parametrize(
+    ("verb", "sql"), [("execute", "select 1"), ("executemany", "select 1"), ("fetchall", "insert 1")]
+)
 async def test_a_replica_refuses_execute_and_what_writes(verb, sql):
     async with connected() as (db, fake), db.replica():
         with pytest.raises(ReadOnlyError, match="a replica only reads"):
@@ -203,6 +204,32 @@ async def test_a_sibling_lease_is_of_the_same_kind():
         assert (True, False) == (sibling.read_only, sibling.is_ready)
         with pytest.raises(InterfaceError, match="after its release"):
             await sibling.fetchval("select 1")
+
+
+async def test_a_released_connection_has_neither_driver_nor_physical_connection():
+    async with connected() as (db, _):
+        connection = await db.connection().acquire()
+        await connection.release()
+        for name in ("driver", "physical", "raw"):
+            with pytest.raises(InterfaceError, match="after its release"):
+                getattr(connection, name)
+
+
+async def test_an_error_of_a_built_in_class_is_raised_as_one_of_ours_from_it():
+    async with connected() as (db, fake):
+        fake.fail("insert 1", OSError(5, "broken"))
+        with pytest.raises(ConnectionLost, match="broken") as caught:
+            await db.execute("insert 1")
+        assert type(caught.value.__cause__) is OSError
+
+
+async def test_a_shared_connection_that_cannot_be_cleared_says_that_it_is_lost():
+    async with connected(shared=True, reusable_after_cancel=False) as (db, _):
+        async with db.connection() as connection:
+            connection.driver._in_transaction = True
+        with pytest.raises(ConnectionLost, match="when an earlier statement on it was cancelled"):
+            await db.fetchval("select 1")
+        assert "select 2" == await db.fetchval("select 2")
 
 
 async def test_tasks_that_reconnect_one_connection_lease_one():

@@ -75,6 +75,13 @@ async def test_blocks_that_are_left_out_of_order_do_no_harm():
         assert db.current_conn is None
 
 
+async def test_the_session_of_a_replica_is_reset_when_its_block_ends():
+    async with connected() as (db, fake):
+        async with db.replica() as replica:
+            assert replica.raw is fake.connections[-1]
+        assert (["reset"], 0) == (fake.sent, replica.pool.lent)
+
+
 async def test_a_primary_block_inside_of_a_replica_block_writes():
     async with connected() as (db, fake), db.replica() as replica:
         async with db.connection():

@@ -50,12 +50,16 @@ async def opened(url="sqlite://", *, read_only=False, **options):
 
 
 def new_threads(before):
-    return [thread for thread in threading.enumerate() if thread not in before]
+    ours = ("SQLiteConnection", "PlainConnection", "_connection_worker_thread")  # not those of the event loops
+    return [thread for thread in threading.enumerate() if thread not in before and any(name in thread.name for name in ours)]
 
 
 def verify_ended(threads):
     assert 1 == len(threads)
-    threads[0].join(5)
+    deadline = time.monotonic() + 5
+    while threads[0].is_alive() and time.monotonic() < deadline:
+        gc.collect()  # the thread may have held the connection the last time
+        threads[0].join(0.05)
     assert not threads[0].is_alive()
 
 
@@ -386,7 +390,7 @@ async def test_any_synchronous_library_has_the_verbs():
     assert [(5,)] == await connection.fetch("select x from t", (), 1)
     assert [] == await connection.fetch("select x from t", (), 0)
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
-        await connection.execute("select * from nothing", ())
+        await connection.execute("select * from nowhere", ())
     assert await connection.settle()
     await connection.close()
 
@@ -477,7 +481,6 @@ async def test_an_init_gets_the_connection_in_its_thread_or_one_whose_methods_ar
     [
         (OverflowError("int too large"), errors.DataError),
         (sqlite3.ProgrammingError("closed"), errors.ProgrammingError),
-        (sqlite3.Warning("one statement at a time"), errors.DatabaseError),
         (ValueError("not a database's"), None),
     ],
 )
@@ -678,7 +681,7 @@ def test_the_statement_that_begins_a_transaction(options, statement):
 async def test_the_dummy_does_nothing_at_once():
     async with Database("dummy://server/db") as db:
         async with db.transaction():
-            assert (0, 3) == ((await db.execute("x")).rowcount, (await db.executemany("x", [(1,)] * 3)).rowcount)
+            assert (0, 3) == ((await db.execute("x")).rowcount, (await db.executemany("? x", [(1,)] * 3)).rowcount)
             assert [(1,)] == [row async for row in db.iterate("x")]
         assert ([], [(1,)], 1) == (await db.fetchmany(0, "x"), await db.fetchall("x"), await db.fetchval("x"))
         assert "dummy" == str(db.backend)

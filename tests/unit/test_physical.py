@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aio_databases import AuthenticationError, ConnectError
+from aio_databases import AuthenticationError, ConnectError, NotSupportedError
 from aio_databases.physical import Physical
 from unit.fake import FakeError, connected, make_database
 
@@ -37,6 +37,14 @@ async def test_an_error_that_is_not_the_databases_is_left_as_it_is():
         await opened(db)
 
 
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_a_driver_of_the_other_event_loop_is_refused_with_a_hint(anyio_backend):
+    db = make_database(trio=False)
+    with pytest.raises(NotSupportedError, match="the driver fake runs on asyncio only, not on trio; take another"):
+        await db.connect()
+    assert [] == db.backend.log
+
+
 async def test_lifetimes_are_spread_and_none_is_for_ever():
     db = make_database(max_lifetime=100)
     lives = [(physical := await opened(db)).expires - physical.used for _ in range(20)]
@@ -63,10 +71,11 @@ async def test_a_connection_that_was_left_behind_is_restored_before_its_server_i
 
 
 async def test_a_connection_that_cannot_be_restored_is_not_alive():
-    async with connected(reusable_after_cancel=False) as (db, fake), db.connection() as connection:
-        connection.physical.in_doubt = True
-        assert not await connection.physical.is_alive(1)
-        assert ["settle"] == fake.sent
+    db = make_database(reusable_after_cancel=False)
+    physical = await opened(db)
+    physical.in_doubt = True
+    assert not await physical.is_alive(1)
+    assert ["settle"] == db.backend.sent
 
 
 async def test_a_connection_that_fails_or_does_not_answer_is_not_alive():

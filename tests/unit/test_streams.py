@@ -156,5 +156,28 @@ async def test_a_stream_whose_connection_is_released_meanwhile_says_so():
         async with db.connection() as connection:
             stream = connection.iterate(QUERY, chunk_size=1)
             await anext(stream)
-        with pytest.raises(InterfaceError, match="released|after its release"):
+        with pytest.raises(InterfaceError, match=r"released|after its release"):
             await anext(stream)
+
+
+async def test_a_stream_that_outlived_its_block_can_be_closed():
+    async with connected() as (db, fake):
+        fake.rows[QUERY] = 3
+        async with db.connection():
+            stream = db.iterate(QUERY, chunk_size=1)
+            await anext(stream)
+        await stream.aclose()
+        assert ([f"cursor {QUERY}", "close cursor"], 0) == (fake.sent, db._pool.lent)
+
+
+async def test_a_stream_that_is_forgotten_after_disconnect_does_no_harm():
+    async with connected(cursor_needs_transaction=True) as (db, fake):
+        fake.rows[QUERY] = 3
+        stream = db.iterate(QUERY, chunk_size=1)
+        await anext(stream)
+        await db.disconnect(timeout=0)
+        del stream
+        gc.collect()
+        for _ in range(4):
+            await checkpoint()
+        assert (0, 1) == (db._pool.lent, fake.terminates)

@@ -1,4 +1,4 @@
-"""Tasks that share a connection: who waits for whom, what a call stands in, and what happens to those who outlive it."""
+"""Tasks that share a connection: who waits for whom, what a call stands in, and who outlives his block."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_a_wait_that_is_too_long_names_the_transaction_and_its_task():
         async with db.transaction(), anyio.create_task_group() as tasks:
             tasks.start_soon(hog, name="the hog")
             await opened.wait()
-            with pytest.raises(TurnTimeout, match="0.02 s for a nested transaction, opened by task 'the hog', to end"):
+            with pytest.raises(TurnTimeout, match=r"0.02 s for a nested transaction, opened by task 'the hog', to end"):
                 await db.execute("insert 1")
             ended.set()
         assert "insert 1" not in fake.sent
@@ -148,13 +148,12 @@ async def test_a_call_whose_block_ends_while_it_waits_runs_elsewhere():
     async with connected() as (db, fake):
         gate = fake.wait("select slow")
 
-        async with anyio.create_task_group() as tasks:
-            async with db.connection():
-                tasks.start_soon(db.fetchval, "select slow")
-                await gate.reached()
-                tasks.start_soon(db.execute, "insert late")
-                await pause()
-                tasks.start_soon(open_soon, gate)
+        async with anyio.create_task_group() as tasks, db.connection():
+            tasks.start_soon(db.fetchval, "select slow")
+            await gate.reached()
+            tasks.start_soon(db.execute, "insert late")
+            await pause()
+            tasks.start_soon(open_soon, gate)
         assert "insert late" in fake.sent
         assert 0 == db._pool.lent
 
@@ -213,12 +212,11 @@ async def test_commit_by_the_outer_waits_for_the_nested_one_of_a_child():
                 await ended.wait()
                 await db.execute("insert child")
 
-        async with anyio.create_task_group() as tasks:
-            async with db.transaction() as outer:
-                tasks.start_soon(child)
-                await opened.wait()
-                tasks.start_soon(end_soon, ended)
-                await outer.commit()
+        async with anyio.create_task_group() as tasks, db.transaction() as outer:
+            tasks.start_soon(child)
+            await opened.wait()
+            tasks.start_soon(end_soon, ended)
+            await outer.commit()
         assert ["BEGIN", "SAVEPOINT aiodb_1", "insert child", "RELEASE aiodb_1", "COMMIT"] == fake.sent
 
 
@@ -239,12 +237,11 @@ async def test_rollback_by_the_outer_does_not_wait_and_the_child_is_told():
                     assert TransactionState.FAILED is nested.state
                     await db.execute("insert child")
 
-        async with anyio.create_task_group() as tasks:
-            async with db.transaction() as outer:
-                tasks.start_soon(child)
-                await opened.wait()
-                await outer.rollback()
-                ended.set()
+        async with anyio.create_task_group() as tasks, db.transaction() as outer:
+            tasks.start_soon(child)
+            await opened.wait()
+            await outer.rollback()
+            ended.set()
         assert ["BEGIN", "SAVEPOINT aiodb_1", "ROLLBACK"] == fake.sent
 
 

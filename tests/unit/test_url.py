@@ -1,1 +1,205 @@
-"""Being written by another helper: do not touch."""
+"""URLs: their parts, their options, and that no part of a password is ever shown."""
+
+from __future__ import annotations
+
+import traceback
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from aio_databases import ConfigurationError, Database, Error
+from aio_databases.url import near_misses, parse_url, redact, typed_options
+
+
+def test_the_parts_of_a_url_are_decoded():
+    address = parse_url("pg://us%40er:p%2Fw@[::1]:5433/my%20db?a=1&b=&c=x%26y")
+    assert "pg" == address.scheme
+    assert ("::1", 5433, "us@er", "p/w") == (address.host, address.port, address.user, address.password)
+    assert ("/my db", "my db") == (address.path, address.database)
+    assert {"a": "1", "b": "", "c": "x&y"} == address.options
+
+
+def test_what_a_url_leaves_out_is_none():
+    address = parse_url("sqlite:///x.db")
+    assert (None, None, None, None) == (address.host, address.port, address.user, address.password)
+    assert ("x.db", {}) == (address.database, {})
+
+
+@pytest.mark.parametrize(
+    ("url", "database"),
+    [
+        ("sqlite://", ""),
+        ("sqlite:///", ""),
+        ("sqlite:///:memory:", ":memory:"),
+        ("sqlite:///relative/x.db", "relative/x.db"),
+        ("sqlite:////absolute/x.db", "/absolute/x.db"),
+    ],
+)
+def test_a_path_loses_its_first_slash_only(url, database):
+    assert database == parse_url(url).database
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("pg://ann:secret@server:5433/shop?x=1", "pg://server:5433/shop"),
+        ("pg://ann:secret@[::1]/shop", "pg://[::1]/shop"),
+        ("sqlite:////tmp/x.db", "sqlite:////tmp/x.db"),
+        ("sqlite://", "sqlite://"),
+    ],
+)
+def test_an_address_is_shown_without_user_password_and_options(url, shown):
+    assert shown == str(parse_url(url))
+
+
+def test_the_repr_of_an_address_and_its_url_hide_the_password():
+    address = parse_url("pg://ann:secret@server/shop?password=secret&x=1")
+    shown = "pg://ann:***@server/shop?password=***&x=1"
+    assert (f"Address({shown!r})", f"URL({shown!r})") == (repr(address), repr(address.url))
+    assert f"URL({shown!r})" == str(address.url) == f"{address.url}" == repr(address.url._replace())
+
+
+def test_the_parts_of_the_split_url_are_there_for_those_who_ask():
+    url = parse_url("pg://ann:secret@server/shop").url
+    assert ("ann", "secret", "server") == (url.username, url.password, url.hostname)
+
+
+# What is no URL
+
+
+@pytest.mark.parametrize("value", [None, 5, b"sqlite://"])
+def test_only_a_str_is_a_url(value):
+    with pytest.raises(ConfigurationError, match=f"a database URL must be a str, not {type(value).__name__}"):
+        parse_url(value)
+
+
+@pytest.mark.parametrize("text", ["", "file.db", "/tmp/x.db", "//server/db"])  # noqa: S108 - no file is made
+def test_a_url_without_a_scheme_says_how_to_write_one(text):
+    with pytest.raises(ConfigurationError, match=r"has no scheme; write for example 'sqlite:///file.db'"):
+        parse_url(text)
+
+
+@pytest.mark.parametrize(
+    "url", ["pg://server:port/db", "pg://server:99999/db", "pg://server:-1/db", "pg://[::1/db", "pg://[nonsense]/db"]
+)
+def test_a_bad_host_or_port_is_malformed(url):
+    with pytest.raises(ConfigurationError, match="is malformed: check its host and port, and percent-encode"):
+        parse_url(url)
+
+
+# Passwords
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("pg://ann:secret@server/db", "pg://ann:***@server/db"),
+        ("pg://ann@server/db", "pg://ann@server/db"),
+        ("pg://:secret@server/db", "pg://:***@server/db"),
+        ("pg://ann:se/cr@et@server/db", "pg://ann:***@server/db"),
+        ("pg://server/db?password=x&user=y&sslpassword=z&PWD=w", "pg://server/db?password=***&user=y&sslpassword=***&PWD=***"),
+        ("ann:secret@server", "***"),
+        ("file.db", "file.db"),
+        ("sqlite:///x.db?mode=ro", "sqlite:///x.db?mode=ro"),
+    ],
+)
+def test_a_redacted_url_keeps_all_but_its_passwords(url, shown):
+    assert shown == redact(url)
+
+
+def everything_shown(url):
+    """Return whatever the library shows of a URL: the message and traceback of its error, else the texts of it."""
+    try:
+        address = parse_url(url)
+        db = Database(url)
+    except Error as error:
+        return "".join(traceback.format_exception_only(error))
+    return f"{address} {address!r} {address.url} {address.redacted} {db!r} {db.url} {db.backend!r} {db._pool!r} {db.stats()}"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "dummy://ann:hunter@server/shop",
+        "dummy:///shop?user=ann&password=hunter",
+        "dummy://server/shop?p%61ssword=hunter",
+        "dummy://server/shop?sslpassword=hunter",
+        "dummy://server/shop?password=hunter;kitten",
+        "dummy://ann:hunter@server:port/shop",
+        "dummy://ann@server:hunter/shop",
+        "dummy://ann:hunter/shop",
+        "dummy://ann:hunter",
+        "dummy://ann:hunter@[::1/shop",
+        "dummy://ann:[hunter]@server/shop",
+        "dummy://ann:hunter\uff03kitten@server/shop",
+        "dummy://ann:hunter?kitten@server/shop",
+        "dummy://ann:?hunter@server/shop",
+        "dummy://ann:hunter/kitten@server/shop",
+        "dummy://ann:7319/kitten@server/shop",
+        "dummy://ann:7319#kitten@server/shop",
+        "dummy://ann:hunter#kitten@server/shop",
+        "dummy:/ann:hunter@server/shop",
+        "dummy:ann:hunter",
+        "dummy//ann:hunter@server/shop",
+        "//ann:hunter@server/shop",
+        "ann:hunter@dummy://server/shop",
+        "ann:hunter@server/shop",
+        "host=server user=ann password=hunter",
+    ],
+)
+def test_no_part_of_a_password_is_shown_of_any_url_however_malformed(url):
+    shown = everything_shown(url)
+    assert [] == [part for part in ("hunter", "kitten", "7319") if part in shown], shown
+
+
+PARTS = st.sampled_from(["hunter", "kitten", *":/?#@[]%&=;+\\'\" "])
+
+
+@given(st.lists(PARTS, min_size=1, max_size=6).map("".join))
+@example("hunter")
+@example("?hunter")
+@example("hunter?kitten")
+@example("hunter/kitten")
+@example("/hunter")
+@example("#hunter")
+@example("hunter#kitten@hunter")
+@example("?hunter=kitten")
+def test_no_part_of_a_password_with_special_characters_is_shown(password):
+    shown = everything_shown(f"dummy://ann:{password}@server/shop")
+    assert [] == [part for part in ("hunter", "kitten") if part in shown], shown
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_url_or_one_clear_error(text):
+    try:
+        address = parse_url(text)
+    except ConfigurationError as error:
+        assert "database URL" in str(error)  # noqa: PT017 - most texts are none, few are
+    else:
+        assert address.scheme
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_what_is_percent_encoded_comes_back(user, password):
+    def encode(text):
+        return "".join(f"%{byte:02x}" for byte in text.encode())
+
+    address = parse_url(f"dummy://{encode(user)}:{encode(password)}@server/shop")
+    assert (user or None, password or None, "server") == (address.user, address.password, address.host)
+
+
+# Options
+
+
+def test_the_bad_value_of_a_secret_option_is_not_shown():
+    with pytest.raises(ConfigurationError) as caught:
+        typed_options({"db_password": "hunter2"}, {"db_password": int}, {}, "here")
+    assert "hunter2" not in str(caught.value)
+    assert str(caught.value).startswith("the option 'db_password' of here has a bad value: ")
+
+
+def test_near_misses_are_two_at_most_and_none_is_no_hint():
+    assert "; did you mean 'max_size'?" == near_misses("maxsiz", ["max_size", "timeout"])
+    assert "; did you mean 'a_size' or 'b_size'?" == near_misses("_size", ["a_size", "b_size", "d_size"][:2])
+    assert "" == near_misses("zzz", ["max_size"])

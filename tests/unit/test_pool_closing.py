@@ -1,0 +1,135 @@
+"""How a pool ends: disconnection, other event loops, and pools that were forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from aio_databases import InterfaceError, PoolClosed
+from unit.fake import connected, make_database, script_of, verify_closed
+
+
+async def leases(db, count):
+    return [await db.connection().acquire() for _ in range(count)]
+
+
+async def pause(awaits=8):
+    for _ in range(awaits):
+        await checkpoint()
+
+
+async def test_disconnect_wakes_those_who_wait():
+    async with connected(max_size=1) as (db, _):
+        (held,) = await leases(db, 1)
+
+        async def late():
+            with pytest.raises(PoolClosed, match="while a task waited"):
+                await db.fetchval("select 1")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(late)
+            await pause()
+            await db.disconnect(timeout=0)
+        await held.release()
+
+
+async def test_disconnect_waits_for_leases():
+    async with connected() as (db, fake):
+        gate = fake.wait("select 1")
+
+        async def reader():
+            assert "select 1" == await db.fetchval("select 1")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(reader)
+            await gate.reached()
+            tasks.start_soon(db.disconnect)
+            await pause()
+            gate.open()
+        assert (1, 0) == (fake.closes, fake.terminates)
+
+
+async def test_disconnect_cuts_leases_after_its_timeout(caplog):
+    async with connected() as (db, fake):
+        (held,) = await leases(db, 1)
+        await db.disconnect(timeout=0.01)
+        assert 1 == fake.terminates
+        await held.release()
+    assert "1 connections of" in caplog.text
+
+
+async def test_disconnect_inside_a_block_releases_its_connection():
+    async with connected() as (db, fake):
+        async with db.connection():
+            await db.disconnect()
+            with pytest.raises(PoolClosed, match="call connect"):
+                await db.fetchval("select 1")
+        assert 1 == fake.closes
+
+
+async def test_a_connection_that_opens_during_disconnect_is_not_lent():
+    async with connected(max_size=2) as (db, fake):
+        (held,) = await leases(db, 1)
+        gate = fake.wait("connect")
+
+        async def late():
+            with pytest.raises(PoolClosed, match="while a task waited"):
+                await db.connection().acquire()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(late)
+            await gate.reached()
+            await db.disconnect(timeout=0)
+            gate.open()
+        await held.release()
+
+
+async def test_use_after_disconnect_says_what_to_do_and_connect_makes_it_work_again():
+    async with connected() as (db, _):
+        await db.disconnect()
+        with pytest.raises(PoolClosed, match=r"was disconnected; call connect\(\)"):
+            await db.fetchval("select 1")
+        await db.connect()
+        assert "select 1" == await db.fetchval("select 1")
+
+
+def test_another_event_loop_is_refused_with_advice():
+    db = make_database()
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        first.run(db.connect())
+        with pytest.raises(InterfaceError, match="belongs to another event loop"):
+            second.run(db.fetchval("select 1"))
+        first.run(db.disconnect())
+    verify_closed(db)
+
+
+def test_disconnect_on_another_event_loop_cuts_the_connections():
+    db = make_database()
+    with asyncio.Runner() as first:
+        first.run(db.connect())
+    with asyncio.Runner() as second:
+        second.run(db.disconnect())
+        second.run(db.connect())
+        second.run(db.disconnect())
+    assert 1 == script_of(db).terminates
+    verify_closed(db)
+
+
+def test_a_pool_that_was_forgotten_warns_and_cuts_its_connections():
+    db = make_database()
+    asyncio.run(db.connect())
+    fake = script_of(db)
+    with pytest.warns(ResourceWarning, match=r"was never disconnected: call 'await db.disconnect"):
+        del db
+        gc.collect()
+    assert 0 == fake.open_now
+
+
+async def test_the_pool_is_described_by_role_address_and_counts():
+    async with connected() as (db, _):
+        assert "<Pool primary fake://server/db PoolStats(size=1, idle=1, waiting=0" in repr(db._pool)
+        assert "<Pool replica" in repr(db._replicas.fallback)

@@ -298,7 +298,9 @@ class Connection(Verbs):
         """Find out what a failure means for the connection and its transactions, and return the error to raise."""
         error = self.translated(exc) if isinstance(exc, Exception) else exc
         try:
-            if isinstance(exc, GeneratorExit) or isinstance(error, errors.ConnectionLost):
+            if isinstance(exc, GeneratorExit):
+                self._leave_in_doubt(physical)
+            elif isinstance(error, errors.ConnectionLost):
                 physical.driver.terminate()
             elif isinstance(exc, TimeoutError) or not isinstance(exc, Exception):
                 await self._settle(physical)
@@ -312,6 +314,12 @@ class Connection(Verbs):
         if self._reconnects and physical.driver.is_closed and isinstance(exc, Exception):
             await self._try_to_reconnect()
         return error
+
+    def _leave_in_doubt(self, physical: Physical) -> None:
+        # A coroutine that is being closed cannot wait for anything: the next user of the connection clears up.
+        physical.in_doubt = True
+        if not self.pool.driver.capabilities.reusable_after_cancel:
+            physical.driver.terminate()
 
     def translated(self, exc: Exception, *, committing: bool = False) -> Exception:
         """Return an error of the driver as one of ours as well, any other as it is."""

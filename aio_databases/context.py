@@ -39,8 +39,8 @@ class ConnectionBlock(Block):
     ) -> None:
         self.leave()
         connection, self.connection = self.connection, None
-        if connection is self._connection and not connection.release_nowait():
-            await connection.release()
+        if connection is self._connection:
+            await _give_back(connection, exc)
 
     async def acquire(self) -> Connection:
         """Lease the connection without a block; it does not become the current one.  Idempotent."""
@@ -76,8 +76,17 @@ class ReplicaBlock(Block):
     ) -> None:
         self.leave()
         connection, self.connection = self.connection, None
-        if connection is not None and not connection.release_nowait():
-            await connection.release()
+        if connection is not None:
+            await _give_back(connection, exc)
+
+
+async def _give_back(connection: Connection, exc: BaseException | None) -> None:
+    if connection.release_nowait():
+        return
+    if isinstance(exc, GeneratorExit):
+        connection.abandon()  # a coroutine that is being closed cannot wait for anything
+    else:
+        await connection.release()
 
 
 class CurrentConnection:

@@ -212,10 +212,16 @@ class Database(Verbs):
             connection = physical.handle = self._lease()
             connection.attach(physical)
         try:
-            return await connection.run(verb, query, params, more)
-        finally:
-            if not pool.release_nowait(physical):
-                await pool.release(physical)
+            result = await connection.run(verb, query, params, more)
+        except GeneratorExit:
+            pool.abandon(physical)  # a coroutine that is being closed cannot wait for anything
+            raise
+        except BaseException:
+            await pool.release(physical)
+            raise
+        if not pool.release_nowait(physical):
+            await pool.release(physical)
+        return result
 
     async def _run_by_turns(self, connection: Connection, verb: str, query: Any, params: Args, more: Args = ()) -> Any:
         try:

@@ -101,7 +101,10 @@ class RecordStream(Generic[T_co]):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.aclose()
+        if exc is None:
+            await self.aclose()
+        elif self._cursor is not None:
+            await self._give_up(self._cursor)
 
     async def aclose(self) -> None:
         """Stop reading and free the cursor; may be called twice."""
@@ -137,11 +140,10 @@ class RecordStream(Generic[T_co]):
             await connection.acquire()
         self._connection = connection
         try:
-            if connection.cursors_are_in_the_way and not self._owned:
-                self._done = True
-                self._take(await connection.run("fetch", query, params, (None,)))
-                return None
             self._plan, values = connection.prepare("fetch", query, params)
+            if self._plan.writes or (connection.cursors_are_in_the_way and not self._owned):
+                await self._read_at_once()
+                return None
             self._physical = connection.physical
             self._transaction = self._physical.turns.standing()
         except BaseException:
@@ -153,6 +155,13 @@ class RecordStream(Generic[T_co]):
         self._physical.cursors.add(self._cursor)
         self._outbox = Outbox.of_running_loop()
         return self._cursor
+
+    async def _read_at_once(self) -> None:
+        """Read all rows: a cursor would keep a write, or everything else on the connection, from being committed."""
+        self._done = True
+        self._take(await self._connection.run("fetch", *self._statement, (None,)))
+        if self._owned and not self._connection.release_nowait():
+            await self._connection.release()
 
     def _check_transaction(self) -> None:
         transaction = self._transaction

@@ -188,6 +188,9 @@ class Transaction(Block):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.leave()
+        if isinstance(exc, GeneratorExit):
+            self._drop()
+            return
         try:
             if exc is not None:
                 if self.is_active:
@@ -198,6 +201,15 @@ class Transaction(Block):
                 self.raise_failure()
         finally:
             await self._give_lease_back()
+
+    def _drop(self) -> None:
+        """Leave without waiting, as a coroutine that is being closed has to: the connection's next user rolls back."""
+        if self.is_active:
+            self._physical.in_doubt = True
+            end_all(self._turns, "the coroutine that it was open in was closed")
+        if self._owned:
+            self._owned = False
+            self._connection.abandon()
 
     async def commit(self, *, silent: bool | None = None) -> None:
         """Commit the transaction; if the database refuses, it is rolled back.

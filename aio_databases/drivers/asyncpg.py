@@ -221,13 +221,8 @@ class AsyncpgDriver(Driver):
             return Diagnosis(kind_of_sqlstate(sqlstate), sqlstate, None, *details)
         if isinstance(exc, TimeoutError):
             return Diagnosis(errors.QueryTimeout)  # asyncpg's own command_timeout
-        if isinstance(exc, asyncpg.exceptions.ClientConfigurationError):
-            return Diagnosis(errors.ConfigurationError)
         if isinstance(exc, asyncpg.InterfaceError):
-            if isinstance(exc, ValueError):
-                return Diagnosis(DataError)
-            closed = "closed" in str(exc) or "released" in str(exc)
-            return Diagnosis(ConnectionLost if closed else InterfaceError)
+            return Diagnosis(_kind_of_interface_error(exc))
         if isinstance(exc, asyncpg.InternalClientError):
             return Diagnosis(errors.InternalError)
         return diagnose_network(exc)
@@ -247,6 +242,15 @@ BEGIN
     END LOOP;
 END $$
 """
+
+
+def _kind_of_interface_error(exc: Exception) -> type[errors.Error]:
+    if isinstance(exc, asyncpg.exceptions.ClientConfigurationError):
+        return errors.ConfigurationError
+    if isinstance(exc, ValueError):
+        return DataError
+    closed = "closed" in str(exc) or "released" in str(exc)  # asyncpg has no class of its own for it
+    return ConnectionLost if closed else InterfaceError
 
 
 def _affected(status: str) -> int:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import sqlite3
+import traceback
 
+import asyncpg
 import pytest
 
-from aio_databases import error_codes, errors
-from aio_databases.errors import Diagnosis, kind_of_dbapi_class, kind_of_sqlite_name, kind_of_sqlstate, translate
+from aio_databases import errors
+from aio_databases.error_codes import kind_of_dbapi_class, kind_of_sqlite_name, kind_of_sqlstate
+from aio_databases.errors import Diagnosis, translate
 
 
 class Library(Exception):
@@ -56,8 +60,9 @@ def test_a_class_with_a_signature_of_its_own_gives_way():
 
 
 def test_classes_that_cannot_be_combined_give_way_to_ours():
-    error = translate(UnicodeDecodeError("utf-8", b"", 0, 1, "bad"), Diagnosis(errors.TransactionError))
-    assert isinstance(error, errors.TransactionError)
+    exc = UnicodeDecodeError("utf-8", b"", 0, 1, "bad")  # its memory is laid out otherwise than TimeoutError's
+    error = translate(exc, Diagnosis(errors.PoolTimeout))
+    assert (errors.PoolTimeout, exc) == (type(error), error.__cause__)
 
 
 def test_translated_errors_survive_pickling():
@@ -70,7 +75,26 @@ def test_translated_errors_survive_pickling():
     ("sqlstate", "kind"),
     [
         ("23505", errors.UniqueViolation),
-        ("23999", errors.IntegrityError),
+        ("23503", errors.ForeignKeyViolation),
+        ("23502", errors.NotNullViolation),
+        ("23514", errors.CheckViolation),
+        ("23P01", errors.IntegrityError),
+        ("25006", errors.ReadOnlyError),
+        ("25P02", errors.InternalError),
+        ("25P03", errors.ConnectionLost),
+        ("28P01", errors.AuthenticationError),
+        ("3D000", errors.ConnectError),
+        ("40P01", errors.DeadlockDetected),
+        ("42P01", errors.ProgrammingError),
+        ("55P03", errors.LockTimeout),
+        ("57014", errors.QueryTimeout),
+        ("57P01", errors.ConnectionLost),
+        ("57P03", errors.ConnectError),
+        ("53300", errors.OperationalError),
+        ("0A000", errors.NotSupportedError),
+        ("22012", errors.DataError),
+        ("XX000", errors.InternalError),
+        ("", errors.DatabaseError),
         ("08006", errors.ConnectionLost),
         ("40001", errors.SerializationFailure),
         ("ZZ999", errors.DatabaseError),
@@ -86,6 +110,18 @@ def test_sqlstates_are_told_by_prefix(sqlstate, kind):
         ("SQLITE_CONSTRAINT_UNIQUE", errors.UniqueViolation),
         ("SQLITE_CONSTRAINT_TRIGGER", errors.IntegrityError),
         ("SQLITE_BUSY_SNAPSHOT", errors.LockTimeout),
+        ("SQLITE_CONSTRAINT_PRIMARYKEY", errors.UniqueViolation),
+        ("SQLITE_CONSTRAINT_ROWID", errors.UniqueViolation),
+        ("SQLITE_CONSTRAINT_FOREIGNKEY", errors.ForeignKeyViolation),
+        ("SQLITE_CONSTRAINT_NOTNULL", errors.NotNullViolation),
+        ("SQLITE_CONSTRAINT_CHECK", errors.CheckViolation),
+        ("SQLITE_READONLY_DBMOVED", errors.ReadOnlyError),
+        ("SQLITE_LOCKED_SHAREDCACHE", errors.LockTimeout),
+        ("SQLITE_INTERRUPT", errors.QueryTimeout),
+        ("SQLITE_CANTOPEN_ISDIR", errors.ConnectError),
+        ("SQLITE_TOOBIG", errors.DataError),
+        ("SQLITE_ERROR_MISSING_COLLSEQ", errors.ProgrammingError),
+        ("SQLITE_SOMETHING_NEW", errors.OperationalError),
         ("SQLITE_FULL", errors.OperationalError),
     ],
 )
@@ -118,3 +154,107 @@ def test_errors_are_also_what_python_calls_them(kind, also):
 def test_only_what_another_run_may_cure_is_retryable():
     retryable = {getattr(errors, name) for name in errors.__all__ if getattr(getattr(errors, name), "retryable", False)}
     assert {errors.DeadlockDetected, errors.LockTimeout, errors.SerializationFailure} == retryable
+
+
+# The whole tree
+
+CLASSES = [getattr(errors, name) for name in errors.__all__]
+
+PARENTS = {
+    "AuthenticationError": "ConnectError",
+    "CheckViolation": "IntegrityError",
+    "CommitUncertainError": "ConnectionLost",
+    "ConfigurationError": "InterfaceError ValueError",
+    "ConnectError": "OperationalError",
+    "ConnectionLost": "OperationalError",
+    "DataError": "DatabaseError",
+    "DatabaseError": "Error",
+    "DeadlockDetected": "OperationalError",
+    "DriverNotInstalled": "ConfigurationError ImportError",
+    "Error": "Exception",
+    "ForeignKeyViolation": "IntegrityError",
+    "IntegrityError": "DatabaseError",
+    "InterfaceError": "Error",
+    "InternalError": "DatabaseError",
+    "LockTimeout": "OperationalError",
+    "NotNullViolation": "IntegrityError",
+    "NotSupportedError": "DatabaseError",
+    "OperationalError": "DatabaseError",
+    "PoolClosed": "InterfaceError RuntimeError",
+    "PoolTimeout": "OperationalError TimeoutError",
+    "ProgrammingError": "DatabaseError",
+    "QueryTimeout": "OperationalError",
+    "ReadOnlyError": "NotSupportedError RuntimeError",
+    "SerializationFailure": "OperationalError",
+    "TransactionError": "InterfaceError RuntimeError",
+    "TurnTimeout": "OperationalError TimeoutError",
+    "UniqueViolation": "IntegrityError",
+    "UnknownDriver": "ConfigurationError",
+}
+
+
+def test_the_tree_is_that_of_the_documentation():
+    assert {cls.__name__: " ".join(base.__name__ for base in cls.__bases__) for cls in CLASSES} == PARENTS
+
+
+@pytest.mark.parametrize("name", ["sqlstate", "errno", "constraint", "table", "column"])
+def test_details_that_no_database_told_are_none(name):
+    assert {None} == {getattr(cls("x"), name) for cls in CLASSES}
+
+
+# Translation in detail
+
+
+def test_an_error_that_is_translated_in_place_keeps_its_traceback():
+    try:
+        raise Library("boom", 1)
+    except Library as exc:
+        where = exc.__traceback__
+        translated = translate(exc, Diagnosis(errors.DataError))
+    assert (("boom", 1), where) == (translated.args, translated.__traceback__)
+
+
+@pytest.mark.parametrize("foreign", [sqlite3.IntegrityError, asyncpg.UniqueViolationError])
+def test_the_errors_of_the_libraries_are_translated_in_place(foreign):
+    exc = foreign("x")
+    assert exc is translate(exc, Diagnosis(errors.UniqueViolation, table="users"))
+    assert (True, True, "users") == (isinstance(exc, errors.UniqueViolation), isinstance(exc, foreign), exc.table)
+
+
+def test_details_of_the_diagnosis_do_not_replace_those_of_the_library():
+    exc = Library("x")
+    exc.constraint = "theirs"
+    translate(exc, Diagnosis(errors.IntegrityError, "23000", 19, "ours"))
+    assert ("23000", 19, "theirs") == (exc.sqlstate, exc.errno, exc.constraint)
+
+
+def test_the_combined_class_is_made_once():
+    one, two = (translate(Library(), Diagnosis(errors.DataError)) for _ in range(2))
+    assert type(one) is type(two)
+
+
+def test_wrappers_that_look_at_names_find_the_name_of_the_library():
+    """As peewee's does: `if exc_type.__name__ in self.exceptions: raise self.exceptions[exc_type.__name__]`."""
+    assert "IntegrityError" == type(translate(sqlite3.IntegrityError("x"), Diagnosis(errors.CheckViolation))).__name__
+
+
+def test_a_traceback_shows_our_name():
+    exc = translate(Library("x"), Diagnosis(errors.UniqueViolation))
+    assert ["aio_databases.UniqueViolation: x\n"] == traceback.format_exception_only(exc)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_class_can_be_pickled(cls):
+    exc = cls("what happened")
+    exc.sqlstate = "00000"
+    again = pickle.loads(pickle.dumps(exc))  # noqa: S301 - our own bytes
+    assert (cls, "what happened", "00000") == (type(again), str(again), again.sqlstate)
+
+
+@pytest.mark.parametrize("clone", [copy.copy, copy.deepcopy, lambda exc: pickle.loads(pickle.dumps(exc))])  # noqa: S301
+@pytest.mark.parametrize("exc", [Library("x", 1), Picky(1, 2), OSError(5, "broken"), sqlite3.Error("x")], ids=repr)
+@pytest.mark.parametrize("kind", [errors.DataError, errors.PoolTimeout, errors.DriverNotInstalled])
+def test_every_translated_error_can_be_pickled_and_copied(kind, exc, clone):
+    error = translate(clone(exc), Diagnosis(kind, "12345", 7))
+    again = clone(error)
+    assert (type(error), error.args, "12345") == (type(again), again.args, again.sqlstate)

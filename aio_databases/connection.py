@@ -151,6 +151,8 @@ class Connection(Verbs):
         physical = self._physical
         if physical is None:
             return True
+        if any(transaction.connection is self for transaction in physical.turns.stack):
+            return False
         if not self.pool.release_nowait(physical):
             return False
         self._detach()

@@ -196,7 +196,7 @@ class Transaction(Block):
                 if self.is_active:
                     await self.abort()
             elif self.is_active:
-                await self._commit_or_abort()
+                await self._commit_or_abort(at_exit=True)
             elif not self._silent:
                 self.raise_failure()
         finally:
@@ -234,10 +234,15 @@ class Transaction(Block):
         finally:
             await self._leave_if_started_by_hand()
 
-    async def _commit_or_abort(self) -> None:
+    async def _commit_or_abort(self, *, at_exit: bool = False) -> None:
         turns, timeout = self._turns, self._pool.options.commit_timeout
         try:
-            await turns.take(self._pool.options.timeout, at=self)
+            try:
+                await turns.take(self._pool.options.timeout, at=self)
+            except errors.TransactionError:
+                if at_exit and self.state is not TransactionState.FAILED:
+                    return  # another task ended it by hand: the exit has nothing left to do
+                raise
             if not self.is_active:
                 turns.give_back()
                 self.raise_failure()

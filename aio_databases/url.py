@@ -21,7 +21,9 @@ class URL(SplitResult):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return f"URL({redact(self.geturl())!r})"
+        # geturl() drops the slashes where there is no host.
+        text = f"{self.scheme}://{self.netloc}{self.path}"
+        return f"URL({redact(f'{text}?{self.query}' if self.query else text)!r})"
 
     __str__ = __repr__
 
@@ -114,12 +116,14 @@ def redact(text: str) -> str:
     """Return a URL with its password, and any password among its options, replaced by ``***``."""
     head, separator, rest = text.partition("://")
     if not separator:
-        return text if "@" not in text else "***"
+        return "***" if any(mark in text for mark in "@:=") else text
     netloc, tail = _split_netloc(rest)
     if _has_stray_at(text):
         at = max(rest.rfind("@"), rest.rfind("#"))
         netloc, tail = rest[:at] + "@", rest[at + 1 :]
     user, at_sign, host = netloc.rpartition("@")
+    if not at_sign:
+        host = _without_bad_port(host)
     name, colon, _ = user.partition(":")
     path, question, query = tail.partition("?")
     if question:
@@ -128,8 +132,15 @@ def redact(text: str) -> str:
     return f"{head}://{name}{colon and ':***'}{at_sign}{host}{path}{question}{query}"
 
 
+def _without_bad_port(host: str) -> str:
+    """Return ``host:port``, hiding a port that may be a password whose host was forgotten."""
+    bracket, closing, last = host.rpartition("]")
+    name, colon, port = last.partition(":")
+    return f"{bracket}{closing}{name}{colon}{port if port.isdecimal() else port and '***'}"
+
+
 def _is_secret(name: str) -> bool:
-    return any(word in name.lower() for word in ("pass", "pwd", "secret", "token"))
+    return any(word in unquote(name).lower() for word in ("pass", "pwd", "secret", "token"))
 
 
 def typed_options(
@@ -151,8 +162,8 @@ def typed_options(
         try:
             options[name] = convert(value)
         except (OverflowError, TypeError, ValueError) as exc:
-            shown = "" if _is_secret(name) else f" {value!r}"
-            message = f"the option {given_name!r} of {where} has a bad value{shown}: {exc}"
+            shown = "" if _is_secret(name) else f" {value!r}: {exc}"
+            message = f"the option {given_name!r} of {where} has a bad value{shown}"
             raise ConfigurationError(message) from None
     return options
 

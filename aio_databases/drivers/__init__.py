@@ -68,6 +68,6 @@ def _load_third_party(name: str, scheme: str, url: str) -> type[Driver]:
         driver: type[Driver] = others[name].load()
         return driver
     known = {*_DRIVERS, "postgres", *others.names} - {"dummy"}
-    message = f"no driver for the scheme {scheme!r} of the URL {url!r}{near_misses(name, known | _ALIASES.keys())}"
+    message = f"no driver for the scheme {scheme!r} of the URL {url!r}{near_misses(name, known)}"
     message += f"; known are {', '.join(sorted(known))}"
     raise UnknownDriver(message)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import aiosqlite
@@ -24,6 +23,7 @@ __all__ = ("AiosqliteDriver",)
 
 T = TypeVar("T")
 _POLL_EVERY = 0.005  # seconds
+_LAST_WORDS = 1.0  # seconds
 
 
 class AiosqliteConnection(SQLiteVerbs):
@@ -81,10 +81,8 @@ class AiosqliteConnection(SQLiteVerbs):
         if not self._closed:
             self._closed = True
             self.stop.request()
-            # Called from a task, stop() would have the thread report to an event loop that may be gone by then.
-            messenger = Thread(target=self.raw.stop)
-            messenger.start()
-            messenger.join()
+            # Called here, stop() would have the thread report to an event loop that may be gone by then.
+            self.raw._tx.put_nowait((None, self.raw.stop))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 class AiosqliteDriver(SQLiteDriver):
@@ -99,4 +97,11 @@ class AiosqliteDriver(SQLiteDriver):
         stop = Stop()
         raw = aiosqlite.Connection(lambda: self.open(stop, read_only=read_only), iter_chunk_size=64)
         raw._thread.daemon = True  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - or it would hang the exit
-        return AiosqliteConnection(await raw, stop)
+        try:
+            return AiosqliteConnection(await raw, stop)
+        except BaseException:
+            # The thread still has to report its end, to an event loop that has to be there.
+            with anyio.move_on_after(_LAST_WORDS, shield=True):
+                while raw._thread.is_alive():  # noqa: ASYNC110, SLF001  # pyright: ignore[reportPrivateUsage]
+                    await anyio.sleep(_POLL_EVERY)
+            raise

@@ -138,6 +138,8 @@ class AsyncpgCursor(Cursor):
 
     async def fetch(self, size: int) -> list[Record]:
         """Return the next ``size`` rows; fewer mean that there are no more."""
+        if self._raw.is_closed():
+            raise ConnectionLost("the connection is closed")
         if self._portal is None:
             if not self._raw.is_in_transaction():
                 self._began = True

@@ -18,8 +18,15 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 import aio_databases
-from aio_databases import ConfigurationError, ConnectionLost, Database, errors
-from aio_databases import DriverNotInstalled, NotSupportedError, UnknownDriver
+from aio_databases import (
+    ConfigurationError,
+    ConnectionLost,
+    Database,
+    DriverNotInstalled,
+    NotSupportedError,
+    UnknownDriver,
+    errors,
+)
 from aio_databases.concurrency import Outbox
 from aio_databases.drivers import ENTRY_POINTS, driver_class
 from aio_databases.drivers.asyncpg import AsyncpgConnection, AsyncpgCursor, _affected
@@ -51,7 +58,8 @@ async def opened(url="sqlite://", *, read_only=False, **options):
 
 def new_threads(before):
     ours = ("SQLiteConnection", "PlainConnection", "_connection_worker_thread")  # not those of the event loops
-    return [thread for thread in threading.enumerate() if thread not in before and any(name in thread.name for name in ours)]
+    news = [thread for thread in threading.enumerate() if thread not in before]
+    return [thread for thread in news if any(name in thread.name for name in ours)]
 
 
 def verify_ended(threads):
@@ -148,7 +156,7 @@ async def test_other_packages_offer_drivers_by_entry_points(offer):
 def test_drivers_of_other_packages_take_a_dialect_in_front_and_are_known(offer):
     offer(fake="unit.fake:FakeDriver")
     assert FakeDriver is driver_class("postgresql+fake", "")
-    with pytest.raises(UnknownDriver, match="did you mean 'fake'.*; known are aiosqlite, asyncpg, fake, postgres"):
+    with pytest.raises(UnknownDriver, match=r"did you mean 'fake'.*; known are aiosqlite, asyncpg, fake, postgres"):
         driver_class("fakee", "")
 
 
@@ -333,7 +341,7 @@ def test_a_forgotten_sqlite_pool_closes_after_its_loop_has_ended(loop, tmp_path)
     db = Database(f"sqlite:///{tmp_path}/x.db")
     anyio.run(db.connect, backend=loop)
     threads = new_threads(before)
-    with pytest.warns(ResourceWarning, match="was never disconnected"):
+    with pytest.warns(ResourceWarning, match="was never disconnected"):  # noqa: PT031 - forgetting takes two steps
         del db
         gc.collect()
     verify_ended(threads)
@@ -496,7 +504,7 @@ async def test_a_statement_is_stopped_only_while_that_is_asked_for():
         with pytest.raises(sqlite3.OperationalError, match="interrupted"):
             await connection.execute(ENDLESS, ())
         connection.resume()
-        assert [(500,)] == await connection.fetch(f"select max(i) from ({NUMBERS})", (), None)  # noqa: S608 - ours
+        assert [(500,)] == await connection.fetch(f"select max(i) from ({NUMBERS})", (), None)
 
 
 # asyncpg without a server
@@ -554,7 +562,11 @@ async def test_a_commit_that_postgresql_answers_with_rollback_is_an_error():
 
 @pytest.mark.parametrize(
     ("answers", "pings"),
-    [(["SELECT 1"], 1), ([asyncpg.QueryCanceledError("late"), "SELECT 1"], 2), ([asyncpg.InFailedSQLTransactionError("x")], 1)],
+    [
+        (["SELECT 1"], 1),
+        ([asyncpg.QueryCanceledError("late"), "SELECT 1"], 2),
+        ([asyncpg.InFailedSQLTransactionError("x")], 1),
+    ],
 )
 async def test_settling_takes_one_ping_more_when_a_cancel_request_comes_late(answers, pings):
     raw = Raw(*answers)
@@ -670,7 +682,10 @@ def test_details_of_a_servers_error_are_kept():
     [
         (TransactionOptions(), "BEGIN"),
         (TransactionOptions(mode="immediate"), "BEGIN IMMEDIATE"),
-        (TransactionOptions("serializable", True, True), "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE"),
+        (
+            TransactionOptions("serializable", readonly=True, deferrable=True),
+            "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE",
+        ),
         (TransactionOptions(readonly=False, deferrable=False), "BEGIN READ WRITE NOT DEFERRABLE"),
     ],
 )

@@ -206,11 +206,10 @@ def test_details_that_no_database_told_are_none(name):
 
 
 def test_an_error_that_is_translated_in_place_keeps_its_traceback():
-    try:
+    with pytest.raises(Library) as caught:
         raise Library("boom", 1)
-    except Library as exc:
-        where = exc.__traceback__
-        translated = translate(exc, Diagnosis(errors.DataError))
+    where = caught.value.__traceback__
+    translated = translate(caught.value, Diagnosis(errors.DataError))
     assert (("boom", 1), where) == (translated.args, translated.__traceback__)
 
 

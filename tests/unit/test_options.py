@@ -52,7 +52,7 @@ def test_options_in_a_url_are_refused_alike():
 
 
 def test_the_defaults_are_those_of_the_documentation():
-    assert (0, 10, 30, 600, 3600, 0, 30, 10, 5, "auto", None) == PoolOptions()
+    assert (0, 10, 30, 600, 3600, 0, 30, 10, 5, 60, "auto", None) == PoolOptions()
     assert PoolOptions() == make_database()._pool.options
 
 
@@ -68,6 +68,7 @@ def test_the_defaults_are_those_of_the_documentation():
         ("check_after", "0.1", 0.1),
         ("connect_timeout", "2", 2.0),
         ("cleanup_timeout", "2", 2.0),
+        ("commit_timeout", "2", 2.0),
         ("reset", "always", "always"),
     ],
 )
@@ -94,7 +95,10 @@ def test_a_replica_takes_the_options_but_for_min_size():
 
 @pytest.mark.parametrize(
     ("url", "given"),
-    [("sqlite:///file:x?mode=memory&cache=shared&max_size=3", {"uri": True}), ("sqlite:///file:x?uri=1&mode=memory&max_size=3", {})],
+    [
+        ("sqlite:///file:x?mode=memory&cache=shared&max_size=3", {"uri": True}),
+        ("sqlite:///file:x?uri=1&mode=memory&max_size=3", {}),
+    ],
 )
 def test_the_parameters_of_an_sqlite_uri_are_no_options(url, given):
     pool, options, _ = split_options(SQLiteDriver, parse_url(url), given)
@@ -108,5 +112,5 @@ def test_without_uri_such_parameters_are_unknown_options():
 
 @pytest.mark.parametrize("functions", [3, [("f", 1)], [("f", "many", len)], [("f", 1, "len")]])
 def test_bad_functions_for_sqlite_are_refused_in_one_sentence(functions):
-    with pytest.raises(ConfigurationError, match="the option 'functions' of sqlite:// .*expected triples of a name"):
+    with pytest.raises(ConfigurationError, match=r"the option 'functions' of sqlite:// .*expected triples of a name"):
         Database("sqlite://", functions=functions)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 import random
+
+import pytest
 
 from aio_databases import ConnectError, PoolClosed, PoolTimeout, ReadOnlyError
 from aio_databases import replicas as module
@@ -87,13 +87,12 @@ async def test_connect_opens_no_replica_before_it_is_needed():
 
 async def test_ties_are_broken_by_chance(monkeypatch):
     monkeypatch.setattr(random, "sample", lambda pools, count: list(reversed(pools))[:count])
-    async with connected(replicas=TWO) as (db, _):
-        async with db.replica() as connection:
-            assert db._replicas.own[1] is connection.pool
+    async with connected(replicas=TWO) as (db, _), db.replica() as connection:
+        assert db._replicas.own[1] is connection.pool
 
 
 async def test_a_replica_without_a_free_connection_is_passed_over():
-    async with connected(replicas=TWO[:1], max_size=1, timeout=0.02) as (db, fake):
+    async with connected(replicas=TWO[:1], max_size=1, timeout=0.02) as (db, _):
         async with db.replica() as one, db.replica() as two:
             assert (db._replicas.own[0], db._replicas.fallback) == (one.pool, two.pool)
         assert 1 == db.stats()["replica-1"].timeouts

@@ -9,7 +9,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aio_databases import ConfigurationError, Database, Error
-from aio_databases.url import near_misses, parse_url, redact, typed_options
+from aio_databases.url import (
+    boolean,
+    function,
+    integer,
+    near_misses,
+    optional,
+    parse_url,
+    redact,
+    seconds,
+    typed_options,
+)
 
 
 def test_the_parts_of_a_url_are_decoded():
@@ -84,7 +94,7 @@ def test_a_url_without_a_scheme_says_how_to_write_one(text):
     "url", ["pg://server:port/db", "pg://server:99999/db", "pg://server:-1/db", "pg://[::1/db", "pg://[nonsense]/db"]
 )
 def test_a_bad_host_or_port_is_malformed(url):
-    with pytest.raises(ConfigurationError, match="is malformed: check its host and port, and percent-encode"):
+    with pytest.raises(ConfigurationError, match=r"is malformed: .* percent-encode"):
         parse_url(url)
 
 
@@ -98,7 +108,8 @@ def test_a_bad_host_or_port_is_malformed(url):
         ("pg://ann@server/db", "pg://ann@server/db"),
         ("pg://:secret@server/db", "pg://:***@server/db"),
         ("pg://ann:se/cr@et@server/db", "pg://ann:***@server/db"),
-        ("pg://server/db?password=x&user=y&sslpassword=z&PWD=w", "pg://server/db?password=***&user=y&sslpassword=***&PWD=***"),
+        ("pg://server/db?password=x&user=y&sslpassword=z", "pg://server/db?password=***&user=y&sslpassword=***"),
+        ("pg://server/db?PWD=x", "pg://server/db?PWD=***"),
         ("ann:secret@server", "***"),
         ("file.db", "file.db"),
         ("sqlite:///x.db?mode=ro", "sqlite:///x.db?mode=ro"),
@@ -204,3 +215,32 @@ def test_near_misses_are_two_at_most_and_none_is_no_hint():
     assert "; did you mean 'max_size'?" == near_misses("maxsiz", ["max_size", "timeout"])
     assert 2 == near_misses("b_size", ["a_size", "c_size", "d_size"]).count("_size")
     assert "" == near_misses("zzz", ["max_size"])
+
+
+@pytest.mark.parametrize(
+    ("convert", "text", "value"),
+    [
+        (boolean, True, True),
+        (boolean, "Yes", True),
+        (boolean, "off", False),
+        (boolean, 1, True),
+        (boolean, 0, False),
+        (function, len, len),
+        (integer, "7", 7),
+        (seconds, "2.5", 2.5),
+        (optional(str), "", None),
+        (optional(str), None, None),
+        (optional(integer), "3", 3),
+    ],
+)
+def test_texts_are_converted(convert, text, value):
+    assert value == convert(text)
+
+
+@pytest.mark.parametrize(
+    ("convert", "text"),
+    [(boolean, "maybe"), (integer, -1), (integer, 1.5), (seconds, -1), (seconds, "nan"), (function, 5)],
+)
+def test_what_does_not_fit_is_refused(convert, text):
+    with pytest.raises((TypeError, ValueError), match="expected"):
+        convert(text)

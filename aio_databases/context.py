@@ -40,7 +40,7 @@ class ConnectionBlock(Block):
         self.leave()
         connection, self.connection = self.connection, None
         if connection is self._connection:
-            await _give_back(connection, exc)
+            await _give_back(self._connection, exc)
 
     async def acquire(self) -> Connection:
         """Lease the connection without a block; it does not become the current one.  Idempotent."""

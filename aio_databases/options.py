@@ -42,7 +42,7 @@ def split_options(
     unknown or out of range.
     """
     keywords = dict(given)
-    connect_args = keywords.pop("connect_args", None) or {}
+    connect_args: Any = keywords.pop("connect_args", None) or {}
     known = {**_POOL, **_DRIVER, **driver.option_types}
     where = str(address)
     if not isinstance(connect_args, dict):

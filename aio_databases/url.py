@@ -76,7 +76,7 @@ def parse_url(text: str) -> Address:
     if not parts.scheme:
         message = f"the database URL {redact(text)!r} has no scheme; write for example 'sqlite:///file.db'"
         raise ConfigurationError(message)
-    if "://" not in text or _has_stray_at(text):
+    if text.partition("://")[0].lower() != parts.scheme or _has_stray_at(text):
         raise _malformed(text)
     return Address(
         url=parts,
@@ -115,7 +115,7 @@ def _split_netloc(rest: str) -> tuple[str, str]:
 def redact(text: str) -> str:
     """Return a URL with its password, and any password among its options, replaced by ``***``."""
     head, separator, rest = text.partition("://")
-    if not separator:
+    if not separator or ":" in head:
         return "***" if any(mark in text for mark in "@:=") else text
     netloc, tail = _split_netloc(rest)
     if _has_stray_at(text):

@@ -1,275 +1,238 @@
-"""Options reach what they are meant for: the pool, the driver, its library, and each new connection."""
+"""Options, as keywords and in the URL, do what they say."""
 
 from __future__ import annotations
 
+import json
+import logging
 import sqlite3
 
-import aiosqlite
-import anyio.lowlevel
-import asyncpg
+import anyio
 import pytest
 
-from aio_databases import ConfigurationError, Database, PoolTimeout, ProgrammingError
+from aio_databases import Database, Error
 
-CONNECTION_TYPES = {"sqlite": sqlite3.Connection, "aiosqlite": aiosqlite.Connection, "asyncpg": asyncpg.Connection}
-
-
-def with_query(url, query):
-    return f"{url}{'&' if '?' in url else '?'}{query}"
-
-
-def pool_options(database):
-    return database._pool.options
+ONE = "select cast(1 as integer)"
 
 
 # init
 
 
-async def test_a_function_init_is_called_once_with_each_connection_of_the_library(make_database, target):
-    made = []
-    database = await make_database(init=made.append)
+@pytest.mark.targets(memory=False)
+@pytest.mark.parametrize("is_async", [True, False], ids=["async", "sync"])
+async def test_init_is_called_once_for_each_connection(make_database, target, is_async):
+    calls = []
+
+    async def later(raw):
+        await anyio.sleep(0)
+        calls.append(raw)
+
+    database = await make_database(init=later if is_async else calls.append)
     for _ in range(3):
-        await database.fetchval("select 1")
-    assert all(isinstance(raw, CONNECTION_TYPES[target.scheme]) for raw in made)
-    assert (1 if target.pooled or target.memory else 3) == len(made)
-    async with database.connection(), database.connection(), database.connection():
-        assert (1 if target.memory else 3 if target.pooled else 6) == len(made)
-    assert database.stats()["primary"].opened == len(made)
+        assert 1 == await database.fetchval(ONE)
+    async with database.connection(), database.connection():
+        pass
+    assert database.stats()["primary"].opened == len(calls) == (2 if target.pooled else 5)
 
 
-async def test_a_coroutine_function_init_is_awaited_once_for_each_connection(make_database, target):
-    made = []
-
+async def test_a_database_in_memory_or_not_is_initialised_before_its_first_statement(make_database, target):
     async def init(raw):
-        await anyio.lowlevel.checkpoint()
-        await raw.execute("create temporary table made (id integer)")
-        made.append(raw)
+        await raw.execute("create temporary table mine (i integer)")
 
     database = await make_database(init=init)
-    for _ in range(3):
-        assert 0 == await database.fetchval("select count(*) from made")
-    async with database.connection(), database.connection():
-        assert 0 == await database.fetchval("select count(*) from made")
-    assert database.stats()["primary"].opened == len(made)
-    assert (1 if target.memory else 2 if target.pooled else 5) == len(made)
+    assert 0 == await database.fetchval("select count(*) from mine")
+
+
+async def test_an_init_that_fails_is_raised_unchanged_and_leaves_no_connection(target, url):
+    reason = ZeroDivisionError("mine")
+
+    async def init(_raw):
+        raise reason
+
+    database = Database(url, init=init)
+    for use in (database.connect, lambda: database.fetchval(ONE)):
+        with pytest.raises(ZeroDivisionError) as caught:
+            await use()
+        assert reason is caught.value
+    assert not database.is_connected
+    assert 0 == database.stats()["primary"].size
+    await database.disconnect()
 
 
 @pytest.mark.targets(memory=False)
-async def test_init_is_called_for_the_connections_of_replicas(make_database, url):
-    made = []
-    database = await make_database(url, replicas=[url], init=made.append)
-    await database.execute("create table users (id integer)")
-    before = len(made)
+async def test_init_runs_on_connections_to_replicas_too(make_database, url):
+    calls = []
+    database = await make_database(replicas=[url], init=calls.append)
+    before = len(calls)
     async with database.replica():
-        assert 0 == await database.fetchval("select count(*) from users")
-    assert before + 1 == len(made)
+        assert 1 == await database.fetchval(ONE)
+    assert before + 1 == len(calls)
 
 
-@pytest.mark.parametrize("waits", [False, True], ids=["function", "coroutine function"])
-async def test_what_init_raises_is_raised_unchanged_and_leaves_nothing_open(url, waits):
-    reason = KeyError("mine")
-    failing = [True]
-
-    def init(raw):
-        if failing:
-            raise reason
-
-    async def init_slowly(raw):
-        await anyio.lowlevel.checkpoint()
-        init(raw)
-
-    database = Database(url, init=init_slowly if waits else init)
-    for attempt in (database.connect, database.connection().acquire):
-        with pytest.raises(KeyError) as caught:
-            await attempt()
-        assert reason is caught.value
-        assert (False, 0) == (database.is_connected, database.stats()["primary"].size)
-    failing.clear()
-    async with database:
-        assert 1 == await database.fetchval("select 1")
+# Of every driver
 
 
-@pytest.mark.targets(dialect="postgresql", pooled=True)
-async def test_what_init_set_up_is_there_after_a_reset(make_database):
-    async def init(raw):
-        await raw.execute("set work_mem = '77MB'")
-
-    database = await make_database(init=init, max_size=1)
-    for _ in range(2):
-        assert "77MB" == await database.fetchval("show work_mem")
-        await database.execute("set work_mem = '66MB'")
+async def test_options_may_stand_in_the_url(make_database, url):
+    database = await make_database(f"{url}?max_size=3&timeout=0.5&convert_params=no")
+    assert (3, 0.5) == (database._pool.options.max_size, database._pool.options.timeout) or database.backend.shared
+    assert database.backend.options["convert_params"] is False
+    assert 1 == await database.fetchval(ONE)
 
 
-# json
+async def test_keywords_win_over_the_url(make_database, url):
+    database = await make_database(f"{url}?timeout=7&convert_params=no", timeout=3, convert_params=True)
+    assert 3 == database._pool.options.timeout
+    assert database.backend.options["convert_params"] is True
+
+
+@pytest.mark.parametrize(("alias", "name"), [("minsize", "min_size"), ("maxsize", "max_size"), ("pool_recycle", "max_lifetime")])
+@pytest.mark.targets(pooled=False, memory=False)
+async def test_the_option_names_of_1x_work(make_database, url, alias, name):
+    for database in (await make_database(**{alias: 4}), await make_database(f"{url}?{alias}=4")):
+        assert 4 == getattr(database._pool.options, name)
+
+
+async def test_statements_go_to_the_logger_that_was_given(make_database, caplog):
+    logger = logging.getLogger("of.the.user")
+    caplog.set_level(logging.DEBUG, logger="of.the.user")
+    database = await make_database(logger=logger)
+    assert "hunter2" == await database.fetchval("select cast(:secret as text) as found", {"secret": "hunter2"})
+    messages = [record.getMessage() for record in caplog.records]
+    assert any("as found" in message for message in messages)
+    assert not any("hunter2" in message for message in messages)
+
+
+# PostgreSQL
 
 
 @pytest.mark.targets(dialect="postgresql")
 @pytest.mark.parametrize("kind", ["json", "jsonb"])
-async def test_json_comes_and_goes_as_objects_if_asked_for(make_database, kind):
-    document = {"a": [1, 2.5, None, True, {"b": "ü🐘"}]}
+async def test_json_comes_and_goes_as_objects_where_asked_for(make_database, kind):
+    value = {"a": [1, None, "ü"], "b": {}}
     database = await make_database(json=True)
-    assert document == await database.fetchval(f"select $1::{kind}", document)
-    assert [1] == await database.fetchval(f"select ?::{kind}", [1])
-    assert {"b": 1} == await database.fetchval(f"""select '{{"b": 1}}'::{kind}""")
+    await database.execute(f"create table t (value {kind})")
+    await database.execute("insert into t (value) values (:value)", {"value": value})
+    assert value == await database.fetchval("select value from t")
+    assert [value] == [row.value async for row in database.iterate("select value from t")]
     plain = await make_database()
-    assert '{"b": 1}' == await plain.fetchval(f"""select '{{"b": 1}}'::{kind}""")
-
-
-@pytest.mark.targets(dialect="sqlite", pooled=True)
-async def test_json_is_taken_by_sqlite_and_stays_text(make_database):
-    database = await make_database(json=True)
-    assert '{"b": 1}' == await database.fetchval("select ?", {"b": 1})
-    assert 1 == await database.fetchval("select ? ->> 'b'", {"b": 1})
-
-
-# functions and pragmas
-
-
-@pytest.mark.targets(dialect="sqlite")
-async def test_functions_are_there_on_every_connection(make_database, url, target):
-    functions = [("twice", 1, lambda value: 2 * value), ("total", -1, lambda *values: sum(values))]
-    database = await make_database(functions=functions, replicas=[] if target.memory else [url])
-    await database.execute("create table users (id integer)")
-    async with database.connection(), database.connection(), database.replica():
-        assert 42 == await database.fetchval("select twice(?)", 21)
-    assert 6 == await database.fetchval("select total(1, 2, 3)")
-
-
-@pytest.mark.targets(dialect="sqlite")
-@pytest.mark.parametrize("kind", [dict, list, tuple])
-async def test_pragmas_are_set_on_every_connection_and_have_the_last_word(make_database, kind):
-    pragmas = kind({"cache_size": -4321, "foreign_keys": "OFF", "synchronous": "FULL"}.items())
-    database = await make_database(pragmas=pragmas)
-    async with database.connection(), database.connection():
-        for name, expected in (("cache_size", -4321), ("foreign_keys", 0), ("synchronous", 2)):
-            assert expected == await database.fetchval(f"pragma {name}")
-
-
-@pytest.mark.targets(dialect="sqlite", memory=False)
-async def test_sqlite_is_set_up_sensibly_unless_told_otherwise(make_database, target, tmp_path):
-    sensible = {"journal_mode": "wal", "foreign_keys": 1, "synchronous": 1, "busy_timeout": 5000}
-    database = await make_database()
-    assert sensible == {name: await database.fetchval(f"pragma {name}") for name in sensible}
-    database = await make_database(f"{target.scheme}:///{tmp_path}/other.db", pragmas={"journal_mode": "delete"})
-    assert "delete" == await database.fetchval("pragma journal_mode")
-
-
-# convert_params
-
-
-async def test_without_conversion_the_text_is_sent_as_it_is(make_database, target):
-    database = await make_database(convert_params=False)
-    native = "?" if target.dialect == "sqlite" else "$1"
-    assert "a" == await database.fetchval(f"select cast({native} as varchar)", "a")
-    with pytest.raises(ProgrammingError):
-        await database.fetchval("select cast(%s as varchar)", "a")
-    assert "%s ? :a" == await database.fetchval("select '%s ? :a'")
-
-
-async def test_with_conversion_percent_s_works(make_database):
-    database = await make_database(convert_params=True)
-    assert ("a", "%s") == await database.fetchone("select cast(%s as varchar), '%s'", "a")
-
-
-# Where options come from
-
-
-def test_the_names_of_1x_are_taken(url):
-    old = Database(url, minsize=2, maxsize=7, pool_recycle=99)
-    new = Database(url, min_size=2, max_size=7, max_lifetime=99)
-    assert pool_options(new) == pool_options(old)
-    assert 99.0 == pool_options(old).max_lifetime
-    assert 99.0 == pool_options(Database(with_query(url, "pool_recycle=99"))).max_lifetime
-
-
-@pytest.mark.targets(memory=False, pooled=True)
-async def test_the_names_of_1x_do_what_they_say(make_database):
-    database = await make_database(minsize=2, maxsize=3, timeout=0.05)
-    assert 2 == database.stats()["primary"].size
-    async with database.connection(), database.connection(), database.connection():
-        assert 3 == database.stats()["primary"].size
-        with pytest.raises(PoolTimeout):
-            await database.connection().acquire()
-
-
-@pytest.mark.targets(memory=False, pooled=True)
-async def test_options_in_the_url_get_their_types(url):
-    query = "min_size=1&max_size=4&timeout=0.5&max_idle=7&check_after=1.5&reset=always&json=true&convert_params=no"
-    database = Database(with_query(url, query))
-    expected = {"min_size": 1, "max_size": 4, "timeout": 0.5, "max_idle": 7.0, "check_after": 1.5, "reset": "always"}
-    options = pool_options(database)
-    assert expected == {name: getattr(options, name) for name in expected}
-    assert (int, float, float) == (type(options.max_size), type(options.timeout), type(options.max_idle))
-    assert database.backend.options["json"] is True
-    assert database.backend.options["convert_params"] is False
-
-
-def test_the_words_for_true_and_false_are_taken():
-    for expected, words in ((True, ("1", "true", "Yes", "ON")), (False, ("0", "false", "No", "off"))):
-        for word in words:
-            assert expected is Database(f"sqlite:///test.db?json={word}").backend.options["json"]
-            assert expected is Database("sqlite:///test.db", json=word).backend.options["json"]
-
-
-def test_a_keyword_wins_over_the_url(url):
-    database = Database(with_query(url, "timeout=1&json=true&check_after=2"), timeout=3, json=False)
-    assert (3.0, 2.0) == (pool_options(database).timeout, pool_options(database).check_after)
-    assert database.backend.options["json"] is False
-
-
-@pytest.mark.targets(memory=False)
-def test_keywords_hold_for_replicas_and_a_query_for_its_own_url(url):
-    database = Database(with_query(url, "max_idle=1"), replicas=[with_query(url, "max_idle=2"), url], timeout=3)
-    pools = [database._pool, *database._replicas.own, database._replicas.fallback]
-    assert [1.0, 2.0, 600.0, 1.0] == [pool.options.max_idle for pool in pools]
-    assert {3.0} == {pool.options.timeout for pool in pools}
-
-
-def test_the_options_of_the_caller_are_left_as_they_are(url):
-    arguments = {"a": 1}
-    options = {"timeout": 3, "connect_args": arguments, "minsize": 1}
-    Database(url, **options)
-    assert {"timeout": 3, "connect_args": {"a": 1}, "minsize": 1} == options
-    assert options["connect_args"] is arguments
+    assert value == json.loads(await plain.fetchval("select value from t"))
 
 
 @pytest.mark.targets(dialect="postgresql")
-async def test_options_of_asyncpg_in_the_url_arrive_with_their_types(make_database, url):
-    query = "application_name=a%20test&statement_cache_size=0&command_timeout=2.5"
-    database = await make_database(with_query(url, query))
-    assert "a test" == await database.fetchval("show application_name")
-    assert {"application_name": "a test", "statement_cache_size": 0, "command_timeout": 2.5} == database.backend.options
-    async with database.connection() as connection:
-        settings = connection.raw._config
-        assert (0, 2.5) == (settings.statement_cache_size, settings.command_timeout)
+async def test_settings_of_the_server_can_be_given(make_database, url):
+    for database in (
+        await make_database(application_name="mine", server_settings={"search_path": "elsewhere"}),
+        await make_database(f"{url}?application_name=mine", connect_args={"server_settings": {"application_name": "mine"}}),
+    ):
+        assert "mine" == await database.fetchval("show application_name")
+        await database.execute("set application_name = 'changed'")
+        assert "mine" == await database.fetchval("show application_name")
+
+
+@pytest.mark.targets(dialect="postgresql")
+async def test_parts_of_the_url_can_be_given_as_options(url, make_database):
+    user, _, rest = url.removeprefix("asyncpg://").partition("@")
+    name, _, password = user.partition(":")
+    address, _, path = rest.partition("/")
+    host, _, port = address.partition(":")
+    parts = {"host": host, "port": int(port), "user": name, "password": "p@ss:w/rd%" if name == "app" else password}
+    database = await make_database("asyncpg://", database=path, **parts)
+    assert path == await database.fetchval("select current_database()")
+    query = f"?host={host}&port={port}"
+    assert 1 == await (await make_database(f"asyncpg://{user}@/{path}{query}")).fetchval(ONE)
+
+
+@pytest.mark.targets(dialect="postgresql")
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "asyncpg", "postgresql+asyncpg", "asyncpg+pool", "postgressql"])
+async def test_every_scheme_of_postgresql_works(make_database, url, scheme):
+    assert 1 == await (await make_database(url.replace("asyncpg", scheme, 1))).fetchval(ONE)
+
+
+@pytest.mark.targets(dialect="postgresql")
+async def test_prepared_statements_can_be_switched_off(make_database):
+    database = await make_database(statement_cache_size=0, max_size=1)
+    for _ in range(2):
+        assert 3 == await database.fetchval("select $1::int + 1", 2)
+    assert 0 == await database.fetchval("select count(*) from pg_prepared_statements where not from_sql and name <> ''")
+
+
+# SQLite
+
+
+@pytest.mark.targets(dialect="sqlite")
+async def test_pragmas_can_be_given(make_database):
+    wanted = {"cache_size": -123, "foreign_keys": "off", "synchronous": "full", "user_version": 7}
+    for pragmas in (wanted, list(wanted.items())):
+        database = await make_database(pragmas=pragmas)
+        assert [-123, 0, 2, 7] == [await database.fetchval(f"pragma {name}") for name in wanted]
+
+
+@pytest.mark.targets(dialect="sqlite")
+async def test_sqlite_starts_with_sound_pragmas(db, target):
+    wanted = {"foreign_keys": 1, "journal_mode": "memory" if target.memory else "wal", "synchronous": 1, "busy_timeout": 5000}
+    assert wanted == {name: await db.fetchval(f"pragma {name}") for name in wanted}
+
+
+@pytest.mark.targets(dialect="sqlite")
+async def test_functions_can_be_given(make_database):
+    database = await make_database(
+        functions=[("twice", 1, lambda value: 2 * value), ("total", -1, lambda *values: sum(values))]
+    )
+    assert (42, 6) == await database.fetchone("select twice(21), total(1, 2, 3)")
+    async with database.connection(), database.connection():
+        assert 4 == await database.fetchval("select twice(2)")
+    async with database.replica():
+        assert 4 == await database.fetchval("select twice(2)")
+
+
+@pytest.mark.targets(dialect="sqlite")
+async def test_a_function_that_fails_is_an_error_of_the_statement(make_database):
+    database = await make_database(functions=[("broken", 0, lambda: 1 / 0)])
+    with pytest.raises(Error, match="user-defined function"):
+        await database.fetchval("select broken()")
+    assert 1 == await database.fetchval(ONE)
+
+
+@pytest.mark.targets(dialect="sqlite")
+@pytest.mark.parametrize("scheme", ["{0}", "{0}+pool", "sqlite+{0}"])
+async def test_every_scheme_of_sqlite_works(make_database, target, url, scheme):
+    database = await make_database(url.replace(target.scheme, scheme.format(target.scheme), 1))
+    assert target.scheme == database.backend.name
+    assert 1 == await database.fetchval(ONE)
+
+
+@pytest.mark.targets(dialect="sqlite", memory=True)
+@pytest.mark.parametrize("path", ["", "/", "/:memory:"])
+async def test_every_way_to_write_a_database_in_memory_works(make_database, target, path):
+    database = await make_database(f"{target.scheme}://{path}")
+    await database.execute("create table t (i integer)")
+    async with database.connection(), database.connection():
+        assert 0 == await database.fetchval("select count(*) from t")
+    other = await make_database(f"{target.scheme}://{path}")
+    with pytest.raises(Error):
+        await other.fetchval("select count(*) from t")
+
+
+@pytest.mark.targets(dialect="sqlite", memory=False, pooled=False)
+async def test_relative_paths_have_three_slashes_and_absolute_ones_four(make_database, target, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path, file in (("/my%20file.db", "my file.db"), (f"/{tmp_path}/absolute.db", "absolute.db")):
+        database = await make_database(f"{target.scheme}://{path}")
+        await database.execute("create table t (i integer)")
+        with sqlite3.connect(tmp_path / file) as raw:
+            assert [("t",)] == raw.execute("select name from sqlite_master").fetchall()
+        raw.close()
 
 
 @pytest.mark.targets(dialect="sqlite", memory=False)
-async def test_the_parameters_of_an_sqlite_uri_go_to_sqlite(users, make_database, target, tmp_path):
-    address = f"{target.scheme}:///file:{tmp_path}/test.db?mode=ro&max_size=3"
-    database = await make_database(address, uri=True)
-    assert 3 == await database.fetchval("select count(*) from users")
-    assert 3 == pool_options(database).max_size
-    with pytest.raises(ConfigurationError, match="'mode'"):
-        Database(address)
+async def test_sqlites_own_uris_work(make_database, target, tmp_path, url):
+    await (await make_database(url)).execute("create table t (i integer)")
+    reader = await make_database(f"{target.scheme}:///file:{tmp_path}/test.db?mode=ro", uri=True)
+    assert 0 == await reader.fetchval("select count(*) from t")
+    with pytest.raises(Error, match="readonly"):
+        await reader.execute("insert into t (i) values (1)")
 
 
-async def test_connect_args_reach_the_library(make_database, target):
-    if target.dialect == "postgresql":
-        database = await make_database(connect_args={"server_settings": {"application_name": "mine"}})
-        assert "mine" == await database.fetchval("show application_name")
-        return
-    database = await make_database(connect_args={"timeout": 1.25})
-    assert 1250 == await database.fetchval("pragma busy_timeout")
-
-
-@pytest.mark.targets(pooled=True, memory=False)
-async def test_the_other_spellings_of_a_scheme_reach_the_same_database(users, make_database, url, target):
-    spellings = {
-        "sqlite": ("sqllite", "sqlite+pool", "sqlite+aiosqlite" if target.loop == "asyncio" else "sqlite"),
-        "aiosqlite": ("aiosqlite+pool", "sqlite+aiosqlite"),
-        "asyncpg": ("postgres", "postgresql", "postgressql", "asyncpg+pool", "postgresql+asyncpg", "postgres+pool"),
-    }
-    for spelling in spellings[target.scheme]:
-        database = await make_database(url.replace(target.scheme, spelling, 1))
-        assert 3 == await database.fetchval("select count(*) from users")
+@pytest.mark.targets(dialect="sqlite", memory=False)
+async def test_arguments_of_the_library_go_to_the_library(make_database):
+    database = await make_database(connect_args={"cached_statements": 0, "timeout": 0.25})
+    assert 250 == await database.fetchval("pragma busy_timeout")

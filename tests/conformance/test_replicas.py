@@ -13,14 +13,10 @@ COUNT = "select count(*) from users"
 INSERT = "insert into users (id, name) values (4, 'Dan')"
 
 
-@pytest.fixture(params=["replica", "fallback"])
-async def reader(request, users, url, target, make_database):
-    """Give a database of three users whose replica is the same server, or that has none."""
-    if request.param == "fallback":
-        return users
-    if target.memory:
-        pytest.skip("a database in memory has no replicas")
-    return await make_database(replicas=[url])
+@pytest.fixture
+async def reader(users, url, target, make_database):
+    """Give a database of three users whose replica is the same server; one in memory is its own."""
+    return users if target.memory else await make_database(replicas=[url])
 
 
 async def test_a_replica_block_reads(reader):
@@ -267,7 +263,21 @@ async def test_without_fallback_a_missing_replica_is_an_error(users, make_databa
     assert database.current_conn is None
 
 
-@pytest.mark.targets(memory=False)
+async def test_without_replicas_the_primary_is_read_behind_the_same_fences(users):
+    async with users.replica() as connection:
+        assert 3 == await users.fetchval(COUNT)
+        for call in (users.execute(INSERT), users.fetchall(f"{INSERT} returning id"), users.transaction().start()):
+            with pytest.raises(ReadOnlyError):
+                await call
+        with pytest.raises(ReadOnlyError):
+            await connection.perform(connection.physical, _HARMLESS, connection.driver.execute, INSERT, ())
+        async with users.transaction(readonly=True):
+            assert 3 == await users.fetchval(COUNT)
+        async with users.connection():
+            await users.execute(INSERT)
+    assert 4 == await users.fetchval(COUNT)
+
+
 async def test_without_replicas_and_fallback_there_is_nothing_to_read_from(users):
     with pytest.raises(ConnectError, match="none is configured"):
         async with users.replica(fallback=False):

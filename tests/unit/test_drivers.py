@@ -8,9 +8,12 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime
+from decimal import Decimal
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
+from uuid import UUID
 
 import anyio
 import asyncpg
@@ -364,7 +367,7 @@ anyio.run(main, backend="{loop}")
         check=False,
         cwd=Path(aio_databases.__file__).parents[1],
         text=True,
-        timeout=20,
+        timeout=10,
     )
     assert (0, "7\n", "") == (done.returncode, done.stdout, done.stderr)
 
@@ -505,6 +508,72 @@ async def test_a_statement_is_stopped_only_while_that_is_asked_for():
             await connection.execute(ENDLESS, ())
         connection.resume()
         assert [(500,)] == await connection.fetch(f"select max(i) from ({NUMBERS})", (), None)
+
+
+@on_both_loops
+@pytest.mark.parametrize("uri", [False, True])
+async def test_a_read_only_connection_is_refused_writes_by_sqlite(scheme, uri, tmp_path):
+    path = f"{tmp_path}/x.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("create table t (x)")
+    url = f"{scheme}:///file:{path}?mode=rw" if uri else f"{scheme}:///{path}"
+    async with opened(url, uri=uri, read_only=True) as connection:
+        with pytest.raises(sqlite3.OperationalError, match="attempt to write a readonly database"):
+            await connection.execute("insert into t values (1)", ())
+        assert [] == await connection.fetch("select x from t", (), None)
+
+
+async def test_functions_and_pragmas_are_set_on_every_connection():
+    functions, pragmas = [("twice", 1, lambda value: 2 * value)], {"user_version": 5, "foreign_keys": "OFF"}
+    async with opened(functions=functions, pragmas=pragmas) as connection:
+        sql = "select twice(21), user_version, foreign_keys from pragma_user_version, pragma_foreign_keys"
+        assert [(42, 5, 0)] == await connection.fetch(sql, (), None)
+
+
+async def test_a_bad_pragma_is_told_when_the_connection_is_opened():
+    with pytest.raises(sqlite3.OperationalError, match="syntax error"):
+        async with opened(pragmas={"user_version": "(("}):
+            pass
+
+
+@pytest.mark.parametrize("nested", [False, True])
+async def test_executemany_is_all_or_nothing(nested):
+    async with opened() as connection:
+        await connection.execute("create table t (x unique)", ())
+        if nested:
+            await connection.begin(TransactionOptions())
+        with pytest.raises(sqlite3.IntegrityError):
+            await connection.executemany("insert into t values (?)", [(1,), (1,)])
+        assert nested is connection.in_transaction
+        assert 2 == (await connection.executemany("insert into t values (?)", [(2,), (3,)])).rowcount
+        assert [(2,), (3,)] == await connection.fetch("select x from t", (), None)
+
+
+async def test_a_read_only_transaction_refuses_writes_until_it_ends():
+    async with opened() as connection:
+        await connection.execute("create table t (x)", ())
+        await connection.begin(TransactionOptions(readonly=True))
+        with pytest.raises(sqlite3.OperationalError, match="attempt to write a readonly database"):
+            await connection.execute("insert into t values (1)", ())
+        await connection.rollback()
+        await connection.rollback()
+        assert 1 == (await connection.execute("insert into t values (1)", ())).rowcount
+
+
+async def test_rows_that_a_statement_returns_or_changes_behind_with_are_counted():
+    async with opened() as connection:
+        await connection.execute("create table t (x)", ())
+        assert 2 == (await connection.execute("insert into t values (1), (2) returning x", ())).rowcount
+        assert 2 == (await connection.execute("with one as (select 1) delete from t", ())).rowcount
+
+
+async def test_values_that_sqlite3_does_not_take_are_sent_as_text():
+    moment, number = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), UUID(int=7)
+    sent = [moment, moment.date(), Decimal("1.50"), number, {"a": 1}, [1], 5]
+    expected = ("2026-01-02 03:04:05+00:00", "2026-01-02", "1.50", str(number), '{"a": 1}', "[1]", 5)
+    async with opened() as connection:
+        assert [expected] == await connection.fetch("select ?, ?, ?, ?, ?, ?, ?", sent, None)
+        assert [("1.50",)] == await connection.fetch("select :x", {"x": Decimal("1.50")}, None)
 
 
 # asyncpg without a server
@@ -682,10 +751,8 @@ def test_details_of_a_servers_error_are_kept():
     [
         (TransactionOptions(), "BEGIN"),
         (TransactionOptions(mode="immediate"), "BEGIN IMMEDIATE"),
-        (
-            TransactionOptions("serializable", readonly=True, deferrable=True),
-            "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE",
-        ),
+        (TransactionOptions("serializable", readonly=True), "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY"),
+        (TransactionOptions(deferrable=True), "BEGIN DEFERRABLE"),
         (TransactionOptions(readonly=False, deferrable=False), "BEGIN READ WRITE NOT DEFERRABLE"),
     ],
 )

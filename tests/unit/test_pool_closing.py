@@ -123,7 +123,7 @@ def test_a_pool_that_was_forgotten_warns_and_cuts_its_connections():
     db = make_database()
     asyncio.run(db.connect())
     fake = script_of(db)
-    with pytest.warns(ResourceWarning, match=r"was never disconnected: call 'await db.disconnect"):
+    with pytest.warns(ResourceWarning, match=r"was never disconnected: call 'await db.disconnect"):  # noqa: PT031 - both together forget it
         del db
         gc.collect()
     assert 0 == fake.open_now

@@ -64,7 +64,7 @@ async def test_a_link_that_breaks_in_commit_leaves_the_outcome_uncertain():
 
 
 async def test_a_commit_without_an_answer_is_uncertain_after_the_timeout():
-    async with connected(timeout=0.02) as (db, fake):
+    async with connected(commit_timeout=0.02) as (db, fake):
         fake.wait("COMMIT")
         with pytest.raises(CommitUncertainError, match=r"no answer for 0.02 s"):
             async with db.transaction():

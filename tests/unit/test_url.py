@@ -208,7 +208,7 @@ def test_the_bad_value_of_a_secret_option_is_not_shown():
     with pytest.raises(ConfigurationError) as caught:
         typed_options({"db_password": "hunter2"}, {"db_password": int}, {}, "here")
     assert "hunter2" not in str(caught.value)
-    assert str(caught.value).startswith("the option 'db_password' of here has a bad value: ")
+    assert str(caught.value).startswith("the option 'db_password' of here has a bad value")
 
 
 def test_near_misses_are_two_at_most_and_none_is_no_hint():

@@ -1,0 +1,462 @@
+"""Blocks of `replica()`: what they read from, the fences that keep them from writing, and who stands in for whom."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from itertools import product
+
+import anyio
+import pytest
+
+from aio_databases import ConnectError, ConnectionLost, InterfaceError, PoolClosed, PoolTimeout, ReadOnlyError, replicas
+
+INSERT = "insert into users (id, name) values (4, 'Dan')"
+COUNT = "select count(*) from users"
+OURS = "a replica only reads"
+QUERY_VERBS = ("fetchall", "fetchone", "fetchval", "fetchmany", "iterate")
+
+
+@pytest.fixture
+async def replicated(users, make_database, url, target):
+    """Give a database of three users with a replica; in memory it stands in for its own replica."""
+    return users if target.memory else await make_database(replicas=[url])
+
+
+@pytest.fixture
+def broken(target, tmp_path):
+    """Give the URL of a replica that is not there, with a password where URLs have one."""
+    if target.dialect == "sqlite":
+        yield f"{target.scheme}:///{tmp_path}/missing/replica.db"
+        return
+    with socket.socket() as refusing:  # bound, but it does not listen
+        refusing.bind(("127.0.0.1", 0))
+        yield f"{target.scheme}://app:hunter2@127.0.0.1:{refusing.getsockname()[1]}/test"
+
+
+async def run(owner, verb, query):
+    """Run a query by any of the query verbs."""
+    if verb == "iterate":
+        return [row async for row in owner.iterate(query)]
+    if verb == "fetchmany":
+        return await owner.fetchmany(5, query)
+    return await getattr(owner, verb)(query)
+
+
+def with_option(url, option):
+    return f"{url}{'&' if '?' in url else '?'}{option}"
+
+
+# Reading
+
+
+async def test_every_query_verb_reads_from_the_replica(replicated):
+    async with replicated.replica() as connection:
+        assert connection is replicated.current_conn
+        assert connection.read_only
+        for owner in (replicated, connection):
+            assert 3 == await owner.fetchval(COUNT)
+            assert (1,) == await owner.fetchone("select id from users order by id")
+            assert [1, 2, 3] == await owner.fetchall("select id from users order by id", into=int)
+            assert [(1,), (2,)] == await owner.fetchmany(2, "select id from users order by id")
+            assert ["Bob"] == [row.name async for row in owner.iterate("select name from users where id = ?", 2)]
+    assert replicated.current_conn is None
+
+
+@pytest.mark.targets(memory=False)
+async def test_reads_lease_from_the_replica_and_not_from_the_primary(replicated):
+    async with replicated.replica():
+        await replicated.fetchval(COUNT)
+        async for _ in replicated.iterate("select id from users", chunk_size=1):
+            stats = replicated.stats()
+        assert stats["replica-1"].size > stats["replica-1"].idle
+    assert stats["primary"].size == stats["primary"].idle
+    assert 0 == stats["fallback"].opened
+
+
+async def test_a_stream_that_is_left_early_leaves_nothing_behind(replicated):
+    async with replicated.replica():
+        async for row in replicated.iterate("select id from users order by id", chunk_size=1):
+            assert (1,) == row
+            break
+        assert 3 == await replicated.fetchval(COUNT)
+
+
+async def test_a_child_task_of_the_block_reads_from_the_replica(replicated):
+    async def child():
+        assert replicated.current_conn is connection
+        assert 3 == await replicated.fetchval(COUNT)
+        with pytest.raises(ReadOnlyError, match=OURS):
+            await replicated.execute(INSERT)
+
+    async with replicated.replica() as connection, anyio.create_task_group() as tasks:
+        tasks.start_soon(child)
+        tasks.start_soon(child)
+
+
+async def test_another_database_is_not_concerned_by_the_block(replicated, make_database, target, url):
+    other = await make_database()
+    async with replicated.replica():
+        assert other.current_conn is None
+        await other.execute("create table others (id integer)")
+        await other.execute("insert into others (id) values (1)")
+        assert 1 == await other.fetchval("select count(*) from others")
+
+
+async def test_after_the_block_writes_work_again(replicated):
+    async with replicated.replica():
+        await replicated.fetchval(COUNT)
+    await replicated.execute(INSERT)
+    async with replicated.replica():
+        assert 4 == await replicated.fetchval(COUNT)
+
+
+# The first fence: verbs that write
+
+
+async def test_a_verb_that_writes_is_refused_at_once(replicated):
+    async with replicated.replica() as connection:
+        for owner, query in product((replicated, connection), (INSERT, "select 1")):
+            with pytest.raises(ReadOnlyError, match=OURS):
+                await owner.execute(query)
+            with pytest.raises(ReadOnlyError, match=OURS):
+                await owner.executemany(query)
+        assert 3 == await replicated.fetchval(COUNT)
+
+
+async def test_a_transaction_that_may_write_is_refused(replicated):
+    async with replicated.replica() as connection:
+        for owner, readonly in product((replicated, connection), (None, False)):
+            with pytest.raises(ReadOnlyError, match=r"transaction\(readonly=True\)"):
+                await owner.transaction(readonly=readonly).start()
+        assert 3 == await replicated.fetchval(COUNT)
+
+
+# The second fence: queries that write
+
+WRITES = {
+    "any": [
+        f"{INSERT} returning id",
+        f"/* a */ -- b\n {INSERT} returning id",
+        "update users set name = 'Eve' returning id",
+        "delete from users returning id",
+        "replace into users (id, name) values (1, 'Eve')",
+        "with x as (select 4) insert into users (id) select * from x returning id",
+        "create table other (id integer)",
+        "drop table users",
+        "alter table users add column age integer",
+        "select 1; delete from users",
+    ],
+    "sqlite": [
+        "pragma query_only = off",
+        "PRAGMA query_only(0)",
+        "pragma user_version = 7",
+        "attach database ':memory:' as other",
+        "vacuum",
+        "reindex",
+    ],
+    "postgresql": [
+        "with x as (insert into users (id) values (4) returning id) select id from x",
+        "with x as (delete from users returning id) select id from x",
+        "select * into other from users",
+        "select * from users for update",
+        "select * from users for no key update",
+        "select * from users for share",
+        "select nextval('numbers')",
+        "select pg_catalog.setval('numbers', 1)",
+        "set default_transaction_read_only = off",
+        "SET SESSION default_transaction_read_only TO 'off'",
+        "set transaction_read_only = false",
+        "set session characteristics as transaction read write",
+        "select set_config('default_transaction_read_only', 'off', false)",
+        "reset default_transaction_read_only",
+        "reset all",
+        "begin read write",
+        "do $$ begin delete from users; end $$",
+        "call something()",
+        "explain analyze delete from users",
+        "copy users from stdin",
+        "notify numbers",
+        "truncate users",
+    ],
+}
+
+
+async def test_a_query_that_writes_is_refused_before_it_is_sent(replicated, target):
+    async with replicated.replica() as connection:
+        for query in [*WRITES["any"], *WRITES[target.dialect]]:
+            for verb, owner in product(QUERY_VERBS, (replicated, connection)):
+                with pytest.raises(ReadOnlyError, match=OURS):
+                    await run(owner, verb, query)
+        assert 3 == await replicated.fetchval(COUNT)
+
+
+# The third fence: the database
+
+
+async def test_the_database_itself_refuses_writes(replicated):
+    writes = (INSERT, "update users set id = 9", "delete from users", "create table a (id integer)", "drop table users")
+    async with replicated.replica() as connection:
+        connection.read_only = False  # our own fences are down
+        for query, verb in product(writes, ("execute", "fetchall", "fetchone", "fetchval", "fetchmany")):
+            with pytest.raises(ReadOnlyError) as caught:
+                await run(connection, verb, query)
+            assert OURS not in str(caught.value)
+        assert 3 == await connection.fetchval(COUNT)
+
+
+async def test_the_database_itself_refuses_many_writes(replicated):
+    async with replicated.replica() as connection:
+        connection.read_only = False  # our own fences are down
+        with pytest.raises(ReadOnlyError):
+            await connection.executemany("insert into users (id) values (?)", (4,), (5,))
+        assert 3 == await connection.fetchval(COUNT)
+
+
+@pytest.mark.targets(dialect="sqlite")
+async def test_sqlite_refuses_writes_although_the_pragma_was_lifted(replicated):
+    async with replicated.replica() as connection:
+        connection.read_only = False  # our own fences are down
+        await connection.execute("pragma query_only = off")
+        with pytest.raises(ReadOnlyError):
+            await connection.execute(INSERT)
+    assert 3 == await replicated.fetchval(COUNT)
+
+
+@pytest.mark.targets(dialect="postgresql")
+async def test_a_function_that_writes_is_refused_by_the_server(replicated):
+    await replicated.execute(f"create function sneak() returns integer language sql as $$ {INSERT} returning id $$")
+    async with replicated.replica():
+        for verb in QUERY_VERBS:
+            with pytest.raises(ReadOnlyError) as caught:
+                await run(replicated, verb, "select sneak()")
+            assert "25006" == caught.value.sqlstate
+    assert 3 == await replicated.fetchval(COUNT)
+
+
+async def test_a_fence_that_was_lifted_by_hand_stands_again_in_the_next_block(replicated, target):
+    lift = "pragma query_only = off" if target.dialect == "sqlite" else "set default_transaction_read_only = off"
+    async with replicated.replica() as connection:
+        lifted = connection.raw.execute(lift)
+        if hasattr(lifted, "__await__"):
+            await lifted
+    async with replicated.replica() as connection:
+        connection.read_only = False  # our own fences are down
+        with pytest.raises(ReadOnlyError):
+            await connection.execute(INSERT)
+
+
+# Blocks inside of the block
+
+
+async def test_a_transaction_that_only_reads_works_inside(replicated):
+    async with replicated.replica() as connection:
+        for owner in (replicated, connection):
+            async with owner.transaction(readonly=True) as transaction:
+                assert transaction.connection is connection
+                assert 3 == await replicated.fetchval(COUNT)
+                with pytest.raises(ReadOnlyError, match=OURS):
+                    await replicated.execute(INSERT)
+                async with replicated.transaction(readonly=True):
+                    assert [1, 2, 3] == [row.id async for row in replicated.iterate("select id from users order by id")]
+    assert 3 == await replicated.fetchval(COUNT)
+
+
+@pytest.mark.targets(dialect="postgresql")
+async def test_a_transaction_inside_takes_its_options(replicated):
+    async with replicated.replica(), replicated.transaction(readonly=True, isolation="serializable", deferrable=True):
+        assert "serializable" == await replicated.fetchval("show transaction_isolation")
+        assert "on" == await replicated.fetchval("show transaction_deferrable")
+
+
+async def test_the_database_refuses_writes_in_a_transaction_inside(replicated):
+    async with replicated.replica() as connection:
+        connection.read_only = False  # our own fences are down
+        with pytest.raises(ReadOnlyError):
+            async with replicated.transaction(readonly=True):
+                await replicated.execute(INSERT)
+    assert 3 == await replicated.fetchval(COUNT)
+
+
+async def test_a_connection_inside_reaches_the_primary(replicated):
+    async with replicated.replica() as replica:
+        async with replicated.connection() as primary:
+            assert primary is replicated.current_conn
+            assert not primary.read_only
+            await replicated.execute(INSERT)
+            async with replicated.transaction():
+                await replicated.execute("insert into users (id) values (5)")
+        assert replica is replicated.current_conn
+        assert 5 == await replicated.fetchval(COUNT)
+        with pytest.raises(ReadOnlyError, match=OURS):
+            await replicated.execute(INSERT)
+
+
+async def test_a_connection_that_need_not_be_new_is_the_replicas(replicated):
+    async with replicated.replica() as replica, replicated.connection(create=False) as connection:
+        assert replica is connection
+        with pytest.raises(ReadOnlyError, match=OURS):
+            await replicated.execute(INSERT)
+
+
+async def test_a_transaction_of_its_own_inside_reaches_the_primary(replicated):
+    async with replicated.replica():
+        async with replicated.transaction(create=True):
+            await replicated.execute(INSERT)
+        assert 4 == await replicated.fetchval(COUNT)
+
+
+async def test_blocks_nest(replicated):
+    async with replicated.replica() as outer:
+        async with replicated.replica() as inner:
+            assert inner is replicated.current_conn
+            assert 3 == await replicated.fetchval(COUNT)
+        assert outer is replicated.current_conn
+        assert 3 == await replicated.fetchval(COUNT)
+
+
+async def test_a_block_inside_of_a_transaction_leaves_the_transaction_alone(replicated):
+    async with replicated.transaction() as transaction:
+        await replicated.execute(INSERT)
+        async with replicated.replica():
+            with pytest.raises(ReadOnlyError, match=OURS):
+                await replicated.execute(INSERT)
+            assert await replicated.fetchval(COUNT) >= 3
+        assert transaction.is_active
+        await replicated.execute("insert into users (id) values (5)")
+    assert 5 == await replicated.fetchval(COUNT)
+
+
+async def test_an_exception_leaves_the_block_as_it_is(replicated):
+    reason = KeyError("mine")
+    with pytest.raises(KeyError) as caught:
+        async with replicated.replica():
+            raise reason
+    assert reason is caught.value
+    assert replicated.current_conn is None
+
+
+async def test_the_connection_of_a_block_that_ended_says_so(replicated):
+    async with replicated.replica() as connection:
+        pass
+    with pytest.raises(InterfaceError, match="after its release"):
+        await connection.fetchval(COUNT)
+
+
+# Which one
+
+
+@pytest.mark.targets(memory=False)
+async def test_the_replica_with_the_fewest_leases_is_taken(users, make_database, url):
+    database = await make_database(replicas=[url, url, url])
+    async with database.replica(), database.replica(), database.replica():
+        sizes = {name: stats.size for name, stats in database.stats().items() if "replica" in name}
+    assert {"replica-1": 1, "replica-2": 1, "replica-3": 1} == sizes
+
+
+@pytest.mark.targets(memory=False, pooled=True)
+async def test_among_replicas_without_leases_chance_decides(users, make_database, url):
+    database = await make_database(replicas=[url, url])
+    for _ in range(30):
+        async with database.replica():
+            pass
+    assert [1, 1] == [stats.opened for name, stats in database.stats().items() if "replica" in name]
+
+
+async def test_without_replicas_the_primary_is_read_and_still_cannot_be_written(users):
+    async with users.replica() as connection:
+        assert 3 == await users.fetchval(COUNT)
+        with pytest.raises(ReadOnlyError, match=OURS):
+            await users.execute(INSERT)
+        connection.read_only = False  # our own fences are down
+        with pytest.raises(ReadOnlyError):
+            await connection.execute(INSERT)
+
+
+async def test_without_replicas_and_fallback_there_is_nothing_to_read_from(users):
+    with pytest.raises(ConnectError, match="none is configured"):
+        async with users.replica(fallback=False):
+            pass
+    assert users.current_conn is None
+
+
+@pytest.mark.targets(memory=False)
+async def test_a_replica_that_is_not_there_is_replaced_by_the_primary(users, make_database, broken, caplog):
+    database = await make_database(replicas=[broken])
+    with caplog.at_level(logging.DEBUG):
+        async with database.replica() as connection:
+            assert 3 == await database.fetchval(COUNT)
+            with pytest.raises(ReadOnlyError, match=OURS):
+                await database.execute(INSERT)
+            connection.read_only = False  # our own fences are down
+            with pytest.raises(ReadOnlyError):
+                await connection.execute(INSERT)
+    assert 1 == len([record for record in caplog.records if record.levelno == logging.WARNING])
+    assert "left alone" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+@pytest.mark.targets(memory=False)
+async def test_a_replica_that_is_not_there_is_an_error_without_fallback(users, make_database, broken):
+    database = await make_database(replicas=[broken])
+    for told in ("cannot connect to", "all failed a moment ago"):
+        with pytest.raises(ConnectError, match=told) as caught:
+            async with database.replica(fallback=False):
+                pass
+        assert "hunter2" not in str(caught.value)
+    assert 3 == await database.fetchval(COUNT)
+
+
+@pytest.mark.targets(memory=False)
+async def test_another_replica_stands_in_first(users, make_database, url, broken):
+    database = await make_database(replicas=[broken, url, broken])
+    for _ in range(5):
+        async with database.replica(fallback=False):
+            assert 3 == await database.fetchval(COUNT)
+    stats = database.stats()
+    assert (0, 0, 0) == tuple(stats[name].opened for name in ("replica-1", "replica-3", "fallback"))
+
+
+@pytest.mark.targets(memory=False, pooled=True)
+async def test_a_replica_that_failed_is_left_alone_for_a_while(users, make_database, broken, caplog, monkeypatch):
+    database = await make_database(replicas=[broken])
+    now = [0.0]
+    monkeypatch.setattr(replicas, "monotonic", lambda: now[0])
+    tries = []
+    for now[0] in (1000.0, 1000.1, 1004.9, 1005.1, 1006.0):
+        caplog.clear()
+        async with database.replica():
+            assert 3 == await database.fetchval(COUNT)
+        tries.append("left alone" in caplog.text)
+    assert [True, False, False, True, False] == tries
+
+
+@pytest.mark.targets(memory=False)
+async def test_a_replica_without_a_free_connection_is_replaced(users, make_database, url):
+    database = await make_database(replicas=[with_option(url, "max_size=1&timeout=0.05")])
+    async with database.replica():
+        with pytest.raises(PoolTimeout):
+            async with database.replica(fallback=False):
+                pass
+        async with database.replica():
+            assert 3 == await database.fetchval(COUNT)
+            assert 1 == database.stats()["fallback"].size
+
+
+@pytest.mark.targets(memory=False)
+async def test_a_replica_that_is_lost_is_told(replicated):
+    async with replicated.replica() as connection:
+        connection.driver.terminate()
+        with anyio.fail_after(5), pytest.raises(ConnectionLost):
+            await replicated.fetchval(COUNT)
+    async with replicated.replica():
+        assert 3 == await replicated.fetchval(COUNT)
+
+
+@pytest.mark.targets(pooled=True)
+async def test_after_disconnect_a_block_is_refused(replicated):
+    await replicated.disconnect()
+    with pytest.raises(PoolClosed, match="disconnected"):
+        async with replicated.replica():
+            pass
+    await replicated.connect()

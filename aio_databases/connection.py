@@ -248,7 +248,7 @@ class Connection(Verbs):
         if plan.session:
             physical.session_changed = True
         try:
-            if physical.abandoned or physical.in_doubt:
+            if physical.abandoned or physical.in_doubt or physical.hand_begun_is_lost:
                 await _clear_up(physical)
             result = await function(*args)
             if plan.session:
@@ -276,16 +276,16 @@ class Connection(Verbs):
             await self.lock_writers(lock)
         try:
             await turns.take(self.pool.options.timeout)
-            self._check_lease(physical)
+            self._check_lease(turns)
         except BaseException:
             if lock is not None:
                 lock.release()
             raise
         return lock
 
-    def _check_lease(self, physical: Physical) -> None:
-        if physical is not self._physical:
-            physical.turns.give_back()
+    def _check_lease(self, turns: Turns) -> None:
+        if turns is not self.turns:
+            turns.give_back()
             raise ConnectionReleased(self)
 
     async def lock_writers(self, lock: FifoLock) -> None:
@@ -311,8 +311,10 @@ class Connection(Verbs):
                 self.pool.suspect()
             if physical.driver.is_closed:
                 end_all(physical.turns, "its connection was lost")
-            elif physical.turns.stack and not physical.driver.in_transaction:
-                end_all(physical.turns, "the database rolled it back when a statement failed or was cancelled")
+            elif not physical.driver.in_transaction:
+                end_all(physical.turns, _ROLLED_BACK)
+                if physical.begun_by_hand:
+                    physical.begun_by_hand, physical.hand_begun_is_lost = False, True
         if self._reconnects and physical.driver.is_closed and isinstance(exc, Exception):
             await self._try_to_reconnect()
         return error
@@ -377,3 +379,10 @@ async def _clear_up(physical: Physical) -> None:
     if not await physical.settle():
         message = "the connection was lost when an earlier statement on it was cancelled"
         raise errors.ConnectionLost(message)
+    if physical.hand_begun_is_lost:
+        physical.hand_begun_is_lost = False
+        message = f"the transaction that was begun with SQL is gone: {_ROLLED_BACK}"
+        raise errors.TransactionError(message)
+
+
+_ROLLED_BACK = "the database rolled it back when a statement failed or was cancelled"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging as _logging
 from typing import TYPE_CHECKING, Any, Literal
 
+from aio_databases.concurrency import FifoLock
 from aio_databases.connection import Connection, ConnectionReleased
 from aio_databases.context import ConnectionBlock, CurrentConnection, ReplicaBlock
 from aio_databases.drivers import driver_class
@@ -84,6 +85,7 @@ class Database(Verbs):
         if not self.backend.shared:
             primary = make_pool(self.backend, pool_options._replace(min_size=0), logger, read_only=True)
         self._replicas = Replicas(pools, primary, logger)
+        self._connecting = FifoLock()
 
     @property
     def url(self) -> str:
@@ -105,11 +107,15 @@ class Database(Verbs):
 
         Raises ConnectError or AuthenticationError.
         """
-        if not self._pool.is_open:
-            self.logger.info("connecting to %s", self.backend.address)
-            await self._pool.open()
-            for pool in self._replicas.pools:
-                pool.open_lazily()
+        await self._connecting.acquire(float("inf"))
+        try:
+            if not self._pool.is_open:
+                self.logger.info("connecting to %s", self.backend.address)
+                await self._pool.open()
+                for pool in self._replicas.pools:
+                    pool.open_lazily()
+        finally:
+            self._connecting.release()
         return self
 
     async def disconnect(self, *_: object, timeout: float = 10.0) -> None:

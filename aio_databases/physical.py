@@ -30,6 +30,7 @@ class Physical:
         "cursors",
         "driver",
         "expires",
+        "hand_begun_is_lost",
         "handle",
         "in_doubt",
         "leases",
@@ -85,7 +86,8 @@ class Physical:
         self.leases = 0
         self.session_changed = False
         self.in_doubt = False
-        self.begun_by_hand = False  # by SQL of the user's own
+        self.begun_by_hand = False  # a transaction, by SQL of the user's own
+        self.hand_begun_is_lost = False  # the database rolled it back, and its user was not told yet
         self.cursors: set[Cursor] = set()
         self.abandoned: list[Cursor] = []
 

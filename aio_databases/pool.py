@@ -97,8 +97,9 @@ class Pool:
                 self._size += 1
                 self._put(await self._open_physical(self.options.connect_timeout))
         except BaseException:
-            await shielded(lambda: self.close(0), self.options.cleanup_timeout)
-            self.is_closed = False
+            self.is_open = False
+            while self._idle:
+                await self._discard(self._idle.pop())
             raise
 
     def shut(self) -> None:
@@ -118,6 +119,9 @@ class Pool:
                 await self._discard(self._idle.pop())
         finally:
             self.terminate()
+            if not here:  # its leases ended with their event loop
+                self._size -= len(self._lent)
+                self._lent.clear()
 
     async def _wait_for_leases(self, timeout: float) -> None:
         try:

@@ -50,6 +50,8 @@ class Replicas:
                 if pool.is_closed:
                     raise
                 failure = exc
+                if isinstance(exc, errors.PoolTimeout):
+                    continue  # it is busy, not broken
                 self._resting[pool] = monotonic() + _COOL_DOWN
                 self._logger.warning("a replica is left alone for %g s: %s", _COOL_DOWN, exc)
         if fallback:

@@ -52,6 +52,11 @@ class SharedPool(Pool):
             self._put(await super().acquire())
         return physical
 
+    async def _is_fit(self, physical: Physical) -> bool:
+        return (
+            not physical.driver.is_closed
+        )  # others use it: it does not age, and nothing is checked behind their backs
+
     def release_nowait(self, physical: Physical) -> bool:
         """Take back a lease; what it leaves to clear up is left to the next statement, whose turn it is then."""
         turns = physical.turns

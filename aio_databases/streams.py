@@ -104,7 +104,7 @@ class RecordStream(Generic[T_co]):
         if exc is None:
             await self.aclose()
         elif self._cursor is not None:
-            await self._give_up(self._cursor)
+            await self._give_up(self._cursor, exc)
 
     async def aclose(self) -> None:
         """Stop reading and free the cursor; may be called twice."""
@@ -122,8 +122,8 @@ class RecordStream(Generic[T_co]):
         try:
             self._check_transaction()
             rows = await self._connection.perform(self._physical, self._plan, cursor.fetch, self._chunk_size)
-        except BaseException:
-            await self._give_up(cursor)
+        except BaseException as exc:
+            await self._give_up(cursor, exc)
             raise
         if len(rows) < self._chunk_size:
             self._done = True
@@ -188,11 +188,13 @@ class RecordStream(Generic[T_co]):
             if self._owned and not connection.release_nowait():
                 await connection.release()
 
-    async def _give_up(self, cursor: Cursor) -> None:
+    async def _give_up(self, cursor: Cursor, exc: BaseException) -> None:
         # Nothing here may replace the error that is on its way: the next statement closes the cursor.
         self._done, self._cursor = True, None
         self._abandon(cursor)
-        if self._owned:
+        if self._owned and isinstance(exc, GeneratorExit):
+            self._connection.abandon()  # a coroutine that is being closed cannot wait for anything
+        elif self._owned:
             await self._connection.release()
 
     def _abandon(self, cursor: Cursor) -> None:

@@ -178,6 +178,9 @@ class Transaction(Block):
             await driver.savepoint(name)
             self._savepoint = name
         else:
+            if driver.in_transaction:
+                message = "a transaction that was begun with SQL is open on this connection; end that first"
+                raise errors.TransactionError(message)
             await driver.begin(self._options)
         stack.append(self)
         self.state = TransactionState.ACTIVE

@@ -101,6 +101,7 @@ def connections_here(owner: Any) -> list[Connection]:
 
 
 def _is_visible(block: Block) -> bool:
+    """Return whether the running task sees a block.  Raises TransactionError where it is forbidden to use it."""
     if block.task is current_task():
         return True
     policy = block.owner.child_tasks
@@ -136,6 +137,8 @@ class Turns:
             if block.is_transaction:
                 transaction = cast("Transaction", block)
                 if transaction in stack:
+                    if block.owner.child_tasks == "forbid":
+                        _is_visible(block)
                     found = transaction
                     break
                 if not block.ended and transaction.turns is self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -97,14 +98,16 @@ def _malformed(text: str) -> ConfigurationError:
 
 
 def _has_stray_at(text: str) -> bool:
-    """Return whether an at sign, or a fragment, stands where only a badly encoded password can have put it."""
+    """Return whether an at sign or ``#`` stands where hardly anything but a badly encoded password has put it."""
     rest = text.partition("://")[2]
     netloc, tail = _split_netloc(rest)
+    if "#" in tail or any(character < " " for character in text):
+        return True
     if not netloc:
         return False  # a file, whose path is its owner's business
     path, _, query = tail.partition("?")
     names = [pair.partition("=")[0] for pair in query.split("&")]
-    return "#" in tail or "@" in path or any("@" in name for name in names) or ("@" in tail and "@" not in netloc)
+    return "@" in path or any("@" in name for name in names) or ("@" in query and ":" in netloc and "@" not in netloc)
 
 
 def _split_netloc(rest: str) -> tuple[str, str]:
@@ -119,8 +122,7 @@ def redact(text: str) -> str:
         return "***" if any(mark in text for mark in "@:=") else text
     netloc, tail = _split_netloc(rest)
     if _has_stray_at(text):
-        at = max(rest.rfind("@"), rest.rfind("#"))
-        netloc, tail = rest[:at] + "@", rest[at + 1 :]
+        return f"{head}://{re.split('[:/?#@]', rest, maxsplit=1)[0]}:***"
     user, at_sign, host = netloc.rpartition("@")
     if not at_sign:
         host = _without_bad_port(host)

@@ -156,7 +156,7 @@ async def test_get_or_create_in_racing_tasks_creates_once(shop):
 async def test_transactions_commit_roll_back_and_nest(shop):
     async with shop.manager.transaction():
         await shop.User.create(name="Ann")
-        with pytest.raises(LookupError):  # noqa: PT012 - what matters is where it is raised
+        with pytest.raises(LookupError):
             async with shop.manager.transaction():
                 await shop.User.create(name="Bob")
                 raise LookupError

@@ -56,7 +56,7 @@ async def test_a_transaction_commits_at_the_end_of_its_block(db):
 
 
 async def test_a_transaction_rolls_back_on_an_exception(db):
-    with pytest.raises(LookupError):  # noqa: PT012 - what matters is where it is raised
+    with pytest.raises(LookupError):
         async with db.transaction():
             await db.execute("insert into users (id) values (3)")
             raise LookupError

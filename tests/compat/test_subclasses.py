@@ -81,7 +81,7 @@ async def test_blocks_and_transactions_do_not_call_the_overridden_verbs(mapped):
 
 
 async def test_overridden_verbs_use_the_connection_of_their_block(mapped):
-    with pytest.raises(LookupError):  # noqa: PT012 - what matters is where it is raised
+    with pytest.raises(LookupError):
         async with mapped.transaction():
             await mapped.execute("delete from users")
             assert [] == [row async for row in mapped.iterate("select * from users")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from aio_databases import Connection, ConnectionLost, InterfaceError, TransactionError, current_conn
@@ -38,7 +39,9 @@ async def test_a_block_that_creates_nothing_takes_the_connection_in_use(db, argu
     assert not own.is_ready
 
 
-@pytest.mark.parametrize("arguments", [((), {}), ((True,), {}), ((), {"create": True})], ids=["", "positional", "keyword"])
+@pytest.mark.parametrize(
+    "arguments", [((), {}), ((True,), {}), ((), {"create": True})], ids=["", "positional", "keyword"]
+)
 async def test_a_block_inside_a_block_has_a_connection_of_its_own(db, arguments):
     positional, keyword = arguments
     async with db.connection() as outer:
@@ -109,7 +112,7 @@ async def test_releasing_at_the_same_time_releases_once(db):
 async def test_use_after_the_release_is_an_interface_error_that_says_what_to_do(db, verb):
     async with db.connection() as connection:
         pass
-    with pytest.raises(InterfaceError, match="used after its release.*acquire"):
+    with pytest.raises(InterfaceError, match=r"used after its release.*acquire"):
         await getattr(connection, verb)(ONE)
     with pytest.raises(InterfaceError, match="used after its release"):
         await anext(connection.iterate(ONE))
@@ -217,13 +220,12 @@ async def test_child_tasks_share_the_connection_of_their_block_by_turns(users):
         seen.append(users.current_conn)
         async with users.transaction():
             await users.execute("insert into users (id, name) values (?, 'child')", number)
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             assert 1 == await users.fetchval("select count(*) from users where id = ?", number)
 
-    async with users.connection() as connection, users.transaction():
-        async with anyio.create_task_group() as tasks:
-            for number in range(10, 15):
-                tasks.start_soon(work, number)
+    async with users.connection() as connection, users.transaction(), anyio.create_task_group() as tasks:
+        for number in range(10, 15):
+            tasks.start_soon(work, number)
     assert [connection] * 5 == seen
     assert 8 == await users.fetchval("select count(*) from users")
 
@@ -232,14 +234,13 @@ async def test_one_failing_nested_transaction_spares_its_siblings(users):
     async def work(number):
         async with users.transaction() as transaction:
             await users.execute("insert into users (id, name) values (?, 'child')", number)
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             if number % 2:
                 await transaction.rollback()
 
-    async with users.transaction():
-        async with anyio.create_task_group() as tasks:
-            for number in range(10, 16):
-                tasks.start_soon(work, number)
+    async with users.transaction(), anyio.create_task_group() as tasks:
+        for number in range(10, 16):
+            tasks.start_soon(work, number)
     assert [10, 12, 14] == await users.fetchall("select id from users where id > 3 order by id", into=int)
 
 

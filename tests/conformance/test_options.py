@@ -7,6 +7,7 @@ import logging
 import sqlite3
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from aio_databases import Database, Error
@@ -23,7 +24,7 @@ async def test_init_is_called_once_for_each_connection(make_database, target, is
     calls = []
 
     async def later(raw):
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         calls.append(raw)
 
     database = await make_database(init=later if is_async else calls.append)
@@ -59,7 +60,7 @@ async def test_an_init_that_fails_is_raised_unchanged_and_leaves_no_connection(t
 
 
 @pytest.mark.targets(memory=False)
-async def test_init_runs_on_connections_to_replicas_too(make_database, url):
+async def test_init_runs_on_connections_to_replicas_too(users, make_database, url):
     calls = []
     database = await make_database(replicas=[url], init=calls.append)
     before = len(calls)
@@ -84,7 +85,9 @@ async def test_keywords_win_over_the_url(make_database, url):
     assert database.backend.options["convert_params"] is True
 
 
-@pytest.mark.parametrize(("alias", "name"), [("minsize", "min_size"), ("maxsize", "max_size"), ("pool_recycle", "max_lifetime")])
+@pytest.mark.parametrize(
+    ("alias", "name"), [("minsize", "min_size"), ("maxsize", "max_size"), ("pool_recycle", "max_lifetime")]
+)
 @pytest.mark.targets(pooled=False, memory=False)
 async def test_the_option_names_of_1x_work(make_database, url, alias, name):
     for database in (await make_database(**{alias: 4}), await make_database(f"{url}?{alias}=4")):
@@ -121,7 +124,9 @@ async def test_json_comes_and_goes_as_objects_where_asked_for(make_database, kin
 async def test_settings_of_the_server_can_be_given(make_database, url):
     for database in (
         await make_database(application_name="mine", server_settings={"search_path": "elsewhere"}),
-        await make_database(f"{url}?application_name=mine", connect_args={"server_settings": {"application_name": "mine"}}),
+        await make_database(
+            f"{url}?application_name=mine", connect_args={"server_settings": {"application_name": "mine"}}
+        ),
     ):
         assert "mine" == await database.fetchval("show application_name")
         await database.execute("set application_name = 'changed'")
@@ -142,7 +147,9 @@ async def test_parts_of_the_url_can_be_given_as_options(url, make_database):
 
 
 @pytest.mark.targets(dialect="postgresql")
-@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "asyncpg", "postgresql+asyncpg", "asyncpg+pool", "postgressql"])
+@pytest.mark.parametrize(
+    "scheme", ["postgresql", "postgres", "asyncpg", "postgresql+asyncpg", "asyncpg+pool", "postgressql"]
+)
 async def test_every_scheme_of_postgresql_works(make_database, url, scheme):
     assert 1 == await (await make_database(url.replace("asyncpg", scheme, 1))).fetchval(ONE)
 
@@ -168,7 +175,12 @@ async def test_pragmas_can_be_given(make_database):
 
 @pytest.mark.targets(dialect="sqlite")
 async def test_sqlite_starts_with_sound_pragmas(db, target):
-    wanted = {"foreign_keys": 1, "journal_mode": "memory" if target.memory else "wal", "synchronous": 1, "busy_timeout": 5000}
+    wanted = {
+        "foreign_keys": 1,
+        "journal_mode": "memory" if target.memory else "wal",
+        "synchronous": 1,
+        "busy_timeout": 5000,
+    }
     assert wanted == {name: await db.fetchval(f"pragma {name}") for name in wanted}
 
 

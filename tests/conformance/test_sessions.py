@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 SQLITE = pytest.mark.targets(dialect="sqlite", memory=False, pooled=True)
@@ -79,7 +80,8 @@ async def test_the_reset_can_be_chosen(make_database, reset, expected):
     """The change is hidden in a function, where no reading of SQL can find it."""
     database = await make_database(max_size=1, reset=reset)
     await database.execute(
-        "create function change() returns text language sql as $$ select set_config('application_name', 'mine', false) $$"
+        "create function change() returns text language sql "
+        "as $$ select set_config('application_name', 'mine', false) $$"
     )
     await database.fetchval("select change()")
     assert expected == await database.fetchval("show application_name")
@@ -91,7 +93,7 @@ async def test_the_reset_can_be_a_function(make_database, is_async):
     seen = []
 
     async def later(raw):
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         seen.append(raw)
 
     database = await make_database(max_size=1, reset=later if is_async else seen.append)

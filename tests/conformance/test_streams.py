@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import gc
-
 import anyio
+import anyio.lowlevel
 import pytest
 
 from aio_databases import Error, InterfaceError, RecordStream
@@ -151,9 +150,13 @@ async def test_streams_may_be_nested(users, block):
 
 
 async def test_streams_may_be_read_in_turns(users, block, many):
-    async with block():
-        async with users.iterate(many(50), chunk_size=4) as left, users.iterate(many(50), chunk_size=7) as right:
-            assert [(n, n) for n in range(1, 51)] == [((await anext(left)).i, (await anext(right)).i) for n in range(50)]
+    async with (
+        block(),
+        users.iterate(many(50), chunk_size=4) as left,
+        users.iterate(many(50), chunk_size=7) as right,
+    ):
+        pairs = [((await anext(left)).i, (await anext(right)).i) for _ in range(50)]
+    assert [(n, n) for n in range(1, 51)] == pairs
 
 
 async def test_a_stream_reads_what_its_transaction_wrote(users):
@@ -232,8 +235,7 @@ async def test_streams_forgotten_half_way_give_their_connections_back(users, man
         stream = users.iterate(many(100), chunk_size=10)
         await anext(stream)
         del stream
-        gc.collect()
-        await anyio.sleep(0)  # the connection comes back with the next round of the event loop
+        await anyio.lowlevel.checkpoint()  # the connection comes back with the next round of the event loop
     assert 3 == await users.fetchval("select count(*) from users")
     with anyio.fail_after(5):
         while (stats := users.stats()["primary"]).size != stats.idle:
@@ -248,8 +250,6 @@ async def test_a_stream_outside_a_block_holds_at_most_one_connection(make_databa
     async for row in database.iterate(many(100), chunk_size=10):
         if row.i == 5:
             break
-    del row
-    gc.collect()
     assert 1 == await database.fetchval(many(1))
 
 

@@ -157,7 +157,7 @@ async def test_concurrent_updates_are_a_serialization_failure(users):
     update = "update users set name = name || '!' where id = 1"
     async with users.connection() as other:
         with pytest.raises(SerializationFailure) as caught:
-            async with users.transaction(True, isolation="repeatable read"):
+            async with users.transaction(create=True, isolation="repeatable read"):
                 await users.fetchall("select * from users")
                 await other.execute(update)
                 await users.execute(update)
@@ -168,7 +168,7 @@ async def test_concurrent_updates_are_a_serialization_failure(users):
 
 @pytest.mark.targets(dialect="sqlite", memory=False)
 async def test_transactions_of_sqlite_take_the_write_lock_at_their_beginning(users, make_database):
-    other = await make_database(init=lambda raw: None, pragmas={"busy_timeout": 0})
+    other = await make_database(pragmas={"busy_timeout": 0})
     for options, locked in (({}, True), ({"mode": "exclusive"}, True), ({"mode": "deferred"}, False)):
         async with users.transaction(**options):
             if locked:

@@ -10,7 +10,7 @@ INSERT = "insert into users (id, name) values (?, ?)"
 IDS = "select id from users order by id"
 
 
-class Stop(Exception):  # noqa: N818 - no error, a reason to leave a block
+class Stop(Exception):
     """What the blocks below are left by."""
 
 
@@ -277,8 +277,8 @@ async def test_a_transaction_with_a_connection_of_its_own_is_not_nested(users, a
 @pytest.mark.targets(memory=True)
 async def test_in_memory_a_transaction_with_a_connection_of_its_own_is_nested_all_the_same(users):
     with pytest.raises(Stop):
-        async with users.transaction(True):
-            async with users.transaction(True):
+        async with users.transaction(create=True):
+            async with users.transaction(create=True):
                 await users.execute(INSERT, 4, "Dan")
             raise Stop
     assert [1, 2, 3] == await committed_ids(users)

@@ -87,7 +87,7 @@ async def test_execute_outside_a_transaction_commits(users):
         lambda: NEW_ROWS,
         lambda: [list(map(list, NEW_ROWS))],
         lambda: list(map(list, NEW_ROWS)),
-        lambda: [row for row in [iter(NEW_ROWS)]],
+        lambda: [iter(NEW_ROWS)],
         lambda: [(row for row in NEW_ROWS)],
         lambda: [dict(NEW_ROWS).items()],
     ],

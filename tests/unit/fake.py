@@ -24,6 +24,7 @@ from unit.script import FakeError, Gate, LinkError, Rule
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from aio_databases.drivers.base import DriverConnection
 
 __all__ = (
     "FakeDriver",

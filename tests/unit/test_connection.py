@@ -154,12 +154,22 @@ async def test_a_statement_that_times_out_in_the_driver_is_settled():
         assert ["select 1", "settle"] == fake.sent
 
 
-async def test_a_call_that_is_closed_instead_of_finished_cuts_the_connection():
+async def test_a_call_that_is_closed_instead_of_finished_is_settled_before_the_next():
     async with connected() as (db, fake), db.connection() as connection:
         call = connection.fetchval("select 1")
         call.send(None)
         call.close()
-        assert 1 == fake.terminates
+        assert "select 2" == await connection.fetchval("select 2")
+        assert ["select 1", "settle", "select 2"] == fake.sent
+
+
+async def test_a_call_without_a_block_that_is_closed_leaves_its_connection_to_the_next():
+    async with connected(max_size=1) as (db, fake):
+        call = db.fetchval("select 1")
+        call.send(None)
+        call.close()
+        assert "select 2" == await db.fetchval("select 2")
+        assert (0, "select 2") == (db._pool.lent, fake.sent[-1])
 
 
 async def test_statements_are_logged_without_values(caplog):

@@ -239,3 +239,8 @@ async def test_nothing_inside_calls_a_verb_that_a_subclass_overrides(monkeypatch
             assert "select 1" == await db.fetchval("select 1")
         async with db.replica():
             assert [("select 1",)] == await db.fetchmany(1, "select 1")
+
+
+def test_one_url_is_no_list_of_replicas():
+    with pytest.raises(ConfigurationError, match="replicas must be a list of URLs, not one str"):
+        make_database(replicas="fake://other/db")

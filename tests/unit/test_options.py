@@ -114,3 +114,8 @@ def test_without_uri_such_parameters_are_unknown_options():
 def test_bad_functions_for_sqlite_are_refused_in_one_sentence(functions):
     with pytest.raises(ConfigurationError, match=r"the option 'functions' of sqlite:// .*expected triples of a name"):
         Database("sqlite://", functions=functions)
+
+
+def test_connect_args_that_are_no_dict_are_refused():
+    with pytest.raises(ConfigurationError, match="connect_args of fake://server/db must be a dict of arguments"):
+        make_database(connect_args=["timeout"])

@@ -242,6 +242,26 @@ async def test_the_exit_of_a_block_that_a_child_ends_meanwhile_does_nothing(verb
         assert ["BEGIN", "select slow", verb.upper()] == fake.sent
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio's awaits want answers
+async def test_a_block_whose_coroutine_is_closed_leaves_its_transaction_to_be_rolled_back(anyio_backend):
+    async with connected(max_size=1) as (db, fake):
+        states = []
+
+        async def work():
+            async with db.transaction() as transaction:
+                states.append(transaction)
+                await db.execute("insert 1")
+
+        coroutine = work()
+        while "insert 1" not in fake.sent:
+            coroutine.send(None)
+        coroutine.close()
+        assert TransactionState.FAILED is states[0].state
+        assert "select 1" == await db.fetchval("select 1")
+        assert "COMMIT" not in fake.sent
+        assert "ROLLBACK" in fake.sent
+
+
 async def pause(awaits=5):
     for _ in range(awaits):
         await checkpoint()

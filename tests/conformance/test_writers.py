@@ -1,0 +1,73 @@
+"""SQLite has one writer at a time: the writers of a `Database` queue up, and nobody who reads waits for them."""
+
+from __future__ import annotations
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from aio_databases import LockTimeout
+
+COUNT = "select count(*) from users"
+INSERT = "insert into users (id) values (?)"
+
+pytestmark = pytest.mark.targets(dialect="sqlite", memory=False)
+
+
+async def test_writers_wait_for_each_other_and_are_served_in_order(users):
+    served = []
+
+    async def write(number):
+        async with users.transaction():
+            served.append(number)
+            await users.execute(INSERT, number)
+            await anyio.sleep(0.001)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(10, 20):
+            tasks.start_soon(write, number)
+            await anyio.lowlevel.checkpoint()
+    assert 13 == await users.fetchval(COUNT)
+    assert len(served) == len(set(served)) == 10
+
+
+async def test_single_statements_wait_for_their_turn_too(users):
+    async with anyio.create_task_group() as tasks:
+        for number in range(10, 30):
+            tasks.start_soon(users.execute, INSERT, number)
+    assert 23 == await users.fetchval(COUNT)
+
+
+async def test_a_writer_that_waits_too_long_is_told_so(make_database):
+    database = await make_database(timeout=0.05)
+    await database.execute("create table t (i integer)")
+    async with database.transaction():
+        with pytest.raises(LockTimeout, match="one writer at a time"):
+            async with database.transaction(create=True):
+                pytest.fail("the block must not begin")
+    await database.execute("insert into t (i) values (1)")
+
+
+async def test_the_writer_of_another_database_is_met_as_a_lock(users, make_database):
+    other = await make_database(pragmas={"busy_timeout": 10})
+    async with users.transaction():
+        with pytest.raises(LockTimeout) as caught:
+            await other.execute("delete from users")
+    assert caught.value.retryable
+    await other.execute("delete from users")
+
+
+@pytest.mark.parametrize("block", ["connection", "replica", "transaction"])
+async def test_readers_do_not_wait_for_writers(users, make_database, url, block):
+    database = await make_database(replicas=[url])
+    blocks = {
+        "connection": database.connection,
+        "replica": database.replica,
+        "transaction": lambda: database.transaction(create=True, readonly=True),
+    }
+    async with database.transaction():
+        await database.execute(INSERT, 4)
+        with anyio.fail_after(5):
+            async with blocks[block]():
+                assert 3 == await database.fetchval(COUNT)
+    assert 4 == await database.fetchval(COUNT)

@@ -44,7 +44,6 @@ class Physical:
         self.used = monotonic()
         lifetime = options.max_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - against mass reconnection
         self.expires = self.used + (lifetime or float("inf"))
-        self.handle: Connection | None = None  # of single statements, kept because making one takes time
         self._options = options
         self.renew()
 
@@ -83,6 +82,7 @@ class Physical:
     def renew(self) -> None:
         """Start with a clean slate, for the next user."""
         self.turns = Turns()
+        self.handle: Connection | None = None  # of single statements, kept because making one takes time
         self.leases = 0
         self.session_changed = False
         self.in_doubt = False

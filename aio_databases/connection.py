@@ -6,11 +6,12 @@ from logging import DEBUG
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aio_databases import errors
-from aio_databases.concurrency import FifoLock, shielded
+from aio_databases.concurrency import FifoLock
 from aio_databases.drivers.base import TransactionOptions
 from aio_databases.queries import rows_of, text_and_params
+from aio_databases.recovery import clear_up, note_transaction, recover
 from aio_databases.streams import RecordStream
-from aio_databases.transaction import Transaction, end_all
+from aio_databases.transaction import Transaction
 from aio_databases.verbs import Verbs
 
 if TYPE_CHECKING:
@@ -249,10 +250,10 @@ class Connection(Verbs):
             physical.session_changed = True
         try:
             if physical.abandoned or physical.in_doubt or physical.hand_begun_is_lost:
-                await _clear_up(physical)
+                await clear_up(physical)
             result = await function(*args)
             if plan.session:
-                _note_transaction(physical)
+                note_transaction(physical)
         except BaseException as exc:
             error = await self._failed(physical, exc)
             if error is exc:
@@ -297,60 +298,10 @@ class Connection(Verbs):
             raise errors.LockTimeout(message + "SQLite has one writer at a time") from None
 
     async def _failed(self, physical: Physical, exc: BaseException) -> BaseException:
-        """Find out what a failure means for the connection and its transactions, and return the error to raise."""
-        error = self.translated(exc) if isinstance(exc, Exception) else exc
-        try:
-            if isinstance(exc, GeneratorExit):
-                self._leave_in_doubt(physical)
-            elif isinstance(error, errors.ConnectionLost):
-                physical.driver.terminate()
-            elif isinstance(exc, TimeoutError) or not isinstance(exc, Exception):
-                await self._settle(physical)
-        finally:
-            if isinstance(error, errors.ConnectionLost):
-                self.pool.suspect()
-            if physical.driver.is_closed:
-                end_all(physical.turns, "its connection was lost")
-            elif not physical.driver.in_transaction:
-                end_all(physical.turns, _ROLLED_BACK)
-                if physical.begun_by_hand:
-                    physical.begun_by_hand, physical.hand_begun_is_lost = False, True
+        error = await recover(self.pool, physical, exc, self.logger)
         if self._reconnects and physical.driver.is_closed and isinstance(exc, Exception):
             await self._try_to_reconnect()
         return error
-
-    def _leave_in_doubt(self, physical: Physical) -> None:
-        # A coroutine that is being closed cannot wait for anything: the next user of the connection clears up.
-        physical.in_doubt = True
-        if not self.pool.driver.capabilities.reusable_after_cancel:
-            physical.driver.terminate()
-
-    def translated(self, exc: Exception, *, committing: bool = False) -> Exception:
-        """Return an error of the driver as one of ours as well, any other as it is."""
-        diagnosis = None if isinstance(exc, errors.Error) else self.pool.driver.diagnose(exc)
-        if diagnosis is None:
-            return exc
-        if committing and issubclass(diagnosis.kind, errors.ConnectionLost):
-            diagnosis = diagnosis._replace(kind=errors.CommitUncertainError)
-        return errors.translate(exc, diagnosis)
-
-    async def _settle(self, physical: Physical) -> None:
-        """Wait, in spite of further cancellations, until the connection is usable again; cut it if it will not be."""
-        physical.in_doubt = True
-        settled = False
-
-        async def settle() -> None:
-            nonlocal settled
-            settled = await physical.settle()
-
-        try:
-            if self.pool.driver.capabilities.reusable_after_cancel and not physical.driver.is_closed:
-                await shielded(settle, self.pool.options.cleanup_timeout)
-        except Exception as failure:  # noqa: BLE001 - the error or cancellation under way is the one to see
-            self.logger.info("a cancelled statement could not be cleared up: %r", failure)
-        finally:
-            if not settled:
-                physical.driver.terminate()
 
     async def _try_to_reconnect(self) -> None:
         try:
@@ -364,25 +315,3 @@ class ConnectionReleased(errors.InterfaceError, RuntimeError):
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(f"{connection!r} was used after its release; use it inside its block, or acquire() it again")
-
-
-def _note_transaction(physical: Physical) -> None:
-    """Find out whether a statement has begun or ended a transaction."""
-    open_now = physical.driver.in_transaction
-    if not physical.turns.stack:
-        physical.begun_by_hand = open_now
-    elif not open_now:
-        end_all(physical.turns, "it was ended by a statement, not by its own commit() or rollback()")
-
-
-async def _clear_up(physical: Physical) -> None:
-    if not await physical.settle():
-        message = "the connection was lost when an earlier statement on it was cancelled"
-        raise errors.ConnectionLost(message)
-    if physical.hand_begun_is_lost:
-        physical.hand_begun_is_lost = False
-        message = f"the transaction that was begun with SQL is gone: {_ROLLED_BACK}"
-        raise errors.TransactionError(message)
-
-
-_ROLLED_BACK = "the database rolled it back when a statement failed or was cancelled"

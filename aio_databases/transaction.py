@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aio_databases import errors
 from aio_databases.concurrency import current_task, shielded
+from aio_databases.recovery import translated
 from aio_databases.sql import Plan
 from aio_databases.turns import Block, current_block, live_connection
 
@@ -209,7 +210,7 @@ class Transaction(Block):
         """Leave without waiting, as a coroutine that is being closed has to: the connection's next user rolls back."""
         if self.is_active:
             self._physical.in_doubt = True
-            end_all(self._turns, "the coroutine that it was open in was closed")
+            self._turns.end_all("the coroutine that it was open in was closed")
         if self._owned:
             self._owned = False
             self._connection.abandon()
@@ -265,10 +266,10 @@ class Transaction(Block):
             for transaction in turns.end(self):
                 transaction.finish(TransactionState.COMMITTED)
         except Exception as exc:
-            error = self._connection.translated(exc, committing=not savepoint)
+            error = translated(self._pool.driver, exc, committing=not savepoint)
             if isinstance(error, errors.ConnectionLost):
                 self._physical.driver.terminate()
-                end_all(turns, "its connection was lost")
+                turns.end_all("its connection was lost")
             elif not driver.in_transaction:  # PostgreSQL ends a transaction that it cannot commit
                 for transaction in turns.end(turns.stack[0]):
                     transaction.finish(TransactionState.ROLLED_BACK)
@@ -277,7 +278,7 @@ class Transaction(Block):
             raise error from exc
         except BaseException:
             self._physical.driver.terminate()  # time is over: nobody will know the answer
-            end_all(turns, "its COMMIT had no answer")
+            turns.end_all("its COMMIT had no answer")
             raise
         finally:
             turns.give_back()
@@ -291,7 +292,7 @@ class Transaction(Block):
             return
         turns = self._turns
         if self._physical.driver.is_closed:
-            end_all(turns, reason or "its connection was lost")
+            turns.end_all(reason or "its connection was lost")
             return
         try:
             await shielded(lambda: self._send_rollback(reason), self._pool.options.cleanup_timeout)
@@ -300,7 +301,7 @@ class Transaction(Block):
         finally:
             if self in turns.stack:
                 self._physical.driver.terminate()
-                end_all(turns, reason or "its connection was cut")
+                turns.end_all(reason or "its connection was cut")
 
     async def _send_rollback(self, reason: str | None) -> None:
         turns, driver, savepoint = self._turns, self._driver, self._savepoint
@@ -366,14 +367,6 @@ class Transaction(Block):
         lock, self._writer_lock = self._writer_lock, None
         if lock is not None:
             lock.release()
-
-
-def end_all(turns: Turns, reason: str) -> None:
-    """Mark every transaction that is open on a connection as ended from outside."""
-    if turns.stack:
-        for transaction in turns.end(turns.stack[0]):
-            transaction.fail(reason)
-        turns.wake()
 
 
 def _check(options: TransactionOptions, connection: Connection) -> None:

@@ -220,8 +220,12 @@ class Turns:
             self._forget(each)
         return ended
 
-    def wake(self) -> None:
-        """Serve those in line who may run now that a transaction has ended without a turn being given back."""
+    def end_all(self, reason: str) -> None:
+        """Mark every transaction that is open as ended from outside, and serve those who waited for its end."""
+        if not self.stack:
+            return
+        for transaction in self.end(self.stack[0]):
+            transaction.fail(reason)
         if self.waiting and not self.busy:
             self.busy = True
             self.give_back()

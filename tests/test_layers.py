@@ -20,6 +20,7 @@ LAYERS = (
     ("connection",),
     ("verbs",),
     ("transaction", "streams"),
+    ("recovery",),
     ("replicas", "shared_pool"),
     ("pool",),
     ("physical",),

@@ -1,0 +1,104 @@
+"""What a failure means for a connection and its transactions, and how they get over it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aio_databases import errors
+from aio_databases.concurrency import shielded
+
+if TYPE_CHECKING:
+    import logging
+
+    from aio_databases.drivers.base import Driver
+    from aio_databases.physical import Physical
+    from aio_databases.pool import Pool
+
+__all__ = ("clear_up", "note_transaction", "recover", "translated")
+
+_ROLLED_BACK = "the database rolled it back when a statement failed or was cancelled"
+
+
+async def recover(pool: Pool, physical: Physical, exc: BaseException, logger: logging.Logger) -> BaseException:
+    """Find out what a failed call has done to a connection, bring it in order or cut it, and return the error to raise.
+
+    The caller has the turn.  A cancellation is waited out; the bookkeeping is done even if another one arrives.
+    """
+    error = translated(pool.driver, exc) if isinstance(exc, Exception) else exc
+    driver, turns = physical.driver, physical.turns
+    try:
+        if isinstance(exc, GeneratorExit):
+            _leave_in_doubt(pool.driver, physical)
+        elif isinstance(error, errors.ConnectionLost):
+            driver.terminate()
+        elif isinstance(exc, TimeoutError) or not isinstance(exc, Exception):
+            await _settle(pool, physical, logger)
+    finally:
+        if isinstance(error, errors.ConnectionLost):
+            pool.suspect()
+        if driver.is_closed:
+            turns.end_all("its connection was lost")
+        elif not driver.in_transaction:
+            turns.end_all(_ROLLED_BACK)
+            if physical.begun_by_hand:
+                physical.begun_by_hand, physical.hand_begun_is_lost = False, True
+    return error
+
+
+def translated(driver: Driver, exc: Exception, *, committing: bool = False) -> Exception:
+    """Return an error of the driver's library as one of ours as well, any other as it is."""
+    diagnosis = None if isinstance(exc, errors.Error) else driver.diagnose(exc)
+    if diagnosis is None:
+        return exc
+    if committing and issubclass(diagnosis.kind, errors.ConnectionLost):
+        diagnosis = diagnosis._replace(kind=errors.CommitUncertainError)
+    return errors.translate(exc, diagnosis)
+
+
+def _leave_in_doubt(driver: Driver, physical: Physical) -> None:
+    # A coroutine that is being closed cannot wait for anything: the next user of the connection clears up.
+    physical.in_doubt = True
+    if not driver.capabilities.reusable_after_cancel:
+        physical.driver.terminate()
+
+
+async def _settle(pool: Pool, physical: Physical, logger: logging.Logger) -> None:
+    """Wait, in spite of further cancellations, until the connection is usable again; cut it if it will not be."""
+    physical.in_doubt = True
+    settled = False
+
+    async def settle() -> None:
+        nonlocal settled
+        settled = await physical.settle()
+
+    try:
+        if pool.driver.capabilities.reusable_after_cancel and not physical.driver.is_closed:
+            await shielded(settle, pool.options.cleanup_timeout)
+    except Exception as failure:  # noqa: BLE001 - the error or cancellation under way is the one to see
+        logger.info("a cancelled statement could not be cleared up: %r", failure)
+    finally:
+        if not settled:
+            physical.driver.terminate()
+
+
+async def clear_up(physical: Physical) -> None:
+    """Clear up what earlier calls have left on the connection, before the next one.
+
+    Raises ConnectionLost, or TransactionError if its user has to hear that a transaction begun with SQL is gone.
+    """
+    if not await physical.settle():
+        message = "the connection was lost when an earlier statement on it was cancelled"
+        raise errors.ConnectionLost(message)
+    if physical.hand_begun_is_lost:
+        physical.hand_begun_is_lost = False
+        message = f"the transaction that was begun with SQL is gone: {_ROLLED_BACK}"
+        raise errors.TransactionError(message)
+
+
+def note_transaction(physical: Physical) -> None:
+    """Note whether a statement has begun or ended a transaction."""
+    open_now = physical.driver.in_transaction
+    if not physical.turns.stack:
+        physical.begun_by_hand = open_now
+    elif not open_now:
+        physical.turns.end_all("it was ended by a statement, not by its own commit() or rollback()")

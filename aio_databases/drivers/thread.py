@@ -130,7 +130,9 @@ class ThreadConnection(CallConnection):
         self._closed = False
         self._inbox: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._call: _Call | None = None
-        Thread(target=_work, args=(self._inbox,), name=type(self).__name__, daemon=True).start()
+        # Kept by the thread, so that the garbage collector cannot get to an open connection before it is closed.
+        self._kept: list[Any] = []
+        Thread(target=_work, args=(self._inbox, self._kept), name=type(self).__name__, daemon=True).start()
 
     @property
     def raw(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -214,6 +216,7 @@ class ThreadConnection(CallConnection):
 
     def _open(self, connect: Callable[[], Any]) -> None:
         self.db = connect()
+        self._kept.append(self.db)
 
     def _close(self) -> None:
         if self.db is not None:
@@ -265,7 +268,7 @@ class _Call:
         self.waiter.wake()
 
 
-def _work(inbox: SimpleQueue[Callable[[], object] | None]) -> None:
+def _work(inbox: SimpleQueue[Callable[[], object] | None], _kept: list[Any]) -> None:
     while (call := inbox.get()) is not None:
         call()
         del call  # an idle thread keeps nothing alive

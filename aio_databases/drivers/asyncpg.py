@@ -22,6 +22,7 @@ else:
 __all__ = ("AsyncpgDriver",)
 
 
+# asyncpg has no types, so its class is Any to the checkers.
 class AsyncpgRecord(asyncpg.Record, Record):  # type: ignore[misc]  # pyright: ignore[reportUntypedBaseClass]
     """A row made by asyncpg in C, with the rest of `Record`'s contract."""
 

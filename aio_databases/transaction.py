@@ -255,8 +255,8 @@ class Transaction(Block):
         except BaseException as exc:
             await self.abort()
             if isinstance(exc, TimeoutError) and not isinstance(exc, errors.Error):
-                message = f"COMMIT had no answer for {timeout:g} s: the transaction may or may not be committed"
-                raise errors.CommitUncertainError(message) from None
+                message = f"COMMIT had no answer for {timeout:g} s: the transaction may or may not be committed, "
+                raise errors.CommitUncertainError(message + "look for its rows before you run it again") from None
             raise
 
     async def _send_commit(self) -> None:

@@ -29,8 +29,9 @@ _LAST_WORDS = 1.0  # seconds
 class AiosqliteConnection(SQLiteVerbs):
     """A connection of aiosqlite; the verbs run in aiosqlite's thread, one hop each.
 
-    Rests on two names that aiosqlite keeps private, ``_execute`` and ``_conn``: its public verbs take a hop for every
-    step and leave the cursor open when they are cancelled.
+    Rests on names that aiosqlite keeps private.  ``_execute`` and ``_conn``: its public verbs take a hop for every step
+    and leave the cursor open when they are cancelled.  ``_tx`` and ``_thread``: its ``stop`` reports to an event loop
+    that may be gone, and its thread would keep the interpreter from exiting.
     """
 
     def __init__(self, raw: aiosqlite.Connection, stop: Stop) -> None:

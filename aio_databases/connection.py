@@ -107,10 +107,10 @@ class Connection(Verbs):
 
     @property
     def cursors_are_in_the_way(self) -> bool:
-        """Whether a cursor would put everything else that happens on this connection into a transaction."""
+        """Whether a cursor would keep everything else that happens on this connection waiting, or in a transaction."""
         turns = self.physical.turns
         inside = turns.standing() is not None if turns.stack else self.driver.in_transaction
-        return self.pool.driver.capabilities.cursor_needs_transaction and not inside
+        return self.pool.driver.capabilities.exclusive_cursor and not inside
 
     @property
     def may_lease_another(self) -> bool:

@@ -73,19 +73,26 @@ class Database(Verbs):
             raise ConfigurationError(message)
         self.logger = logger
         self.child_tasks = child_tasks
-        self.backend, pool_options = _make_driver(url, options)
-        self.replica_backends: list[Driver] = []
-        self._pool = make_pool(self.backend, pool_options, logger)
+        driver, pool_options = _make_driver(url, options)
+        self._pool = primary = make_pool(driver, pool_options, logger)
+        if not driver.shared:
+            primary = make_pool(driver, pool_options._replace(min_size=0), logger, read_only=True)
         pools: list[Pool] = []
         for replica in replicas or ():
             driver, replica_options = _make_driver(replica, options)
-            self.replica_backends.append(driver)
             pools.append(make_pool(driver, replica_options._replace(min_size=0), logger, read_only=True))
-        primary = self._pool
-        if not self.backend.shared:
-            primary = make_pool(self.backend, pool_options._replace(min_size=0), logger, read_only=True)
         self._replicas = Replicas(pools, primary, logger)
         self._connecting = FifoLock()
+
+    @property
+    def backend(self) -> Driver:
+        """The driver; where several libraries serve a scheme, the one for the event loop once there is one."""
+        return self._pool.driver
+
+    @property
+    def replica_backends(self) -> list[Driver]:
+        """The drivers of the replicas."""
+        return [pool.driver for pool in self._replicas.own]
 
     @property
     def url(self) -> str:

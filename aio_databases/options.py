@@ -83,4 +83,4 @@ _POOL: dict[str, Callable[[Any], Any]] = {
 
 _DRIVER: dict[str, Callable[[Any], Any]] = {"convert_params": boolean, "json": boolean}
 
-_ALIASES = {"minsize": "min_size", "maxsize": "max_size", "pool_recycle": "max_lifetime"}
+_ALIASES = {"minsize": "min_size", "maxsize": "max_size", "pool_recycle": "max_lifetime", "sslmode": "ssl"}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from aio_databases import errors
-from aio_databases.concurrency import runs_on_trio, shielded
+from aio_databases.concurrency import shielded
 from aio_databases.turns import Turns
 
 if TYPE_CHECKING:
@@ -51,12 +51,8 @@ class Physical:
     async def open(cls, driver: Driver, options: PoolOptions, *, read_only: bool, within: float) -> Physical:
         """Open a connection in at most ``within`` seconds.
 
-        Raises ConnectError or AuthenticationError with one sentence, NotSupportedError for the wrong event loop, and
-        unchanged what the user's ``init`` raises.
+        Raises ConnectError or AuthenticationError with one sentence, and unchanged what the user's ``init`` raises.
         """
-        if runs_on_trio() and not driver.capabilities.trio:
-            message = f"the driver {driver.name} runs on asyncio only, not on trio{driver.trio_hint}"
-            raise errors.NotSupportedError(message)
         opened: DriverConnection | None = None
 
         async def connect() -> DriverConnection:

@@ -42,7 +42,7 @@ class Pool:
     """The connections of one driver: all read-only, or none."""
 
     def __init__(self, driver: Driver, options: PoolOptions, logger: logging.Logger, *, read_only: bool) -> None:
-        self.driver = driver
+        self.driver = driver  # from the first use on an event loop the one that serves this loop
         self.options = options
         self.read_only = read_only
         self.is_open = False
@@ -51,6 +51,7 @@ class Pool:
         self.writer_lock = FifoLock() if single_writer else None
         self._always_resets = callable(options.reset) or options.reset == "always"
         self._logger = logger
+        self._given_driver = driver
         self._loop: Any = None
         self._size = 0
         self._idle: list[Physical] = []
@@ -342,6 +343,7 @@ class Pool:
         if self._loop is not None and (self.is_open or self._lent):
             message = "belongs to another event loop, the one it was connected on; disconnect() before that loop ends, "
             raise errors.InterfaceError(self._say(message + "or make a Database for each event loop"))
+        self.driver = self._given_driver.for_running_loop()
         self._loop = loop
 
     def _say(self, what: str) -> str:

@@ -28,7 +28,7 @@ async def recover(pool: Pool, physical: Physical, exc: BaseException, logger: lo
     driver, turns = physical.driver, physical.turns
     try:
         if isinstance(exc, GeneratorExit):
-            _leave_in_doubt(pool.driver, physical)
+            physical.in_doubt = True  # a coroutine that is being closed cannot wait: the next user clears up
         elif isinstance(error, errors.ConnectionLost):
             driver.terminate()
         elif isinstance(exc, TimeoutError) or not isinstance(exc, Exception):
@@ -55,13 +55,6 @@ def translated(driver: Driver, exc: Exception, *, committing: bool = False) -> E
     return errors.translate(exc, diagnosis)
 
 
-def _leave_in_doubt(driver: Driver, physical: Physical) -> None:
-    # A coroutine that is being closed cannot wait for anything: the next user of the connection clears up.
-    physical.in_doubt = True
-    if not driver.capabilities.reusable_after_cancel:
-        physical.driver.terminate()
-
-
 async def _settle(pool: Pool, physical: Physical, logger: logging.Logger) -> None:
     """Wait, in spite of further cancellations, until the connection is usable again; cut it if it will not be."""
     physical.in_doubt = True
@@ -72,8 +65,7 @@ async def _settle(pool: Pool, physical: Physical, logger: logging.Logger) -> Non
         settled = await physical.settle()
 
     try:
-        if pool.driver.capabilities.reusable_after_cancel and not physical.driver.is_closed:
-            await shielded(settle, pool.options.cleanup_timeout)
+        await shielded(settle, pool.options.cleanup_timeout)
     except Exception as failure:  # noqa: BLE001 - the error or cancellation under way is the one to see
         logger.info("a cancelled statement could not be cleared up: %r", failure)
     finally:

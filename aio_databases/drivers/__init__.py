@@ -20,13 +20,23 @@ ENTRY_POINTS = "aio_databases.drivers"
 _DRIVERS = {
     "sqlite": "aio_databases.drivers.sqlite:SQLiteDriver",
     "aiosqlite": "aio_databases.drivers.aiosqlite:AiosqliteDriver",
-    "postgresql": "aio_databases.drivers.asyncpg:AsyncpgDriver",
+    "postgresql": "aio_databases.drivers.postgresql:AnyPostgreSQL",
     "asyncpg": "aio_databases.drivers.asyncpg:AsyncpgDriver",
+    "psycopg": "aio_databases.drivers.psycopg:PsycopgDriver",
+    "aiopg": "aio_databases.drivers.aiopg:AiopgDriver",
+    "mysql": "aio_databases.drivers.mysql:AnyMySQL",
+    "asyncmy": "aio_databases.drivers.asyncmy:AsyncmyDriver",
+    "aiomysql": "aio_databases.drivers.aiomysql:AiomysqlDriver",
+    "pymysql": "aio_databases.drivers.pymysql:PyMySQLDriver",
+    "trio-mysql": "aio_databases.drivers.trio_mysql:TrioMySQLDriver",
+    "odbc": "aio_databases.drivers.odbc:AnyODBC",
+    "aioodbc": "aio_databases.drivers.aioodbc:AioodbcDriver",
+    "pyodbc": "aio_databases.drivers.pyodbc:PyodbcDriver",
     "dummy": "aio_databases.drivers.dummy:DummyDriver",
 }
 
 # The other spellings are those of PostgreSQL's own tools and the misspellings that 1.x took.
-_ALIASES = {"postgres": "postgresql", "postgressql": "postgresql", "sqllite": "sqlite"}
+_ALIASES = {"mariadb": "mysql", "postgres": "postgresql", "postgressql": "postgresql", "sqllite": "sqlite"}
 
 
 def driver_class(scheme: str, url: str) -> type[Driver]:
@@ -56,7 +66,7 @@ def _load(name: str, scheme: str, url: str) -> type[Driver]:
         library = module_name.rpartition(".")[2]
         if exc.name != library:
             raise
-        message = f"the URL {url!r} needs the library {library}: pip install 'aio-databases[{library}]'"
+        message = f"the URL {url!r} needs the library {library}: pip install 'aio-databases[{name}]'"
         raise DriverNotInstalled(message) from exc
     driver: type[Driver] = getattr(module, class_name)
     return driver
@@ -67,7 +77,7 @@ def _load_third_party(name: str, scheme: str, url: str) -> type[Driver]:
     if name in others.names:
         driver: type[Driver] = others[name].load()
         return driver
-    known = {*_DRIVERS, "postgres", *others.names} - {"dummy"}
+    known = {*_DRIVERS, "mariadb", "postgres", *others.names} - {"dummy"}
     message = f"no driver for the scheme {scheme!r} of the URL {url!r}{near_misses(name, known)}"
     message += f"; known are {', '.join(sorted(known))}"
     raise UnknownDriver(message)

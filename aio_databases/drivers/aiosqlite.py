@@ -90,7 +90,7 @@ class AiosqliteDriver(SQLiteDriver):
     """Opens SQLite databases through aiosqlite."""
 
     name: ClassVar[str] = "aiosqlite"
-    trio_hint: ClassVar[str] = "; the scheme sqlite:// runs on both"
+    loop_hint: ClassVar[str] = "; the scheme sqlite:// runs on both"
     capabilities: ClassVar[Capabilities] = replace(SQLiteDriver.capabilities, trio=False)
 
     async def connect(self, *, read_only: bool = False) -> DriverConnection:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aio_databases import errors
-from aio_databases.drivers.base import Capabilities, Cursor, Driver, DriverConnection, diagnose_network
-from aio_databases.error_codes import kind_of_sqlstate
+from aio_databases.drivers.base import Cursor, DriverConnection, diagnose_network
+from aio_databases.drivers.postgresql import (
+    ASYNCPG_OPTIONS,
+    POSTGRESQL,
+    POSTGRESQL_OPTIONS,
+    RESET,
+    ROLLED_BACK,
+    PostgreSQLDriver,
+    diagnosis,
+)
 from aio_databases.errors import ConnectionLost, DataError, Diagnosis, InterfaceError
 from aio_databases.record import Record, Result
-from aio_databases.url import anything, integer, optional, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from aio_databases.drivers.base import Capabilities
 
     asyncpg: Any  # it brings no types
 else:
@@ -106,13 +116,12 @@ class AsyncpgConnection(DriverConnection):
         PostgreSQL answers ROLLBACK, and no error, when a statement had failed in it: that must not look like success.
         """
         if await self.raw.execute("COMMIT") == "ROLLBACK":
-            message = "the transaction was rolled back instead of committed, because a statement in it had failed: "
-            raise errors.TransactionError(message + "run what may fail in a nested transaction")
+            raise errors.TransactionError(ROLLED_BACK)
 
     async def reset(self) -> bool:
         """Undo what was changed in the session."""
         await self.raw.reset()
-        await self.raw.execute(_RESET)
+        await self.raw.execute(RESET)
         return True
 
     async def close(self) -> None:
@@ -158,70 +167,44 @@ class AsyncpgCursor(Cursor):
             await self._raw.execute("COMMIT")
 
 
-class AsyncpgDriver(Driver):
+class AsyncpgDriver(PostgreSQLDriver):
     """Opens connections to PostgreSQL with asyncpg."""
 
     name: ClassVar[str] = "asyncpg"
-    dialect: ClassVar[str] = "postgresql"
-    paramstyle: ClassVar[str] = "numeric_dollar"
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        trio=False,
-        isolation_levels=frozenset({"read uncommitted", "read committed", "repeatable read", "serializable"}),
-        deferrable=True,
-        cursor_needs_transaction=True,
-        reusable_after_cancel=True,
-    )
-    option_types: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
-        "application_name": str,
-        "command_timeout": optional(seconds),
-        "database": str,
-        "direct_tls": anything,
-        "host": anything,
-        "max_cacheable_statement_size": integer,
-        "max_cached_statement_lifetime": integer,
-        "passfile": anything,
-        "password": anything,
-        "port": anything,
-        "server_settings": dict,
-        "ssl": anything,
-        "statement_cache_size": integer,
-        "target_session_attrs": str,
-        "user": str,
-    }
+    loop_hint: ClassVar[str] = "; the scheme psycopg:// runs on both"
+    capabilities: ClassVar[Capabilities] = replace(POSTGRESQL, trio=False)
+    option_types: ClassVar[Mapping[str, Callable[[Any], Any]]] = {**POSTGRESQL_OPTIONS, **ASYNCPG_OPTIONS}
 
     async def connect(self, *, read_only: bool = False) -> DriverConnection:
         """Open a connection; with ``read_only`` the server refuses writes on it."""
-        raw = await asyncpg.connect(**self._arguments(read_only=read_only), record_class=AsyncpgRecord)
+        arguments = {**self.arguments(read_only=read_only), "password": await self.password(), **self.connect_args}
+        raw = await asyncpg.connect(**arguments, record_class=AsyncpgRecord)
         connection = AsyncpgConnection(raw)
         if self.options.get("json"):
             for name in ("json", "jsonb"):
                 await raw.set_type_codec(name, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
         return connection
 
-    def _arguments(self, *, read_only: bool) -> dict[str, Any]:
-        address = self.address
-        located = {
-            "host": address.host,
-            "port": address.port,
-            "user": address.user,
-            "password": address.password,
-            "database": address.database or None,
+    def arguments(self, *, read_only: bool) -> dict[str, Any]:
+        """Return the arguments to connect with, but for the password."""
+        copied = ("passfile", "target_session_attrs", *ASYNCPG_OPTIONS)
+        arguments: dict[str, Any] = {
+            "database": self.located("database"),
+            "server_settings": self.settings(read_only=read_only),
+            # asyncpg tries without encryption, too, if it is told so by a word
+            "ssl": self.ssl if self.ssl in {"allow", "prefer"} else self.ssl_context() or self.ssl,
+            "user": self.located("user"),
+            **self.place(),
+            **{name: self.options.get(name) for name in copied},
         }
-        arguments: dict[str, Any] = {name: value for name, value in located.items() if value is not None}
-        arguments.update((name, self.options[name]) for name in self.option_types if name in self.options)
-        settings = dict(arguments.pop("server_settings", {}))
-        if "application_name" in arguments:
-            settings["application_name"] = arguments.pop("application_name")
-        if read_only:
-            settings["default_transaction_read_only"] = "on"
-        return {**arguments, "server_settings": settings, **self.connect_args}
+        if self.pgbouncer:
+            arguments["statement_cache_size"] = 0  # the next statement may run on another connection of the server
+        return {name: value for name, value in arguments.items() if value is not None}
 
     def diagnose(self, exc: Exception) -> Diagnosis | None:
         """Tell what an exception of asyncpg means, by its SQLSTATE where it has one."""
         if isinstance(exc, asyncpg.PostgresError):
-            sqlstate: str = getattr(exc, "sqlstate", None) or ""
-            details = (getattr(exc, f"{name}_name", None) for name in ("constraint", "table", "column"))
-            return Diagnosis(kind_of_sqlstate(sqlstate), sqlstate, None, *details)
+            return diagnosis(getattr(exc, "sqlstate", None) or "", exc)
         if isinstance(exc, TimeoutError):
             return Diagnosis(errors.QueryTimeout)  # asyncpg's own command_timeout
         if isinstance(exc, asyncpg.InterfaceError):
@@ -229,22 +212,6 @@ class AsyncpgDriver(Driver):
         if isinstance(exc, asyncpg.InternalClientError):
             return Diagnosis(errors.InternalError)
         return diagnose_network(exc)
-
-
-# What asyncpg's reset() leaves: the role, temporary tables, currval(), and statements that were prepared by SQL.
-_RESET = """
-SET SESSION AUTHORIZATION DEFAULT;
-RESET ROLE;
-DISCARD TEMP;
-DISCARD SEQUENCES;
-DO $$
-DECLARE statement text;
-BEGIN
-    FOR statement IN SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql LOOP
-        EXECUTE 'DEALLOCATE ' || pg_catalog.quote_ident(statement);
-    END LOOP;
-END $$
-"""
 
 
 def _kind_of_interface_error(exc: Exception) -> type[errors.Error]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from aio_databases import errors
+from aio_databases.concurrency import runs_on_trio
 from aio_databases.sql import Translator
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ class Capabilities:
     """SQLite's transaction modes."""
     single_writer: bool = False
     """Only one connection can write at a time, so writers queue up before they meet a lock."""
-    cursor_needs_transaction: bool = False
-    """A `Cursor` lives in a transaction, so outside of one it gets a connection of its own."""
+    exclusive_cursor: bool = False
+    """A `Cursor` keeps its connection busy or in a transaction, so outside of a transaction it gets one of its own."""
     reusable_after_cancel: bool = False
     """After a cancelled verb `DriverConnection.settle` can make the connection usable again."""
 
@@ -75,8 +76,8 @@ class Driver(ABC):
     connect_hint: ClassVar[str] = "check that the server runs and that host, port and database are right"
     """What to do when no connection can be opened, for messages."""
 
-    trio_hint: ClassVar[str] = ""
-    """What to use on trio instead of a driver that runs on asyncio only, for messages."""
+    loop_hint: ClassVar[str] = ""
+    """What to use on the event loop that the driver cannot run on, for messages."""
 
     shared: bool = False
     """Whether the whole database lives in one connection, which all leases then share by turns."""
@@ -102,6 +103,17 @@ class Driver(ABC):
     def db_type(self) -> str:
         """The kind of database, as 1.x called the dialect."""
         return self.dialect
+
+    def for_running_loop(self) -> Driver:
+        """Return the driver that serves the running event loop: this one.
+
+        Raises NotSupportedError when it cannot, and DriverNotInstalled when the library for this event loop is missing.
+        """
+        loop, other = ("trio", "asyncio") if runs_on_trio() else ("asyncio", "trio")
+        if not getattr(self.capabilities, loop):
+            message = f"the driver {self.name} runs on {other} only, not on {loop}{self.loop_hint}"
+            raise errors.NotSupportedError(message)
+        return self
 
     @abstractmethod
     async def connect(self, *, read_only: bool = False) -> DriverConnection:
@@ -245,6 +257,16 @@ def begin_statement(options: TransactionOptions) -> str:
     if options.deferrable is not None:
         words.append("DEFERRABLE" if options.deferrable else "NOT DEFERRABLE")
     return " ".join(words)
+
+
+async def run_aside(driver: Driver, sql: str) -> None:
+    """Run a statement on a connection of its own, such as one that stops what another connection runs."""
+    connection = await driver.connect()
+    try:
+        await connection.execute(sql, ())
+        await connection.close()
+    finally:
+        connection.terminate()
 
 
 def diagnose_network(exc: Exception) -> Diagnosis | None:

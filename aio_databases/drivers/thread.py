@@ -58,7 +58,8 @@ class CallConnection(DriverConnection):
         """Run a statement and return the synchronous cursor; part of a call."""
         cursor = self.db.cursor()
         try:
-            cursor.execute(sql, params)
+            # Without parameters a library gets none, so that it leaves percent signs alone.
+            cursor.execute(sql, params) if params else cursor.execute(sql)
         except BaseException:
             cursor.close()
             raise
@@ -67,12 +68,23 @@ class CallConnection(DriverConnection):
     def _execute(self, sql: str, params: Any) -> Result:
         cursor = self.open_cursor(sql, params)
         try:
-            return Result(cursor.rowcount, cursor.lastrowid)
+            return Result(cursor.rowcount, self.lastrowid(cursor))
         finally:
             cursor.close()
 
-    @abstractmethod
-    def _executemany(self, sql: str, rows: Sequence[Any]) -> Result: ...
+    def lastrowid(self, cursor: Any) -> Any:
+        """Return the id of the row that a statement has inserted, where the library tells."""
+        return cursor.lastrowid
+
+    def _executemany(self, sql: str, rows: Sequence[Any]) -> Result:
+        if not rows:
+            return Result(0)
+        cursor = self.db.cursor()
+        try:
+            cursor.executemany(sql, rows)
+            return Result(cursor.rowcount)
+        finally:
+            cursor.close()
 
     def _fetch(self, sql: str, params: Any, limit: int | None) -> list[Record]:
         cursor = self.open_cursor(sql, params)
@@ -174,8 +186,8 @@ class ThreadConnection(CallConnection):
 
         An interrupt between two calls of the library is lost, so it is repeated until the thread answers.
         """
-        call, self._call = self._call, None
-        if call is not None and not call.withdraw():
+        call = self._call
+        if call is not None and not self.withdraw():
             try:
                 while not call.done:
                     self.interrupt()
@@ -187,6 +199,11 @@ class ThreadConnection(CallConnection):
             finally:
                 self.resume()
         return not self._closed
+
+    def withdraw(self) -> bool:
+        """Take back the call whose caller was cancelled, and return whether the thread had not begun it."""
+        call, self._call = self._call, None
+        return call is None or call.withdraw()
 
     async def close(self) -> None:
         """Close the connection and end the thread."""
@@ -204,12 +221,16 @@ class ThreadConnection(CallConnection):
             return
         self._closed = True
         self.interrupt()
+        self.cut()
         self._inbox.put(self._close)
         self._inbox.put(None)
 
     @abstractmethod
     def interrupt(self) -> None:
         """Stop the statement that runs in the thread, if there is one; called from any other thread."""
+
+    def cut(self) -> None:
+        """Make a call that waits for a server fail; called from any other thread, and never waits."""
 
     def resume(self) -> None:
         """Undo what `interrupt` has left behind, now that the statement has ended."""

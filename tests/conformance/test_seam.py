@@ -274,7 +274,7 @@ async def test_errors_of_the_library_pass_unchanged(connection, driver, target):
         assert not isinstance(caught.value, Error)
         assert type(caught.value).__module__ in library
         assert "ProgrammingError" == driver.diagnose(caught.value).kind.__name__
-    if driver.capabilities.cursor_needs_transaction:
+    if driver.capabilities.exclusive_cursor:
         await connection.rollback()  # of the cursor that was not closed
     assert 1 == await value(connection, COUNT)
 

@@ -53,7 +53,7 @@ class FakeDriver(Driver):
         deferrable=True,
         modes=frozenset({"deferred", "immediate"}),
     )
-    trio_hint: ClassVar[str] = "; take another"
+    loop_hint: ClassVar[str] = "; take another"
 
     def __init__(self, *args: Any) -> None:
         """Begin with an empty script."""

@@ -217,7 +217,7 @@ class FakeCursor(Cursor):
         """Return the next rows."""
         connection = self._connection
         if self._rows is None:
-            if connection.driver.capabilities.cursor_needs_transaction and not connection.in_transaction:
+            if connection.driver.capabilities.exclusive_cursor and not connection.in_transaction:
                 connection.note_cursor(is_open=True)
                 self._began = True
             self._rows = connection.answer(self._sql)

@@ -143,6 +143,6 @@ async def test_writes_are_refused_in_a_replica_block_but_not_in_a_connection_blo
 
 
 async def test_a_stream_in_a_replica_block_reads_from_the_replica():
-    async with connected(replicas=TWO[:1], cursor_needs_transaction=True) as (db, fake), db.replica():
+    async with connected(replicas=TWO[:1], exclusive_cursor=True) as (db, fake), db.replica():
         assert [("select 1",)] == [row async for row in db.iterate("select 1")]
         assert ([], True) == (fake.sent, "cursor select 1" in db.replica_backends[0].sent)

@@ -70,7 +70,7 @@ async def test_a_loop_left_early_is_cleaned_up_before_the_next_statement():
 
 
 async def test_a_loop_left_early_outside_of_a_block_gives_its_connection_back():
-    async with connected(cursor_needs_transaction=True) as (db, fake):
+    async with connected(exclusive_cursor=True) as (db, fake):
         fake.rows[QUERY] = 3
         async for _ in db.iterate(QUERY, chunk_size=1):
             break
@@ -83,7 +83,7 @@ async def test_a_loop_left_early_outside_of_a_block_gives_its_connection_back():
 
 
 async def test_a_cursor_that_needs_a_transaction_gets_a_connection_of_its_own():
-    async with connected(cursor_needs_transaction=True) as (db, fake), db.connection():
+    async with connected(exclusive_cursor=True) as (db, fake), db.connection():
         fake.rows[QUERY] = 3
         async for _ in db.iterate(QUERY, chunk_size=1):
             await db.execute("insert 1")
@@ -91,14 +91,14 @@ async def test_a_cursor_that_needs_a_transaction_gets_a_connection_of_its_own():
 
 
 async def test_a_cursor_inside_of_a_transaction_stays_on_its_connection():
-    async with connected(cursor_needs_transaction=True) as (db, fake), db.transaction():
+    async with connected(exclusive_cursor=True) as (db, fake), db.transaction():
         assert 1 == len([row async for row in db.iterate(QUERY)])
         assert 1 == fake.opens
 
 
 @pytest.mark.parametrize("why", ["no room", "session changed"])
 async def test_where_a_cursor_would_be_in_the_way_everything_is_read_at_once(why):
-    async with connected(cursor_needs_transaction=True, max_size=1 if why == "no room" else 2) as (db, fake):
+    async with connected(exclusive_cursor=True, max_size=1 if why == "no room" else 2) as (db, fake):
         async with db.connection():
             if why == "session changed":
                 await db.execute("set x = 1")
@@ -171,7 +171,7 @@ async def test_a_stream_that_outlived_its_block_can_be_closed():
 
 
 async def test_a_stream_that_is_forgotten_after_disconnect_does_no_harm():
-    async with connected(cursor_needs_transaction=True) as (db, fake):
+    async with connected(exclusive_cursor=True) as (db, fake):
         fake.rows[QUERY] = 3
         stream = db.iterate(QUERY, chunk_size=1)
         await anext(stream)

@@ -1,0 +1,70 @@
+"""Libraries whose connections and cursors are those of :pep:`249`, with methods that are awaited."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from aio_databases.drivers.base import DriverConnection
+from aio_databases.record import Result, records
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aio_databases.record import Record
+
+__all__ = ("CursorConnection",)
+
+
+class CursorConnection(DriverConnection):
+    """The verbs, each with a cursor of its own."""
+
+    @abstractmethod
+    def new_cursor(self) -> Any:
+        """Return a cursor of the library that has not run anything yet."""
+
+    async def open_cursor(self, sql: str, params: Any) -> Any:
+        """Run a statement and return its cursor.
+
+        Without parameters the library gets none, so that it leaves percent signs alone.
+        """
+        cursor = self.new_cursor()
+        await (cursor.execute(sql, params) if params else cursor.execute(sql))
+        return cursor
+
+    async def execute(self, sql: str, params: Any, /) -> Result:
+        """Run a statement and leave its rows, if any."""
+        cursor = await self.open_cursor(sql, params)
+        result = Result(cursor.rowcount, self.lastrowid(cursor))
+        await cursor.close()
+        return result
+
+    def lastrowid(self, cursor: Any) -> Any:
+        """Return the id of the row that a statement has inserted, where the library tells."""
+        return cursor.lastrowid
+
+    async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
+        """Run a statement once per row of parameters, all or nothing."""
+        if not rows:
+            return Result(0)
+        cursor = self.new_cursor()
+        await cursor.executemany(sql, rows)
+        result = Result(cursor.rowcount)
+        await cursor.close()
+        return result
+
+    async def fetch(self, sql: str, params: Any, limit: int | None, /) -> list[Record]:
+        """Run a statement and return its rows, at most ``limit`` of them."""
+        cursor = await self.open_cursor(sql, params)
+        rows = await read(cursor, limit)
+        await cursor.close()
+        return rows
+
+
+async def read(cursor: Any, limit: int | None) -> list[Record]:
+    """Return at most ``limit`` rows of a cursor as records."""
+    description = cursor.description
+    if description is None:
+        return []
+    rows = await cursor.fetchall() if limit is None else await cursor.fetchmany(limit)
+    return records([column[0] for column in description], rows)

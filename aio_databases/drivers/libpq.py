@@ -1,0 +1,91 @@
+"""What the drivers on PostgreSQL's own client library have in common."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from aio_databases.drivers.network import certificate_authorities
+from aio_databases.drivers.postgresql import PostgreSQLDriver, diagnosis
+from aio_databases.error_codes import kind_of_dbapi_class
+from aio_databases.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConnectionLost,
+    Diagnosis,
+    InterfaceError,
+    OperationalError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aio_databases.url import Address
+
+__all__ = ("LibpqDriver", "shut_down")
+
+
+class LibpqDriver(PostgreSQLDriver):
+    """Knows libpq's parameters: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS."""
+
+    def __init__(self, address: Address, options: Mapping[str, Any], connect_args: Mapping[str, Any]) -> None:
+        """Keep where and how to connect.  Raises ConfigurationError for an SSLContext, which libpq cannot use."""
+        super().__init__(address, options, connect_args)
+        if isinstance(self.ssl, ssl.SSLContext):
+            message = (
+                f"{self.name} encrypts by libpq, which cannot use the SSLContext for {address}: give it a word, as in "
+            )
+            raise ConfigurationError(message + "ssl='verify-full', and files as sslrootcert, sslcert and sslkey")
+
+    async def keywords(self, *, read_only: bool) -> dict[str, Any]:
+        """Return the parameters to connect with."""
+        copied = ("application_name", "passfile", "sslcert", "sslkey", "sslrootcert", "target_session_attrs")
+        parameters: dict[str, Any] = {
+            "client_encoding": "UTF8",
+            "dbname": self.located("database"),
+            "password": await self.password(),
+            "sslmode": self.ssl,
+            "user": self.located("user"),
+            **self.place(),
+            **{name: self.options.get(name) for name in copied},
+        }
+        if str(self.ssl).startswith("verify") and parameters["sslrootcert"] is None:
+            parameters["sslrootcert"] = certificate_authorities()
+        settings = self.settings(read_only=read_only)
+        settings.pop("application_name", None)
+        if settings:
+            parameters["options"] = " ".join(f"-c {name}={_escaped(value)}" for name, value in settings.items())
+        return {**{name: value for name, value in parameters.items() if value is not None}, **self.connect_args}
+
+    def diagnosed(self, exc: Exception, sqlstate: str | None, diag: Any) -> Diagnosis:
+        """Tell what an exception of a library on libpq means, by its SQLSTATE where it has one."""
+        if sqlstate:
+            return diagnosis(sqlstate, diag)
+        kind = kind_of_dbapi_class(exc)
+        text = str(exc)
+        if kind is OperationalError:
+            # libpq keeps the SQLSTATE of a refused login to itself
+            kind = AuthenticationError if any(words in text for words in _REFUSALS) else ConnectionLost
+        elif kind is InterfaceError and "closed" in text:
+            kind = ConnectionLost
+        return Diagnosis(kind)
+
+
+_REFUSALS = ("authentication failed", "no password supplied", "no pg_hba.conf entry", "pg_hba.conf rejects")
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace(" ", "\\ ")
+
+
+def shut_down(fileno: int) -> None:
+    """Shut the socket behind a file descriptor, so that a thread which waits for it wakes up."""
+    with suppress(OSError):  # it is closed already
+        duplicate = socket.socket(fileno=os.dup(fileno))
+        try:
+            duplicate.shutdown(socket.SHUT_RDWR)
+        finally:
+            duplicate.close()

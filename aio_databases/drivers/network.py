@@ -1,0 +1,109 @@
+"""What drivers of database servers have in common: where the server is, who logs in, TLS, in one spelling."""
+
+from __future__ import annotations
+
+import ssl as tls
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from aio_databases.drivers.base import Driver
+from aio_databases.url import anything, integer, optional, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ("SSL_MODES", "NetworkDriver", "certificate_authorities", "no_network", "ssl_context")
+
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+"""libpq's words: https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-SSL-PROTECTION."""
+
+
+def ssl_mode(value: Any) -> str | tls.SSLContext:
+    """Return one of `SSL_MODES`, or the SSLContext as it is; true means ``verify-full``, false ``disable``."""
+    if isinstance(value, tls.SSLContext):
+        return value
+    word = str(value).lower()
+    word = {"true": "verify-full", "1": "verify-full", "false": "disable", "0": "disable"}.get(word, word)
+    if word not in SSL_MODES:
+        message = f"expected true, false, an ssl.SSLContext or one of {', '.join(SSL_MODES)}"
+        raise ValueError(message)
+    return word
+
+
+def no_network(value: Any) -> None:
+    """Take ``ssl=False`` where there is no network to encrypt, and nothing else."""
+    if ssl_mode(value) != "disable":
+        message = "this database has no network connection that could be encrypted"
+        raise ValueError(message)
+
+
+class NetworkDriver(Driver):
+    """Knows where the server is and who logs in."""
+
+    option_types: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
+        "application_name": str,
+        "database": str,
+        "host": anything,
+        "password": anything,
+        "port": optional(integer),
+        "ssl": ssl_mode,
+        "sslcert": str,
+        "sslkey": str,
+        "sslrootcert": str,
+        "statement_timeout": optional(seconds),
+        "unix_socket": str,
+        "user": str,
+    }
+
+    def located(self, name: str) -> Any:
+        """Return ``host``, ``port``, ``user`` or ``database``: the option, else what the URL says, else None."""
+        return self.options.get(name) or getattr(self.address, name) or None
+
+    @property
+    def socket(self) -> str | None:
+        """The path of the unix socket to use, if any: ``unix_socket``, or a host that begins with a slash."""
+        host = self.located("host")
+        return self.options.get("unix_socket") or (host if isinstance(host, str) and host.startswith("/") else None)
+
+    async def password(self) -> str | None:
+        """Return the password for the next connection; a function or coroutine function is asked for it each time."""
+        password: Any = self.options.get("password", self.address.password)
+        if callable(password):
+            password = password()
+        if hasattr(password, "__await__"):
+            password = await password
+        return None if password is None else str(password)
+
+    @property
+    def ssl(self) -> str | tls.SSLContext | None:
+        """How to encrypt: one of `SSL_MODES`, an SSLContext, or None if the user does not say."""
+        return self.options.get("ssl")
+
+    def ssl_context(self) -> tls.SSLContext | None:
+        """Return what Python's ssl module needs to do what the options say; None for no encryption.
+
+        Whether encryption may be left out (``allow``, ``prefer``) is for the caller to decide.
+        """
+        return ssl_context(self.ssl, *(self.options.get(name) for name in ("sslrootcert", "sslcert", "sslkey")))
+
+
+def ssl_context(
+    mode: str | tls.SSLContext | None, rootcert: str | None, cert: str | None, key: str | None
+) -> tls.SSLContext | None:
+    """Return an SSLContext for one of `SSL_MODES`; the paths are those of PEM files."""
+    if mode is None or mode == "disable":
+        return None
+    if isinstance(mode, tls.SSLContext):
+        return mode
+    context = tls.create_default_context(cafile=rootcert)
+    context.check_hostname = mode == "verify-full"
+    if not mode.startswith("verify"):
+        context.verify_mode = tls.CERT_NONE
+    if cert is not None:
+        context.load_cert_chain(cert, key)
+    return context
+
+
+def certificate_authorities() -> str | None:
+    """Return the path of the system's certificate authorities, for libraries that do not look for them themselves."""
+    paths = tls.get_default_verify_paths()
+    return paths.cafile or None

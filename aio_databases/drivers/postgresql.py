@@ -1,0 +1,225 @@
+"""What the drivers for PostgreSQL have in common, whatever their library."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from itertools import count
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from aio_databases import errors
+from aio_databases.drivers.base import Capabilities, Cursor, DriverConnection
+from aio_databases.drivers.choice import Choice
+from aio_databases.drivers.network import NetworkDriver
+from aio_databases.error_codes import kind_of_sqlstate
+from aio_databases.errors import ConfigurationError, ConnectionLost, Diagnosis
+from aio_databases.url import anything, boolean, integer, optional, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from aio_databases.record import Record
+    from aio_databases.url import Address
+
+__all__ = (
+    "ASYNCPG_OPTIONS",
+    "POSTGRESQL",
+    "POSTGRESQL_OPTIONS",
+    "RESET",
+    "ROLLED_BACK",
+    "AnyPostgreSQL",
+    "DeclaredCursor",
+    "PostgreSQLConnection",
+    "PostgreSQLDriver",
+    "diagnosis",
+)
+
+POSTGRESQL = Capabilities(
+    isolation_levels=frozenset({"read uncommitted", "read committed", "repeatable read", "serializable"}),
+    deferrable=True,
+    exclusive_cursor=True,
+    reusable_after_cancel=True,
+)
+
+POSTGRESQL_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
+    **NetworkDriver.option_types,
+    "passfile": str,
+    "pgbouncer": boolean,
+    "server_settings": dict,
+    "target_session_attrs": str,
+}
+
+ASYNCPG_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
+    "command_timeout": optional(seconds),
+    "direct_tls": anything,
+    "max_cacheable_statement_size": integer,
+    "max_cached_statement_lifetime": integer,
+    "statement_cache_size": integer,
+}
+"""asyncpg's own; here, because the scheme ``postgresql`` knows them before it has chosen a library."""
+
+
+class AnyPostgreSQL(Choice):
+    """PostgreSQL by the best library for the running event loop."""
+
+    name: ClassVar[str] = "postgresql"
+    dialect: ClassVar[str] = "postgresql"
+    paramstyle: ClassVar[str] = "numeric_dollar"
+    capabilities: ClassVar[Capabilities] = POSTGRESQL
+    option_types: ClassVar[Mapping[str, Callable[[Any], Any]]] = {**POSTGRESQL_OPTIONS, **ASYNCPG_OPTIONS}
+    asyncio: ClassVar[tuple[str, ...]] = ("asyncpg", "psycopg")
+    trio: ClassVar[tuple[str, ...]] = ("psycopg",)
+
+
+class PostgreSQLDriver(NetworkDriver):
+    """Knows what to tell the server when a session begins."""
+
+    dialect: ClassVar[str] = "postgresql"
+    paramstyle: ClassVar[str] = "numeric_dollar"
+    capabilities: ClassVar[Capabilities] = POSTGRESQL
+    option_types: ClassVar[Mapping[str, Callable[[Any], Any]]] = POSTGRESQL_OPTIONS
+
+    def __init__(self, address: Address, options: Mapping[str, Any], connect_args: Mapping[str, Any]) -> None:
+        """Keep where and how to connect.  Raises ConfigurationError for what PgBouncer would refuse or leak."""
+        super().__init__(address, options, connect_args)
+        self.pgbouncer: bool = self.options.get("pgbouncer", False)
+        if self.pgbouncer and (given := self.options.keys() & {"server_settings", "statement_timeout"}):
+            message = f"{given.pop()} of {address} does not go with pgbouncer=True, as others would run with it, too: "
+            raise ConfigurationError(message + "set it for the role (ALTER ROLE ... SET) or in PgBouncer")
+
+    def place(self) -> dict[str, Any]:
+        """Return ``host`` and ``port`` as PostgreSQL's libraries know them: a host may be a folder with a socket."""
+        place = {"host": self.located("host"), "port": self.located("port")}
+        if self.socket:
+            folder, name, port = self.socket.partition("/.s.PGSQL.")
+            place = {"host": folder, "port": int(port) if name else place["port"]}
+        return {name: value for name, value in place.items() if value is not None}
+
+    def settings(self, *, read_only: bool) -> dict[str, str]:
+        """Return the server settings to begin a session with."""
+        settings = {str(name): str(value) for name, value in self.options.get("server_settings", {}).items()}
+        if "application_name" in self.options:
+            settings["application_name"] = self.options["application_name"]
+        if self.options.get("statement_timeout"):
+            settings["statement_timeout"] = f"{self.options['statement_timeout'] * 1000:.0f}"  # milliseconds
+        if read_only:
+            settings["default_transaction_read_only"] = "on"
+        return settings
+
+
+class PostgreSQLConnection(DriverConnection):
+    """What is particular to PostgreSQL, for libraries that follow :pep:`249`."""
+
+    @property
+    @abstractmethod
+    def has_failed(self) -> bool:
+        """Whether the open transaction has failed, so that it can only be rolled back."""
+
+    def lastrowid(self, cursor: Any) -> None:
+        """Return nothing: PostgreSQL tells ids by RETURNING."""
+
+    def cursor(self, sql: str, params: Any, /) -> Cursor:
+        """Return a cursor; outside of a transaction it begins one and commits it when it is closed."""
+        return DeclaredCursor(self, sql, params)
+
+    async def commit(self) -> None:
+        """Commit the transaction.
+
+        PostgreSQL answers ROLLBACK, and no error, when a statement had failed in it: that must not look like success.
+        """
+        if self.has_failed:
+            await self.rollback()
+            raise errors.TransactionError(ROLLED_BACK)
+        await self.execute("COMMIT", ())
+
+    async def reset(self) -> bool:
+        """Undo what was changed in the session."""
+        await self.execute(f"{_RESET_LIKE_ASYNCPG}{RESET}", ())
+        return True
+
+    async def absorb_cancel(self) -> None:
+        """Make sure that a cancel request which reaches the server late hits no statement of the next user."""
+        for _ in range(2):
+            try:
+                await self.execute("SELECT 1", ())
+            except Exception as exc:
+                sqlstate = getattr(exc, "sqlstate", None) or getattr(exc, "pgcode", None)
+                if sqlstate == "25P02":
+                    return  # the transaction had failed before: the server answers, which is all that matters here
+                if sqlstate != "57014":
+                    raise
+            else:
+                return
+
+
+class DeclaredCursor(Cursor):
+    """A cursor that is declared, read and closed by SQL."""
+
+    def __init__(self, connection: PostgreSQLConnection, sql: str, params: Any) -> None:
+        """Keep what to run; nothing is sent before the first `fetch`."""
+        self._connection = connection
+        self._statement = (sql, params)
+        self._name = ""
+        self._began = False
+
+    async def fetch(self, size: int) -> list[Record]:
+        """Return the next ``size`` rows; fewer mean that there are no more."""
+        connection = self._connection
+        if connection.is_closed:
+            raise ConnectionLost("the connection is closed")
+        if not self._name:
+            if not connection.in_transaction:
+                self._began = True
+                await connection.execute("BEGIN", ())
+            sql, params = self._statement
+            name = f"aiodb_{next(_numbers)}"
+            await connection.execute(f"DECLARE {name} NO SCROLL CURSOR FOR {sql}", params)
+            self._name = name
+        return await connection.fetch(f"FETCH FORWARD {size} FROM {self._name}", (), None)
+
+    async def close(self) -> None:
+        """Close the cursor, and commit the transaction that was begun for it."""
+        connection = self._connection
+        name, self._name = self._name, ""
+        began, self._began = self._began, False
+        if connection.is_closed or not connection.in_transaction:
+            return
+        if began:
+            await (connection.rollback() if connection.has_failed else connection.commit())
+        elif name and not connection.has_failed:
+            await connection.execute(f"CLOSE {name}", ())
+
+
+_numbers = count(1)
+
+ROLLED_BACK = (
+    "the transaction was rolled back instead of committed, because a statement in it had failed: "
+    "run what may fail in a nested transaction"
+)
+
+_RESET_LIKE_ASYNCPG = """
+SELECT pg_catalog.pg_advisory_unlock_all();
+CLOSE ALL;
+UNLISTEN *;
+RESET ALL;
+"""
+
+# What asyncpg's reset() leaves: the role, temporary tables, currval(), and statements that were prepared by SQL.
+RESET = """
+SET SESSION AUTHORIZATION DEFAULT;
+RESET ROLE;
+DISCARD TEMP;
+DISCARD SEQUENCES;
+DO $$
+DECLARE statement text;
+BEGIN
+    FOR statement IN SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql LOOP
+        EXECUTE 'DEALLOCATE ' || pg_catalog.quote_ident(statement);
+    END LOOP;
+END $$
+"""
+
+
+def diagnosis(sqlstate: str, diag: Any) -> Diagnosis:
+    """Return what an error with this SQLSTATE means; ``diag`` has libpq's fields of the message."""
+    details = (getattr(diag, f"{name}_name", None) for name in ("constraint", "table", "column"))
+    return Diagnosis(kind_of_sqlstate(sqlstate), sqlstate, None, *details)

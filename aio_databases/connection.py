@@ -252,8 +252,8 @@ class Connection(Verbs):
             if physical.abandoned or physical.in_doubt or physical.hand_begun_is_lost:
                 await clear_up(physical)
             result = await function(*args)
-            if plan.session:
-                note_transaction(physical)
+            if plan.session or (plan.writes and turns.stack):
+                note_transaction(physical)  # MySQL commits by itself before and after CREATE TABLE and the like
         except BaseException as exc:
             error = await self._failed(physical, exc)
             if error is exc:

@@ -31,12 +31,14 @@ class Plan:
     """Tells what to send for one SQL text, how the values are laid out, and what the text does.
 
     ``writes``: a replica must refuse it; SQLite's writers queue for it.  ``session``: it changes state of the session
-    that outlives it, so the connection must be reset before another user gets it.
+    that outlives it, so the connection must be reset before another user gets it.  ``selects``: it is one query, of the
+    kind that a cursor can be declared for.
     """
 
     sql: str  # in the paramstyle of the driver
     writes: bool
     session: bool
+    selects: bool = False
     names: tuple[str, ...] | None = None  # of the values, in the order the driver wants them; None: not by name
     order: tuple[int, ...] | None = None  # of positional values, as the driver wants them; None: as given
     count: int | None = None  # how many values the caller must pass; None: any number
@@ -140,7 +142,7 @@ class Translator:
                 plans[text] = plan
         return plan
 
-    def _plan_named(self, text: str, tokens: list[_Token], traits: tuple[bool, bool]) -> Plan:
+    def _plan_named(self, text: str, tokens: list[_Token], traits: _Traits) -> Plan:
         kinds = {token.kind for token in tokens}
         if "foreign_name" in kinds:
             return Plan(text, *traits, named=True)
@@ -157,7 +159,7 @@ class Translator:
         names = numbers if self._paramstyle == "numeric_dollar" else found  # only $1 can use a value twice
         return Plan(sql, *traits, names=tuple(names), keys=frozenset(numbers), style="named")
 
-    def _plan_positional(self, text: str, tokens: list[_Token], traits: tuple[bool, bool]) -> Plan:
+    def _plan_positional(self, text: str, tokens: list[_Token], traits: _Traits) -> Plan:
         kinds = {token.kind for token in tokens}
         if kinds & {"foreign_name", "foreign_number"}:
             return Plan(text, *traits)
@@ -325,14 +327,22 @@ _EXPLAINS = re.compile(  # only with ANALYZE the rest is run
 )
 
 
-def _traits(tokens: list[_Token], dialect: str) -> tuple[bool, bool]:
+class _Traits(NamedTuple):
+    writes: bool
+    session: bool
+    selects: bool
+
+
+def _traits(tokens: list[_Token], dialect: str) -> _Traits:
     writes = session = False
     for statement in filter(None, _statements(tokens)):
         writes = writes or not _READS.match(statement) or bool(_WRITES.search(statement))
         # elsewhere LOCAL is another word for SESSION
         local = dialect == "postgresql" and statement.startswith(" SET LOCAL ")
         session = session or bool(not local and _SESSION.search(statement))
-    return writes, session
+    first = next((token.text.upper() for token in tokens if token.text != "("), "")
+    several = any(token.text == ";" for token in tokens[:-1])
+    return _Traits(writes, session, first in {"SELECT", "VALUES", "TABLE", "WITH"} and not several)
 
 
 def _statements(tokens: list[_Token]) -> Iterator[str]:

@@ -141,7 +141,8 @@ class RecordStream(Generic[T_co]):
         self._connection = connection
         try:
             self._plan, values = connection.prepare("fetch", query, params)
-            if self._plan.writes or (connection.cursors_are_in_the_way and not self._owned):
+            in_the_way = connection.cursors_are_in_the_way and not self._owned
+            if self._plan.writes or not self._plan.selects or in_the_way:
                 await self._read_at_once()
                 return None
             self._physical = connection.physical
@@ -157,7 +158,7 @@ class RecordStream(Generic[T_co]):
         return self._cursor
 
     async def _read_at_once(self) -> None:
-        """Read all rows: a cursor would keep a write, or everything else on the connection, from being committed."""
+        """Read all rows: a cursor would keep a write from being committed, or be in the way, or is not to be had."""
         self._done = True
         self._take(await self._connection.run("fetch", *self._statement, (None,)))
         if self._owned and not self._connection.release_nowait():

@@ -9,7 +9,7 @@ import aiosqlite
 import anyio
 
 from aio_databases.drivers.sqlite import SQLiteDriver
-from aio_databases.drivers.sqlite_verbs import SQLiteVerbs, Stop
+from aio_databases.drivers.sqlite_verbs import SQLiteVerbs
 from aio_databases.drivers.thread import CLOSED
 from aio_databases.errors import ConnectionLost
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aio_databases.drivers.base import Capabilities, DriverConnection
+    from aio_databases.drivers.sqlite_verbs import Stop
 
 __all__ = ("AiosqliteDriver",)
 
@@ -52,9 +53,11 @@ class AiosqliteConnection(SQLiteVerbs):
         if self._closed:
             raise ConnectionLost(CLOSED)
 
+        timed = self.stop.timed(function)
+
         def call() -> T:
             try:
-                return function(*args)
+                return timed(*args)
             finally:
                 self._idle = True
 
@@ -95,7 +98,7 @@ class AiosqliteDriver(SQLiteDriver):
 
     async def connect(self, *, read_only: bool = False) -> DriverConnection:
         """Open a connection; with ``read_only`` the file is opened so that SQLite refuses every write."""
-        stop = Stop()
+        stop = self.stop()
         raw = aiosqlite.Connection(lambda: self.open(stop, read_only=read_only), iter_chunk_size=64)
         raw._thread.daemon = True  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - or it would hang the exit
         try:

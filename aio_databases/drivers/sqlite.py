@@ -12,11 +12,12 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from aio_databases import errors
 from aio_databases.drivers.base import Capabilities, Driver
+from aio_databases.drivers.network import no_network
 from aio_databases.drivers.sqlite_verbs import SQLiteVerbs, Stop
 from aio_databases.drivers.thread import ThreadConnection
 from aio_databases.error_codes import kind_of_dbapi_class, kind_of_sqlite_name
 from aio_databases.errors import ConfigurationError, Diagnosis
-from aio_databases.url import boolean, function, optional
+from aio_databases.url import boolean, function, optional, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,10 +46,14 @@ def _functions(value: Any) -> list[tuple[str, int, Callable[..., Any]]]:
 class SQLiteConnection(SQLiteVerbs, ThreadConnection):
     """A connection of the standard library's sqlite3 in a thread of its own."""
 
-    def __init__(self) -> None:
-        """Start the thread."""
-        self.stop = Stop()
+    def __init__(self, stop: Stop) -> None:
+        """Start the thread, for statements that look at ``stop``."""
+        self.stop = stop
         super().__init__()
+
+    async def run(self, function: Callable[..., T], /, *args: Any) -> T:
+        """Call a function in the thread."""
+        return await super().run(self.stop.timed(function), *args)
 
     def interrupt(self) -> None:
         """Stop the statement that runs."""
@@ -91,9 +96,12 @@ class SQLiteDriver(Driver):
         reusable_after_cancel=True,
     )
     option_types: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
+        "application_name": str,
         "functions": _functions,
         "isolation_level": optional(str),
         "pragmas": dict,
+        "ssl": no_network,
+        "statement_timeout": optional(seconds),
         "uri": boolean,
     }
 
@@ -116,9 +124,14 @@ class SQLiteDriver(Driver):
 
     async def connect(self, *, read_only: bool = False) -> DriverConnection:
         """Open a connection; with ``read_only`` the file is opened so that SQLite refuses every write."""
-        connection = SQLiteConnection()
-        await connection.open(lambda: self.open(connection.stop, read_only=read_only))
+        stop = self.stop()
+        connection = SQLiteConnection(stop)
+        await connection.open(lambda: self.open(stop, read_only=read_only))
         return connection
+
+    def stop(self) -> Stop:
+        """Return what stops the statements of a new connection."""
+        return Stop(self.options.get("statement_timeout"))
 
     def open(self, stop: Stop, *, read_only: bool) -> sqlite3.Connection:
         """Open the database and set it up, in the thread of the connection."""

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import UUID
 
@@ -32,14 +33,34 @@ class Stop:
     them is unfinished, such as the cursor of a stream.  A progress handler is asked by the running statement alone.
     """
 
-    def __init__(self) -> None:
-        """Let statements run."""
+    def __init__(self, timeout: float | None = None) -> None:
+        """Let statements run, for at most ``timeout`` seconds per call."""
         self._requests: list[None] = []
+        self._timeout = timeout
+        self._deadline = float("inf")
 
     def watch(self, db: sqlite3.Connection) -> None:
         """Have the statements of ``db`` look at this now and then."""
         # The list's length is asked without running Python code, and so rarely that it cannot be measured.
-        db.set_progress_handler(self._requests.__len__, _STEPS)
+        db.set_progress_handler(self._is_late if self._timeout else self._requests.__len__, _STEPS)
+
+    def timed(self, function: Callable[..., T]) -> Callable[..., T]:
+        """Return a function whose statements fail with SQLITE_INTERRUPT when the time is over."""
+        timeout = self._timeout
+        if not timeout:
+            return function
+
+        def call(*args: Any) -> T:
+            self._deadline = monotonic() + timeout
+            try:
+                return function(*args)
+            finally:
+                self._deadline = float("inf")
+
+        return call
+
+    def _is_late(self) -> bool:
+        return bool(self._requests) or monotonic() > self._deadline
 
     def request(self) -> None:
         """Have the running statement fail with SQLITE_INTERRUPT."""

@@ -43,13 +43,13 @@ class Pool:
 
     def __init__(self, driver: Driver, options: PoolOptions, logger: logging.Logger, *, read_only: bool) -> None:
         self.driver = driver  # from the first use on an event loop the one that serves this loop
-        self.options = options
+        self.options = options._replace(reset="never") if driver.sessionless else options
         self.read_only = read_only
         self.is_open = False
         self.is_closed = False
         single_writer = driver.capabilities.single_writer and not driver.shared and not read_only
         self.writer_lock = FifoLock() if single_writer else None
-        self._always_resets = callable(options.reset) or options.reset == "always"
+        self._always_resets = callable(self.options.reset) or self.options.reset == "always"
         self._logger = logger
         self._given_driver = driver
         self._loop: Any = None

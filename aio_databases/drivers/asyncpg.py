@@ -183,7 +183,7 @@ class AsyncpgDriver(PostgreSQLDriver):
         if self.options.get("json"):
             for name in ("json", "jsonb"):
                 await raw.set_type_codec(name, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
-        return connection
+        return self.fenced(connection, read_only=read_only)
 
     def arguments(self, *, read_only: bool) -> dict[str, Any]:
         """Return the arguments to connect with, but for the password."""
@@ -197,7 +197,7 @@ class AsyncpgDriver(PostgreSQLDriver):
             **self.place(),
             **{name: self.options.get(name) for name in copied},
         }
-        if self.pgbouncer:
+        if self.sessionless:
             arguments["statement_cache_size"] = 0  # the next statement may run on another connection of the server
         return {name: value for name, value in arguments.items() if value is not None}
 

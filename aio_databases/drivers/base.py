@@ -100,6 +100,11 @@ class Driver(ABC):
         self.translator = Translator(self.dialect, self.paramstyle, convert=self.options.get("convert_params", True))
 
     @property
+    def sessionless(self) -> bool:
+        """Whether a proxy gives each transaction another session of the server, so that there is none to reset."""
+        return bool(self.options.get("pgbouncer"))
+
+    @property
     def db_type(self) -> str:
         """The kind of database, as 1.x called the dialect."""
         return self.dialect

@@ -10,6 +10,7 @@ from aio_databases import errors
 from aio_databases.drivers.base import Capabilities, Cursor, DriverConnection
 from aio_databases.drivers.choice import Choice
 from aio_databases.drivers.network import NetworkDriver
+from aio_databases.drivers.pgbouncer import ReadOnlyTransactions
 from aio_databases.error_codes import kind_of_sqlstate
 from aio_databases.errors import ConfigurationError, ConnectionLost, Diagnosis
 from aio_databases.url import anything, boolean, integer, optional, seconds
@@ -81,8 +82,7 @@ class PostgreSQLDriver(NetworkDriver):
     def __init__(self, address: Address, options: Mapping[str, Any], connect_args: Mapping[str, Any]) -> None:
         """Keep where and how to connect.  Raises ConfigurationError for what PgBouncer would refuse or leak."""
         super().__init__(address, options, connect_args)
-        self.pgbouncer: bool = self.options.get("pgbouncer", False)
-        if self.pgbouncer and (given := self.options.keys() & {"server_settings", "statement_timeout"}):
+        if self.sessionless and (given := self.options.keys() & {"server_settings", "statement_timeout"}):
             message = f"{given.pop()} of {address} does not go with pgbouncer=True, as others would run with it, too: "
             raise ConfigurationError(message + "set it for the role (ALTER ROLE ... SET) or in PgBouncer")
 
@@ -101,9 +101,13 @@ class PostgreSQLDriver(NetworkDriver):
             settings["application_name"] = self.options["application_name"]
         if self.options.get("statement_timeout"):
             settings["statement_timeout"] = f"{self.options['statement_timeout'] * 1000:.0f}"  # milliseconds
-        if read_only:
+        if read_only and not self.sessionless:
             settings["default_transaction_read_only"] = "on"
         return settings
+
+    def fenced(self, connection: DriverConnection, *, read_only: bool) -> DriverConnection:
+        """Return a connection that is read-only if it shall be, where the settings of its session could not do that."""
+        return ReadOnlyTransactions(connection) if read_only and self.sessionless else connection
 
 
 class PostgreSQLConnection(DriverConnection):

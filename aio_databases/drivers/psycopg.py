@@ -109,7 +109,7 @@ class PsycopgDriver(LibpqDriver):
     async def connect(self, *, read_only: bool = False) -> DriverConnection:
         """Open a connection; with ``read_only`` the server refuses writes on it."""
         arguments: dict[str, Any] = {"autocommit": True, **await self.keywords(read_only=read_only)}
-        if self.pgbouncer:
+        if self.sessionless:
             arguments["prepare_threshold"] = None
         connection: NativeConnection | ThreadedConnection
         if runs_on_trio():
@@ -119,7 +119,7 @@ class PsycopgDriver(LibpqDriver):
         else:
             connection = NativeConnection(await psycopg.AsyncConnection.connect(**arguments))
         connection.set_up(parse_json=self.options.get("json", False))
-        return connection
+        return self.fenced(connection, read_only=read_only)
 
     def diagnose(self, exc: Exception) -> Diagnosis | None:
         """Tell what an exception of psycopg means, by its SQLSTATE where it has one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import suppress
 from threading import Thread
@@ -11,6 +12,7 @@ import anyio
 import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.types.json import JsonDumper, set_json_loads
+from psycopg.waiting import wait_async
 
 from aio_databases.concurrency import runs_on_trio
 from aio_databases.drivers.base import diagnose_network
@@ -20,8 +22,11 @@ from aio_databases.drivers.postgresql import PostgreSQLConnection
 from aio_databases.drivers.thread import ThreadConnection
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aio_databases.drivers.base import DriverConnection
     from aio_databases.errors import Diagnosis
+    from aio_databases.record import Result
 
 __all__ = ("PsycopgDriver",)
 
@@ -48,12 +53,40 @@ class PsycopgConnection(PostgreSQLConnection):
         set_json_loads(json.loads if parse_json else _text, self.raw)
 
 
+class _Connection(psycopg.AsyncConnection[Any]):
+    """psycopg's connection, which leaves it to its owner what becomes of a statement whose caller was cancelled.
+
+    psycopg's own stops it in the cancelled task itself: it may take ten seconds, and closes the connection where
+    cancellations are repeated.
+    """
+
+    _unfinished: Any = None
+
+    async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        """Wait until psycopg's generator is done."""
+        try:
+            return await wait_async(gen, self.pgconn.socket, *args, **kwargs)
+        except asyncio.CancelledError:
+            self._unfinished = gen
+            raise
+
+    async def finish(self) -> None:
+        """Wait for the end of a statement whose caller was cancelled, and drop its outcome."""
+        gen, self._unfinished = self._unfinished, None
+        if gen is not None and self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+            with suppress(psycopg.Error):
+                await wait_async(gen, self.pgconn.socket, interval=_INTERVAL)
+
+
 class NativeConnection(PsycopgConnection, CursorConnection):
     """A connection of psycopg on asyncio."""
 
-    def __init__(self, raw: psycopg.AsyncConnection) -> None:
+    raw: _Connection
+
+    def __init__(self, raw: _Connection) -> None:
         """Take an open connection."""
         self.raw = raw
+        self._batch: asyncio.Task[Result] | None = None
 
     @property
     def is_closed(self) -> bool:
@@ -64,13 +97,28 @@ class NativeConnection(PsycopgConnection, CursorConnection):
         """Return a cursor that leaves ``$1`` to the server."""
         return psycopg.AsyncRawCursor(self.raw)
 
+    async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
+        """Run a statement once per row of parameters, all or nothing."""
+        # In a task of its own, because psycopg's pipelines come to harm when they are cancelled.
+        task = self._batch = asyncio.create_task(super().executemany(sql, rows))
+        task.add_done_callback(_take_notice)
+        await asyncio.wait((task,))
+        return task.result()
+
     async def settle(self) -> bool:
-        """Make sure that a cancelled statement is stopped: psycopg did so, unless it had to close the connection."""
-        if self.raw.closed:
-            await anyio.to_thread.run_sync(self._cancel.cancel, abandon_on_cancel=True)
-        else:
-            await self.absorb_cancel()
+        """Stop a cancelled statement on the server and wait for its end."""
+        batch, self._batch = self._batch, None
+        while batch is not None and not batch.done():
+            await self._stop()
+            await asyncio.wait((batch,), timeout=_INTERVAL)
+        if self.raw.pgconn.transaction_status == TransactionStatus.ACTIVE:
+            await self._stop()
+            await self.raw.finish()
+        await self.absorb_cancel()
         return not self.raw.closed
+
+    async def _stop(self) -> None:
+        await anyio.to_thread.run_sync(self._cancel.cancel, abandon_on_cancel=True)
 
     async def close(self) -> None:
         """Close the connection in good order."""
@@ -117,7 +165,7 @@ class PsycopgDriver(LibpqDriver):
             cursor_factory = psycopg.RawCursor
             await connection.open(lambda: psycopg.connect(**arguments, cursor_factory=cursor_factory))
         else:
-            connection = NativeConnection(await psycopg.AsyncConnection.connect(**arguments))
+            connection = NativeConnection(await _Connection.connect(**arguments))
         connection.set_up(parse_json=self.options.get("json", False))
         return self.fenced(connection, read_only=read_only)
 
@@ -126,10 +174,17 @@ class PsycopgDriver(LibpqDriver):
         return self.diagnosed(exc, exc.sqlstate, exc.diag) if isinstance(exc, psycopg.Error) else diagnose_network(exc)
 
 
+_INTERVAL = 0.1  # seconds; psycopg looks up now and then while it waits
+
+
 class _AnyJsonDumper(JsonDumper):
     """Leaves it to the server whether a dict is ``json``, ``jsonb`` or text."""
 
     oid = 0
+
+
+def _take_notice(task: asyncio.Task[Result]) -> None:
+    _ = task.cancelled() or task.exception()  # whoever waited for it may be gone
 
 
 def _text(data: str | bytes) -> str:

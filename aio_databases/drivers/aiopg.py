@@ -6,125 +6,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
-from itertools import chain
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import aiopg
-import anyio
 import psycopg2
 import psycopg2.extensions as pg
 import psycopg2.extras
 
+from aio_databases.drivers.aiopg_verbs import AiopgConnection, PatientConnection
 from aio_databases.drivers.base import diagnose_network
-from aio_databases.drivers.cursor import CursorConnection
 from aio_databases.drivers.libpq import LibpqDriver
-from aio_databases.drivers.postgresql import POSTGRESQL, PostgreSQLConnection
-from aio_databases.record import Result
+from aio_databases.drivers.postgresql import POSTGRESQL
 from aio_databases.url import anything
 
 if TYPE_CHECKING:
-    from asyncio import Future
-    from collections.abc import Sequence
+    import aiopg
 
     from aio_databases.drivers.base import Capabilities, DriverConnection
     from aio_databases.errors import Diagnosis
 
 __all__ = ("AiopgDriver",)
-
-_BATCH = 1000  # rows
-
-
-class _Connection(aiopg.Connection):
-    """aiopg's connection, without its deadline and with errors left as they are."""
-
-    async def _poll(self, waiter: Future[None], timeout: float) -> None:  # noqa: ARG002 - see above
-        # aiopg's own reports a statement that the server has cancelled as the cancellation of the task.
-        try:
-            self._ready(self._weakref)
-            await waiter
-        finally:
-            self._waiter = None
-
-    async def drain(self) -> None:
-        """Wait for the end of a statement whose caller was cancelled, and drop its outcome."""
-        if self.isexecuting():
-            with suppress(psycopg2.Error):
-                await self._poll(self._create_waiter("drain"), self.timeout)
-
-
-class _Cursor(aiopg.Cursor):
-    async def close(self) -> None:  # type: ignore[override]  # awaited, as in other libraries
-        super().close()
-
-
-class AiopgConnection(PostgreSQLConnection, CursorConnection):
-    """A connection of aiopg, which is always in autocommit mode."""
-
-    def __init__(self, raw: aiopg.Connection) -> None:
-        """Take an open connection."""
-        self.raw = raw
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the connection was closed."""
-        return bool(self.raw.closed)
-
-    @property
-    def in_transaction(self) -> bool:
-        """Whether a transaction is open, as the server said with its last answer."""
-        return not self.raw.closed and self.raw.raw.get_transaction_status() != pg.TRANSACTION_STATUS_IDLE
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether the open transaction has failed."""
-        return bool(self.raw.raw.get_transaction_status() == pg.TRANSACTION_STATUS_INERROR)
-
-    def new_cursor(self) -> Any:
-        """Return a cursor."""
-        return _Cursor(self.raw, self.raw.raw.cursor(), self.raw.timeout, echo=False)
-
-    async def open_cursor(self, sql: str, params: Any) -> Any:
-        """Run a statement and return its cursor."""
-        return await super().open_cursor(sql, _adapted(params))
-
-    async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
-        """Run a statement once per row of parameters, all or nothing; psycopg 2 does not count the changed rows."""
-        mogrify = self.raw.raw.cursor().mogrify
-        batches = [
-            b";".join(mogrify(sql, _adapted(row)) for row in rows[start : start + _BATCH])
-            for start in range(0, len(rows), _BATCH)
-        ]
-        # One batch is one transaction by itself.
-        around = len(batches) > 1 and not self.in_transaction
-        try:
-            for batch in chain([b"BEGIN"] * around, batches, [b"COMMIT"] * around):
-                await self.execute(batch.decode(), ())
-        except psycopg2.Error:
-            if around and self.in_transaction:
-                await self.rollback()
-            raise
-        return Result(-1 if rows else 0)
-
-    async def settle(self) -> bool:
-        """Stop a cancelled statement on the server and wait for its end."""
-        if not self.raw.closed:
-            if self.raw.isexecuting():
-                await anyio.to_thread.run_sync(self.raw.raw.cancel, abandon_on_cancel=True)
-                await self.raw.drain()
-            await self.absorb_cancel()
-        return not self.raw.closed
-
-    async def close(self) -> None:
-        """Close the connection."""
-        self.terminate()
-
-    def terminate(self) -> None:
-        """Cut the connection."""
-        with suppress(RuntimeError):  # its event loop is closed
-            self.raw.close()
 
 
 class AiopgDriver(LibpqDriver):
@@ -154,30 +55,22 @@ class AiopgDriver(LibpqDriver):
         *first, last = modes.get(mode, (mode,))
         for tried in first:
             try:
-                return await _Connection(None, _NO_TIMEOUT, enable_hstore=False, sslmode=tried, **keywords)
+                return await PatientConnection(None, NO_TIMEOUT, enable_hstore=False, sslmode=tried, **keywords)
             except psycopg2.OperationalError as exc:
                 if not _is_about_encryption(exc):
                     raise
-        return await _Connection(None, _NO_TIMEOUT, enable_hstore=False, sslmode=last, **keywords)
+        return await PatientConnection(None, NO_TIMEOUT, enable_hstore=False, sslmode=last, **keywords)
 
     def diagnose(self, exc: Exception) -> Diagnosis | None:
         """Tell what an exception of psycopg 2 means, by its SQLSTATE where it has one."""
         return self.diagnosed(exc, exc.pgcode, exc.diag) if isinstance(exc, psycopg2.Error) else diagnose_network(exc)
 
 
-_NO_TIMEOUT = 0.0  # the pool has timeouts of its own
+NO_TIMEOUT = 0.0  # the pool has timeouts of its own
 
 
 def _is_about_encryption(exc: Exception) -> bool:
     return "does not support SSL" in str(exc) or "no encryption" in str(exc)
-
-
-def _adapted(params: Any) -> Any:
-    """Return parameters with each dict as JSON."""
-    if isinstance(params, Mapping):
-        named = cast("Mapping[str, Any]", params)
-        return dict(zip(named, _adapted(named.values()), strict=True))
-    return [psycopg2.extras.Json(value) if isinstance(value, dict) else value for value in params]
 
 
 def _bytes(text: Any, cursor: Any) -> bytes | None:

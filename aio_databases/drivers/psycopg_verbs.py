@@ -1,0 +1,167 @@
+"""Connections of psycopg 3: native ones on asyncio, and in a worker thread on trio."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg.types.json import JsonDumper, set_json_loads
+from psycopg.waiting import wait_async
+
+from aio_databases.drivers.cursor import CursorConnection
+from aio_databases.drivers.libpq import shut_down
+from aio_databases.drivers.postgresql import PostgreSQLConnection
+from aio_databases.drivers.thread import ThreadConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aio_databases.record import Result
+
+__all__ = ("CancellableConnection", "NativeConnection", "ThreadedConnection")
+
+
+class PsycopgConnection(PostgreSQLConnection):
+    """What is particular to psycopg, natively and in a thread."""
+
+    _cancel: Any = None
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open, as the server said with its last answer."""
+        return not self.is_closed and self.raw.pgconn.transaction_status != TransactionStatus.IDLE
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the open transaction has failed."""
+        return bool(self.raw.pgconn.transaction_status == TransactionStatus.INERROR)
+
+    def set_up(self, *, parse_json: bool) -> None:
+        """Make the connection treat JSON as the other drivers do, and keep what it takes to cancel a statement."""
+        self._cancel = self.raw.pgconn.get_cancel()  # good for closed connections, too
+        self.raw.adapters.register_dumper(dict, _AnyJsonDumper)
+        set_json_loads(json.loads if parse_json else _text, self.raw)
+
+
+class CancellableConnection(psycopg.AsyncConnection[Any]):
+    """psycopg's connection, which leaves it to its owner what becomes of a statement whose caller was cancelled.
+
+    psycopg's own stops it in the cancelled task itself: it may take ten seconds, and closes the connection where
+    cancellations are repeated.
+    """
+
+    _unfinished: Any = None
+
+    async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        """Wait until psycopg's generator is done."""
+        try:
+            return await wait_async(gen, self.pgconn.socket, *args, **kwargs)
+        except asyncio.CancelledError:
+            self._unfinished = gen
+            raise
+
+    async def finish(self) -> None:
+        """Wait for the end of a statement whose caller was cancelled, and drop its outcome."""
+        gen, self._unfinished = self._unfinished, None
+        if gen is not None and self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+            with suppress(psycopg.Error):
+                await wait_async(gen, self.pgconn.socket, interval=_INTERVAL)
+
+
+class NativeConnection(PsycopgConnection, CursorConnection):
+    """A connection of psycopg on asyncio."""
+
+    raw: CancellableConnection
+
+    def __init__(self, raw: CancellableConnection) -> None:
+        """Take an open connection."""
+        self.raw = raw
+        self._batch: asyncio.Task[Result] | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection was closed."""
+        return bool(self.raw.closed)
+
+    def new_cursor(self) -> Any:
+        """Return a cursor that leaves ``$1`` to the server."""
+        return psycopg.AsyncRawCursor(self.raw)
+
+    async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
+        """Run a statement once per row of parameters, all or nothing."""
+        # In a task of its own, because psycopg's pipelines come to harm when they are cancelled.
+        task = self._batch = asyncio.create_task(super().executemany(sql, rows))
+        task.add_done_callback(_take_notice)
+        await asyncio.wait((task,))
+        return task.result()
+
+    async def settle(self) -> bool:
+        """Stop a cancelled statement on the server and wait for its end."""
+        batch, self._batch = self._batch, None
+        while batch is not None and not batch.done():
+            await self._stop()
+            await asyncio.wait((batch,), timeout=_INTERVAL)
+        if self.raw.pgconn.transaction_status == TransactionStatus.ACTIVE:
+            await self._stop()
+            await self.raw.finish()
+        await self.absorb_cancel()
+        return not self.raw.closed
+
+    async def _stop(self) -> None:
+        await anyio.to_thread.run_sync(self._cancel.cancel, abandon_on_cancel=True)
+
+    async def close(self) -> None:
+        """Close the connection in good order."""
+        await self.raw.close()
+
+    def terminate(self) -> None:
+        """Cut the connection."""
+        self.raw.pgconn.finish()
+
+
+class ThreadedConnection(PsycopgConnection, ThreadConnection):
+    """A connection of psycopg in a thread of its own."""
+
+    async def settle(self) -> bool:
+        """Stop a cancelled statement, wait for its end, and keep late cancel requests from the next one."""
+        if await super().settle():
+            await self.absorb_cancel()
+        return not self.is_closed
+
+    def interrupt(self) -> None:
+        """Ask the server to stop the statement; in a thread, because that takes a connection."""
+        if self._cancel is not None:
+            Thread(target=_request, args=(self._cancel,), daemon=True).start()
+
+    def cut(self) -> None:
+        """Wake the thread, if it waits for the server."""
+        if self.db is not None and not self.db.closed:
+            shut_down(self.db.fileno())
+
+
+_INTERVAL = 0.1  # seconds; psycopg looks up now and then while it waits
+
+
+class _AnyJsonDumper(JsonDumper):
+    """Leaves it to the server whether a dict is ``json``, ``jsonb`` or text."""
+
+    oid = 0
+
+
+def _take_notice(task: asyncio.Task[Result]) -> None:
+    _ = task.cancelled() or task.exception()  # whoever waited for it may be gone
+
+
+def _text(data: str | bytes) -> str:
+    return data if isinstance(data, str) else bytes(data).decode()
+
+
+def _request(cancel: Any) -> None:
+    with suppress(psycopg.OperationalError):  # the server is gone, and the statement with it
+        cancel.cancel()

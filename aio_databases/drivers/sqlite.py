@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from functools import partial
-from inspect import iscoroutinefunction
 from threading import Lock
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl, quote, urlencode
 
 from aio_databases import errors
 from aio_databases.drivers.base import Capabilities, Driver
 from aio_databases.drivers.network import no_network
-from aio_databases.drivers.sqlite_verbs import SQLiteVerbs, Stop
-from aio_databases.drivers.thread import ThreadConnection
+from aio_databases.drivers.sqlite_thread import SQLiteConnection
+from aio_databases.drivers.sqlite_verbs import Stop
 from aio_databases.error_codes import kind_of_dbapi_class, kind_of_sqlite_name
 from aio_databases.errors import ConfigurationError, Diagnosis
 from aio_databases.url import boolean, function, optional, seconds
@@ -25,9 +23,7 @@ if TYPE_CHECKING:
     from aio_databases.drivers.base import DriverConnection
     from aio_databases.url import Address
 
-__all__ = ("BUSY_TIMEOUT", "SQLiteConnection", "SQLiteDriver")
-
-T = TypeVar("T")
+__all__ = ("BUSY_TIMEOUT", "SQLiteDriver")
 
 # Reliable on a crash of the process, fast, and readers do not wait for the writer; `pragmas=` has the last word.
 _PRAGMAS = {"foreign_keys": "ON", "journal_mode": "WAL", "synchronous": "NORMAL"}
@@ -41,44 +37,6 @@ def _functions(value: Any) -> list[tuple[str, int, Callable[..., Any]]]:
     except (TypeError, ValueError):
         message = "expected triples of a name, the number of arguments (-1 for any) and a function"
         raise ValueError(message) from None
-
-
-class SQLiteConnection(SQLiteVerbs, ThreadConnection):
-    """A connection of the standard library's sqlite3 in a thread of its own."""
-
-    def __init__(self, stop: Stop) -> None:
-        """Start the thread, for statements that look at ``stop``."""
-        self.stop = stop
-        super().__init__()
-
-    async def run(self, function: Callable[..., T], /, *args: Any) -> T:
-        """Call a function in the thread."""
-        return await super().run(self.stop.timed(function), *args)
-
-    def interrupt(self) -> None:
-        """Stop the statement that runs."""
-        self.stop.request()
-
-    def resume(self) -> None:
-        """Let statements run again."""
-        self.stop.clear()
-
-    async def initialise(self, init: Callable[[Any], Any]) -> None:
-        """Call ``init`` in the thread; a coroutine function gets a connection whose methods are awaited."""
-        if iscoroutinefunction(init):
-            await init(_Awaited(self))
-        else:
-            await self.run(init, self.db)
-
-
-class _Awaited:
-    """A sqlite3 connection whose methods are awaited and run in its thread."""
-
-    def __init__(self, connection: SQLiteConnection) -> None:
-        self._connection = connection
-
-    def __getattr__(self, name: str) -> Any:
-        return partial(self._connection.run, getattr(self._connection.db, name))
 
 
 class SQLiteDriver(Driver):

@@ -130,9 +130,7 @@ class Physical:
         if driver.in_transaction:
             await driver.rollback()
         if callable(reset):
-            answer = reset(driver.raw)
-            if hasattr(answer, "__await__"):
-                await answer
+            await driver.initialise(reset)
         elif reset == "always" or (reset == "auto" and self.session_changed):
             if not await driver.reset():
                 return False
@@ -170,7 +168,7 @@ def _connect_error(driver: Driver, exc: Exception, within: float) -> Exception:
     if isinstance(exc, errors.Error):
         return exc
     diagnosis = driver.diagnose(exc)
-    reason, kind = str(exc), diagnosis.kind if diagnosis else None
+    reason, kind = " ".join(str(exc).split()), diagnosis.kind if diagnosis else None
     if isinstance(exc, TimeoutError):
         reason, kind = f"no answer within {within:g} s", errors.ConnectError
     if kind is None and not isinstance(exc, TypeError | ValueError):

@@ -77,8 +77,13 @@ class AiopgConnection(PostgreSQLConnection, CursorConnection):
         return _Cursor(self.raw, self.raw.raw.cursor(), self.raw.timeout, echo=False)
 
     async def open_cursor(self, sql: str, params: Any) -> Any:
-        """Run a statement and return its cursor."""
-        return await super().open_cursor(sql, _adapted(params))
+        """Run a statement and return its cursor; psycopg 2 refuses an empty one, with an error that has no code."""
+        try:
+            return await super().open_cursor(sql, _adapted(params))
+        except psycopg2.ProgrammingError as exc:
+            if exc.pgcode is None and "empty query" in str(exc):
+                return self.new_cursor()
+            raise
 
     async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
         """Run a statement once per row of parameters, all or nothing; psycopg 2 does not count the changed rows."""

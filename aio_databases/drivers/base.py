@@ -37,7 +37,9 @@ class Capabilities:
     """What a driver can do, as data: the library asks it, and so do the conformance tests."""
 
     asyncio: bool = True
+    """Runs on asyncio."""
     trio: bool = True
+    """Runs on trio."""
     lastrowid: bool = False
     """`Result.lastrowid` tells the id of an inserted row."""
     isolation_levels: frozenset[str] = frozenset()

@@ -66,5 +66,7 @@ async def read(cursor: Any, limit: int | None) -> list[Record]:
     description = cursor.description
     if description is None:
         return []
+    if limit == 0:
+        return []  # to some libraries 0 means what their arraysize says
     rows = await cursor.fetchall() if limit is None else await cursor.fetchmany(limit)
     return records([column[0] for column in description], rows)

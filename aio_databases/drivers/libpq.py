@@ -18,6 +18,7 @@ from aio_databases.errors import (
     Diagnosis,
     InterfaceError,
     OperationalError,
+    ProgrammingError,
 )
 
 if TYPE_CHECKING:
@@ -71,9 +72,12 @@ class LibpqDriver(PostgreSQLDriver):
             kind = AuthenticationError if any(words in text for words in _REFUSALS) else ConnectionLost
         elif kind is InterfaceError and "closed" in text:
             kind = ConnectionLost
+        elif kind is ProgrammingError and text.startswith(_BAD_PARAMETERS):
+            kind = ConfigurationError
         return Diagnosis(kind)
 
 
+_BAD_PARAMETERS = ("invalid connection option", "invalid dsn", 'missing "="')
 _REFUSALS = ("authentication failed", "no password supplied", "no pg_hba.conf entry", "pg_hba.conf rejects")
 
 

@@ -181,16 +181,14 @@ class DeclaredCursor(Cursor):
         return await connection.fetch(f"FETCH FORWARD {size} FROM {self._name}", (), None)
 
     async def close(self) -> None:
-        """Close the cursor, and commit the transaction that was begun for it."""
+        """Commit the transaction that was begun for the cursor.
+
+        In another one the cursor is left to the end of it: a CLOSE would fail after the rollback of a savepoint.
+        """
         connection = self._connection
-        name, self._name = self._name, ""
         began, self._began = self._began, False
-        if connection.is_closed or not connection.in_transaction:
-            return
-        if began:
+        if began and not connection.is_closed and connection.in_transaction:
             await (connection.rollback() if connection.has_failed else connection.commit())
-        elif name and not connection.has_failed:
-            await connection.execute(f"CLOSE {name}", ())
 
 
 _numbers = count(1)

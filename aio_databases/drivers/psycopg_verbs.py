@@ -128,6 +128,11 @@ class NativeConnection(PsycopgConnection, CursorConnection):
 class ThreadedConnection(PsycopgConnection, ThreadConnection):
     """A connection of psycopg in a thread of its own."""
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection was closed, by us or by the server."""
+        return self._closed or (self.db is not None and bool(self.db.closed))
+
     async def settle(self) -> bool:
         """Stop a cancelled statement, wait for its end, and keep late cancel requests from the next one."""
         if await super().settle():

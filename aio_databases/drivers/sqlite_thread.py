@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aio_databases.drivers.sqlite_verbs import SQLiteVerbs
@@ -38,20 +36,3 @@ class SQLiteConnection(SQLiteVerbs, ThreadConnection):
     def resume(self) -> None:
         """Let statements run again."""
         self.stop.clear()
-
-    async def initialise(self, init: Callable[[Any], Any]) -> None:
-        """Call ``init`` in the thread; a coroutine function gets a connection whose methods are awaited."""
-        if iscoroutinefunction(init):
-            await init(_Awaited(self))
-        else:
-            await self.run(init, self.db)
-
-
-class _Awaited:
-    """A sqlite3 connection whose methods are awaited and run in its thread."""
-
-    def __init__(self, connection: SQLiteConnection) -> None:
-        self._connection = connection
-
-    def __getattr__(self, name: str) -> Any:
-        return partial(self._connection.run, getattr(self._connection.db, name))

@@ -7,6 +7,8 @@ The threads are daemons, so an open connection never keeps the interpreter from 
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import partial
+from inspect import iscoroutinefunction
 from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -225,6 +227,13 @@ class ThreadConnection(CallConnection):
         self._inbox.put(self._close)
         self._inbox.put(None)
 
+    async def initialise(self, init: Callable[[Any], Any]) -> None:
+        """Call ``init`` in the thread; a coroutine function gets a connection whose methods are awaited."""
+        if iscoroutinefunction(init):
+            await init(_Awaited(self))
+        else:
+            await self.run(init, self.db)
+
     @abstractmethod
     def interrupt(self) -> None:
         """Stop the statement that runs in the thread, if there is one; called from any other thread."""
@@ -246,6 +255,16 @@ class ThreadConnection(CallConnection):
     def __del__(self) -> None:
         if not self._closed:
             self.terminate()
+
+
+class _Awaited:
+    """A connection whose methods are awaited and run in its thread."""
+
+    def __init__(self, connection: ThreadConnection) -> None:
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return partial(self._connection.run, getattr(self._connection.db, name))
 
 
 _INTERRUPT_EVERY = 0.02  # seconds

@@ -928,3 +928,26 @@ def test_sqlite_agrees_about_where_literals_end():
     row = connection.execute(plan.sql, values).fetchone()
     connection.close()
     assert ("?'%s", 1, 2, 3, 7, 9, 8) == row
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("select 1", True),
+        ("-- why\n select 1;", True),
+        ("(select 1) union (select 2)", True),
+        ("with a as (select 1) select * from a", True),
+        ("values (1), (2)", True),
+        ("table users", True),
+        ("select 1; select 2", False),
+        ("explain analyze select 1", False),
+        ("explain select 1", False),
+        ("show all", False),
+        ("pragma table_info(users)", False),
+        ("fetch all from c", False),
+        ("", False),
+    ],
+)
+@pytest.mark.parametrize("driver", EVERY)
+def test_what_a_cursor_can_be_declared_for(driver, text, expected):
+    assert expected is Translator(*driver).bind(text, ())[0].selects

@@ -96,6 +96,12 @@ async def test_a_cursor_inside_of_a_transaction_stays_on_its_connection():
         assert 1 == fake.opens
 
 
+async def test_what_no_cursor_can_be_declared_for_is_read_at_once():
+    async with connected() as (db, fake), db.transaction():
+        assert 1 == len([row async for row in db.iterate("show all", chunk_size=1)])
+        assert "show all" in fake.sent
+
+
 @pytest.mark.parametrize("why", ["no room", "session changed"])
 async def test_where_a_cursor_would_be_in_the_way_everything_is_read_at_once(why):
     async with connected(exclusive_cursor=True, max_size=1 if why == "no room" else 2) as (db, fake):

@@ -28,7 +28,7 @@ LAYERS = (
     ("drivers", "drivers.*"),
     ("drivers.base",),
     ("options",),
-    ("sql", "queries", "record", "into", "url", "concurrency", "error_codes"),
+    ("sql", "batches", "queries", "record", "into", "url", "concurrency", "error_codes"),
     ("errors",),
 )
 LEAVES = LAYERS[-2]  # import nothing of ours but the errors, and not each other

@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+from servers.access import GivenServer, PrivateServer, ServerAccess
 from servers.errors import ServerError, ServerMissing
+from servers.mysql import GivenMySQL, MariaDBServer, MySQLAccess
+from servers.odbc import odbc_driver
 from servers.postgres import GivenPostgres, PostgresAccess, PostgresServer
 
-__all__ = ("GivenPostgres", "PostgresAccess", "PostgresServer", "ServerError", "ServerMissing")
+__all__ = (
+    "GivenMySQL",
+    "GivenPostgres",
+    "GivenServer",
+    "MariaDBServer",
+    "MySQLAccess",
+    "PostgresAccess",
+    "PostgresServer",
+    "PrivateServer",
+    "ServerAccess",
+    "ServerError",
+    "ServerMissing",
+    "odbc_driver",
+)

@@ -208,6 +208,14 @@ def run_folder() -> Path:
     return folder
 
 
+def template_folder(name: str) -> Path:
+    """Make the folder in which this run keeps the data that all servers of a kind start from."""
+    folder = run_folder() / f"{name}-template"
+    folder.mkdir()
+    give_to_account(folder)
+    return folder
+
+
 def sweep() -> None:
     """End the servers and delete the folders of runs whose process is gone."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):

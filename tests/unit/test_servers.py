@@ -1,9 +1,8 @@
-"""The harness itself: private PostgreSQL servers start, survive a crash, and leave nothing behind."""
+"""The harness itself: private servers of each kind start, survive a crash, and leave nothing behind."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 import subprocess
@@ -13,152 +12,96 @@ import textwrap
 import threading
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
 
-from servers import GivenPostgres, PostgresServer, ServerError, ServerMissing
-from servers.postgres import APP, SUPERUSER
+from servers import MariaDBServer, PostgresServer, ServerError, ServerMissing
 from servers.process import FOLDER_PREFIX, run_folder, sweep
-from servers.programs import find_postgres
+from servers.programs import find_mariadb, find_postgres
 from servers.system import command_line, die_with_parent, free_port, is_alive
+from unit.clients import ERRORS, REFUSED, SILENT, query
 
 TESTS = Path(__file__).parents[1]
 
 
-@pytest.fixture
-def postgres_programs(require_server):
-    with require_server("postgres"):
-        find_postgres()
+@pytest.fixture(params=["postgres", "mysql"])
+def own(request, require_server):
+    """Give a private server of each kind to a test that does what it likes with it."""
+    return request.getfixturevalue(f"own_{request.param}")
 
 
-@pytest.fixture(scope="module")
-def server(require_server):
-    """Give a private server to the tests that leave it as they found it."""
-    with require_server("postgres"):
-        server = PostgresServer()
-    with server:
-        yield server
+def test_data_survives_a_crash_and_the_port_stays(own):
+    own.execute("create table kept as select 42 as answer")
+    port, pid = own.port, own.pid
+    own.kill()
+    own.start()
+    assert port == own.port
+    assert pid != own.pid
+    assert [(42,)] == own.execute("select answer from kept")
 
 
-def query(url, sql):
-    async def fetch():
-        connection = await asyncpg.connect(url, timeout=5)
-        try:
-            return await connection.fetchval(sql)
-        finally:
-            await connection.close()
-
-    return asyncio.run(fetch())
+def test_restart_closes_connections_and_keeps_data(own):
+    own.execute("create table kept as select 7 as answer")
+    own.restart()
+    assert [(7,)] == own.execute("select answer from kept")
 
 
-def test_the_url_carries_the_percent_encoded_password(server):
-    url = server.url()
-    assert "p%40ss%3Aw%2Frd%25" == urlsplit(url).password
-    assert APP.user == query(url, "select current_user")
-
-
-def test_a_wrong_password_is_refused(server):
-    with pytest.raises(asyncpg.InvalidPasswordError):
-        query(server.url("app", "wrong"), "select 1")
-
-
-def test_passwords_are_stored_as_scram(server):
-    rows = server.execute("select distinct left(rolpassword, 14) from pg_authid where rolcanlogin")
-    assert [("SCRAM-SHA-256$",)] == rows
-
-
-def test_the_app_user_owns_the_databases_made_for_tests(server):
-    name = server.create_database()
-    assert name == query(server.url(database=name), "select current_database()")
-    assert None is query(server.url(database=name), "create table made_in_public (id int)")
-    assert [(APP.user,)] == server.execute("select pg_get_userbyid(datdba) from pg_database where datname = $1", name)
-
-
-def test_the_app_user_is_no_superuser(server):
-    assert [(False,)] == server.execute("select rolsuper from pg_roles where rolname = $1", APP.user)
-
-
-def test_a_dropped_database_is_gone(server):
-    name = server.create_database("short_lived")
-    server.drop_database(name)
-    with pytest.raises(asyncpg.InvalidCatalogNameError):
-        query(server.url(database=name), "select 1")
-
-
-def test_data_survives_a_crash_and_the_port_stays(own_postgres):
-    own_postgres.execute("create table kept as select 42 as answer")
-    port, pid = own_postgres.port, own_postgres.pid
-    own_postgres.kill()
-    own_postgres.start()
-    assert port == own_postgres.port
-    assert pid != own_postgres.pid
-    assert [(42,)] == own_postgres.execute("select answer from kept")
-
-
-def test_restart_closes_connections_and_keeps_data(own_postgres):
-    own_postgres.execute("create table kept as select 7 as answer")
-    own_postgres.restart()
-    assert [(7,)] == own_postgres.execute("select answer from kept")
-
-
-def test_a_stopped_server_refuses_connections(own_postgres):
-    own_postgres.stop()
-    with pytest.raises(ConnectionRefusedError):
-        query(own_postgres.url(), "select 1")
+def test_a_stopped_server_refuses_connections(own):
+    own.stop()
+    with pytest.raises(ERRORS, match=REFUSED):
+        query(own.url(), "select 1")
     with pytest.raises(ServerError, match="does not run"):
-        own_postgres.pause()
+        own.pause()
 
 
-def test_a_paused_server_answers_nobody_until_it_is_resumed(own_postgres):
-    own_postgres.pause()
-    with pytest.raises(TimeoutError):
-        asyncio.run(asyncpg.connect(own_postgres.url(), timeout=0.3))
-    own_postgres.resume()
-    assert 1 == query(own_postgres.url(), "select 1")
+def test_a_paused_server_answers_nobody_until_it_is_resumed(own):
+    own.pause()
+    with pytest.raises(ERRORS, match=SILENT):
+        query(own.url(), "select 1", timeout=0.3)
+    own.resume()
+    assert 1 == query(own.url(), "select 1")
 
 
-def test_a_paused_server_can_be_stopped(own_postgres):
-    own_postgres.pause()
-    own_postgres.stop()
-    assert repr(own_postgres).endswith(" stopped>")
+def test_a_paused_server_can_be_stopped(own):
+    own.pause()
+    own.stop()
+    assert repr(own).endswith(" stopped>")
 
 
-def test_starting_twice_is_refused(server):
+def test_starting_twice_is_refused(own):
     with pytest.raises(ServerError, match="runs already"):
-        server.start()
+        own.start()
 
 
-def test_a_bad_setting_shows_the_end_of_the_log(own_postgres):
-    own_postgres.stop()
-    own_postgres.settings["no_such_setting"] = "1"
+def test_a_bad_setting_shows_the_end_of_the_log(own):
+    own.stop()
+    own.settings["no_such_setting"] = "1"
     with pytest.raises(ServerError, match=r"ended at once(?s:.*)no_such_setting"):
-        own_postgres.start()
+        own.start()
 
 
-def test_a_port_taken_meanwhile_is_replaced(own_postgres):
-    own_postgres.stop()
-    with socket.create_server(("127.0.0.1", own_postgres.port)) as stranger:
-        own_postgres.start()
-        assert stranger.getsockname()[1] != own_postgres.port
-    assert 1 == query(own_postgres.url(), "select 1")
+def test_a_port_taken_meanwhile_is_replaced(own):
+    own.stop()
+    with socket.create_server(("127.0.0.1", own.port)) as stranger:
+        own.start()
+        assert stranger.getsockname()[1] != own.port
+    assert 1 == query(own.url(), "select 1")
 
 
-def test_statements_of_the_administrator_run_inside_an_event_loop(server):
+def test_statements_of_the_administrator_run_inside_an_event_loop(own):
     async def inside():
-        return server.execute("select current_user::text")
+        return own.execute("select 1")
 
-    assert [(SUPERUSER.user,)] == asyncio.run(inside())
+    assert [(1,)] == asyncio.run(inside())
 
 
-def test_a_server_is_not_started_from_a_thread(own_postgres):
-    own_postgres.stop()
+def test_a_server_is_not_started_from_a_thread(own):
+    own.stop()
     errors = []
 
     def start():
         try:
-            own_postgres.start()
+            own.start()
         except ServerError as error:
             errors.append(str(error))
 
@@ -172,17 +115,26 @@ def test_a_server_is_not_started_from_a_thread(own_postgres):
 OWNER = """
 import sys, time
 sys.path.insert(0, {tests!r})
-from servers import PostgresServer
-server = PostgresServer()
+from servers import {kind}
+server = {kind}()
 server.start()
 print(server.pid, server.folder.parent, flush=True)
 {then}
 """
 
 
-def run_owner(then):
+@pytest.fixture(params=[(PostgresServer, "postgres", find_postgres), (MariaDBServer, "mysql", find_mariadb)])
+def kind(request, require_server):
+    """Name a kind of server that can be started on this machine."""
+    server, name, find = request.param
+    with require_server(name):
+        find()
+    return server.__name__
+
+
+def run_owner(kind, then):
     """Start another process that starts a server, and return it with the server's pid and its folder."""
-    program = textwrap.dedent(OWNER).format(tests=str(TESTS), then=then)
+    program = textwrap.dedent(OWNER).format(tests=str(TESTS), kind=kind, then=then)
     owner = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     pid, folder = owner.stdout.readline().split()
     return owner, int(pid), Path(folder)
@@ -195,18 +147,16 @@ def wait_for(condition):
     return condition()
 
 
-@pytest.mark.usefixtures("postgres_programs")
-def test_the_end_of_the_owner_ends_the_server_and_removes_its_folder():
-    owner, pid, folder = run_owner(then="")
+def test_the_end_of_the_owner_ends_the_server_and_removes_its_folder(kind):
+    owner, pid, folder = run_owner(kind, then="")
     with owner:
         assert 0 == owner.wait(20)
     assert not is_alive(pid)
     assert not folder.exists()
 
 
-@pytest.mark.usefixtures("postgres_programs")
-def test_what_a_killed_owner_leaves_is_swept_away():
-    owner, pid, folder = run_owner(then="time.sleep(60)")
+def test_what_a_killed_owner_leaves_is_swept_away(kind):
+    owner, pid, folder = run_owner(kind, then="time.sleep(60)")
     with owner:
         owner.kill()
     assert folder.exists()
@@ -215,10 +165,9 @@ def test_what_a_killed_owner_leaves_is_swept_away():
     assert not folder.exists()
 
 
-@pytest.mark.usefixtures("postgres_programs")
-@pytest.mark.skipif(not die_with_parent("QUIT"), reason="setpriv --pdeathsig is not available here")
-def test_a_killed_owner_takes_its_server_along():
-    owner, pid, folder = run_owner(then="time.sleep(60)")
+@pytest.mark.skipif(not die_with_parent("KILL"), reason="setpriv --pdeathsig is not available here")
+def test_a_killed_owner_takes_its_server_along(kind):
+    owner, pid, folder = run_owner(kind, then="time.sleep(60)")
     with owner:
         owner.send_signal(signal.SIGKILL)
     assert wait_for(lambda: not is_alive(pid) or not command_line(pid))
@@ -243,27 +192,15 @@ def test_a_port_is_never_given_twice():
     assert len(set(ports)) == len(ports)
 
 
-def test_a_named_folder_without_postgres_is_said(monkeypatch, tmp_path):
-    monkeypatch.setenv("AIODB_POSTGRES_BIN", str(tmp_path))
-    with pytest.raises(ServerMissing, match="there is no initdb and postgres in it"):
-        find_postgres()
+@pytest.mark.parametrize("required", ["all", "mysql", "odbc,mysql"])
+def test_what_is_required_and_missing_fails_its_tests(monkeypatch, require_server, required):
+    monkeypatch.setenv("AIODB_REQUIRE", required)
+    with pytest.raises(pytest.fail.Exception, match=r"^it is not there$"), require_server("mysql"):
+        raise ServerMissing("it is not there")
 
 
-def test_a_given_server_keeps_its_login_and_options():
-    server = GivenPostgres("postgresql://me:p%40ss@db.example:5433/postgres?sslmode=disable")
-    assert "postgresql://me:p%40ss@db.example:5433/x%20y?sslmode=disable" == server.url(database="x y")
-    assert "postgresql://you:a%2Fb@db.example:5433/postgres?sslmode=disable" == server.url("you", "a/b")
-    assert "me" == server.app_user
-
-
-def test_a_given_url_without_a_user_is_refused():
-    with pytest.raises(ServerError, match="names no user"):
-        GivenPostgres("postgresql://db.example/postgres")
-
-
-def test_settings_of_the_user_do_not_reach_the_server(monkeypatch, tmp_path):
-    monkeypatch.setenv("AIODB_POSTGRES_BIN", os.fspath(tmp_path))
-    for program in ("initdb", "postgres"):
-        (tmp_path / program).touch(mode=0o755)
-    monkeypatch.setenv("PGPORT", "1")
-    assert "PGPORT" not in find_postgres().environment()
+@pytest.mark.parametrize("required", ["", "postgres,odbc"])
+def test_what_is_missing_and_not_required_skips_its_tests(monkeypatch, require_server, required):
+    monkeypatch.setenv("AIODB_REQUIRE", required)
+    with pytest.raises(pytest.skip.Exception, match=r"^it is not there$"), require_server("mysql"):
+        raise ServerMissing("it is not there")

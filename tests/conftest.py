@@ -8,6 +8,7 @@ the reason, or fails if AIODB_REQUIRE says `all` or names the server, as scripts
 | `postgres` | `postgres`                | `postgres_url` | `own_postgres`    | `postgres_authority`  |
 | `mysql`    | `mysql`                   | `mysql_url`    | `own_mysql`       | `mysql_authority`     |
 | `odbc`     | `odbc`: kind to driver    |                |                   |                       |
+| `pgbouncer`| `pgbouncer`, for `postgres` |              |                   |                       |
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from servers import (
     GivenPostgres,
     GivenServer,
     MariaDBServer,
+    PgBouncer,
     PostgresServer,
     ServerMissing,
     odbc_driver,
@@ -107,6 +109,15 @@ def mysql_authority(mysql: MySQLAccess, require_server: Require) -> Path:
     """Give the PEM file of the certificate authority that vouches for the shared MariaDB server."""
     with require_server("mysql"):
         return _authority(mysql)
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgres: PostgresAccess, require_server: Require) -> Iterator[PgBouncer]:
+    """Give a PgBouncer in transaction mode in front of the PostgreSQL server that all tests share."""
+    with require_server("pgbouncer"):
+        proxy = PgBouncer(postgres)
+    with proxy:
+        yield proxy
 
 
 @pytest.fixture(scope="session")

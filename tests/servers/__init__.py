@@ -6,6 +6,7 @@ from servers.access import GivenServer, PrivateServer, ServerAccess
 from servers.errors import ServerError, ServerMissing
 from servers.mysql import GivenMySQL, MariaDBServer, MySQLAccess
 from servers.odbc import odbc_driver
+from servers.pgbouncer import PgBouncer
 from servers.postgres import GivenPostgres, PostgresAccess, PostgresServer
 
 __all__ = (
@@ -14,6 +15,7 @@ __all__ = (
     "GivenServer",
     "MariaDBServer",
     "MySQLAccess",
+    "PgBouncer",
     "PostgresAccess",
     "PostgresServer",
     "PrivateServer",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from servers.errors import ServerMissing
 from servers.mysql import GivenMySQL
 from servers.odbc import find_odbc
+from servers.pgbouncer import find_pgbouncer
 from servers.postgres import GivenPostgres
 from servers.programs import (
     MARIADB_BASE,
@@ -96,6 +97,7 @@ NEEDS = (
         given=GivenMySQL.variable,
         place=MARIADB_BASE,
     ),
+    Need("pgbouncer", "PgBouncer", find_pgbouncer, ("pgbouncer",)),
     Need("odbc", "ODBC", find_odbc, ("unixodbc", "odbc-postgresql", "libsqliteodbc", "odbc-mariadb")),
 )
 

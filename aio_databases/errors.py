@@ -263,7 +263,9 @@ _combined: dict[tuple[type[Error], type[Exception]], type[Exception]] = {}
 
 def _derive(kind: type[Error], foreign: type[Exception]) -> type[Exception]:
     def _reduce(self: Exception) -> tuple[Any, ...]:
-        return _rebuild, (kind, foreign, self.args, dict(self.__dict__))
+        # A library knows what of its state cannot be pickled, such as its connection.
+        state = foreign.__reduce__(self)[2:3]
+        return _rebuild, (kind, foreign, self.args, {**self.__dict__, **(state[0] if state else {})})
 
     # Code that looks at names (peewee's exception wrapper does) finds the driver's in __name__;
     # tracebacks print __qualname__ and so show ours.
@@ -272,6 +274,7 @@ def _derive(kind: type[Error], foreign: type[Exception]) -> type[Exception]:
         "__qualname__": kind.__qualname__,
         "__doc__": kind.__doc__,
         "__reduce__": _reduce,
+        "__str__": Exception.__str__,  # asyncpg's adds PostgreSQL's DETAIL, which quotes values
     }
     try:
         return type(foreign.__name__, (kind, foreign), namespace)
@@ -283,5 +286,6 @@ def _rebuild(kind: type[Error], foreign: type[Exception], args: tuple[Any, ...],
     combined = _combine(kind, foreign)
     error = combined.__new__(combined, *args)
     error.args = args
+    error.__setstate__(state)  # which may keep no more than the library's own
     error.__dict__.update(state)
     return error

@@ -64,6 +64,7 @@ class LibpqDriver(PostgreSQLDriver):
     def diagnosed(self, exc: Exception, sqlstate: str | None, diag: Any) -> Diagnosis:
         """Tell what an exception of a library on libpq means, by its SQLSTATE where it has one."""
         if sqlstate:
+            exc.args = (diag.message_primary,)  # the rest quotes values; it stays in `diag`
             return diagnosis(sqlstate, diag)
         kind = kind_of_dbapi_class(exc)
         text = str(exc)

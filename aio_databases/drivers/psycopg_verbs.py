@@ -104,6 +104,8 @@ class NativeConnection(PsycopgConnection, CursorConnection):
     async def settle(self) -> bool:
         """Stop a cancelled statement on the server and wait for its end."""
         batch, self._batch = self._batch, None
+        if self.raw.closed:
+            return False
         while batch is not None and not batch.done():
             await self._stop()
             await asyncio.wait((batch,), timeout=_INTERVAL)

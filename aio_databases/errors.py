@@ -265,7 +265,7 @@ def _derive(kind: type[Error], foreign: type[Exception]) -> type[Exception]:
     def _reduce(self: Exception) -> tuple[Any, ...]:
         # A library knows what of its state cannot be pickled, such as its connection.
         reduced: Any = foreign.__reduce__(self)
-        state = reduced[2] if len(reduced) > 2 else {}  # noqa: PLR2004 - (class, arguments, state)
+        state: dict[str, Any] = reduced[2] if len(reduced) > 2 else {}  # noqa: PLR2004 - (class, arguments, state)
         return _rebuild, (kind, foreign, self.args, {**self.__dict__, **state})
 
     # Code that looks at names (peewee's exception wrapper does) finds the driver's in __name__;

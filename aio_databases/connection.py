@@ -234,9 +234,16 @@ class Connection(Verbs):
         if self.read_only and (plan.writes or verb != "fetch"):
             message = "a replica only reads: execute(), executemany() and statements that write are refused; "
             raise errors.ReadOnlyError(message + "use db.connection() inside of the replica block to reach the primary")
+        if plan.writes and self._would_leave_read_only_transaction():
+            message = "this transaction only reads, but a statement that creates, changes or drops things would end it "
+            raise errors.ReadOnlyError(message + "and be run: statements that write are refused")
         if self.logger.isEnabledFor(DEBUG):
             self.logger.debug("%s", plan.sql)
         return plan, values
+
+    def _would_leave_read_only_transaction(self) -> bool:
+        stack = self.turns.stack if self.turns is not None else None
+        return bool(stack and stack[0].is_read_only and self.pool.driver.capabilities.ddl_commits)
 
     async def perform(self, physical: Physical, plan: Plan, function: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Call a function of the driver when it is this call's turn, and translate its errors."""

@@ -56,6 +56,7 @@ def split_options(
     if pool.max_size < max(1, pool.min_size):
         message = f"max_size of {where} is {pool.max_size}; it must be at least 1 and min_size ({pool.min_size})"
         raise ConfigurationError(message)
+    options["connect_timeout"] = pool.connect_timeout  # for libraries that cannot be stopped from outside
     return pool, options, cast("dict[str, Any]", connect_args)
 
 

@@ -93,4 +93,5 @@ def note_transaction(physical: Physical) -> None:
     if not physical.turns.stack:
         physical.begun_by_hand = open_now
     elif not open_now:
-        physical.turns.end_all("it was ended by a statement, not by its own commit() or rollback()")
+        message = "it was ended by a statement, not by its own commit() or rollback(), and what ran before is committed"
+        physical.turns.end_all(f"{message}, unless it was a ROLLBACK", uncertain=True)

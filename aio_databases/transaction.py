@@ -111,6 +111,11 @@ class Transaction(Block):
         """Whether statements can be run in it."""
         return self.state is TransactionState.ACTIVE
 
+    @property
+    def is_read_only(self) -> bool:
+        """Whether it was begun ``readonly``."""
+        return bool(self._options.readonly)
+
     # Beginning
 
     async def __aenter__(self) -> Self:
@@ -278,7 +283,7 @@ class Transaction(Block):
             raise error from exc
         except BaseException:
             self._physical.driver.terminate()  # time is over: nobody will know the answer
-            turns.end_all("its COMMIT had no answer")
+            turns.end_all("its COMMIT had no answer", uncertain=True)
             raise
         finally:
             turns.give_back()
@@ -331,15 +336,18 @@ class Transaction(Block):
         self.state = state
         self._unlock()
 
-    def fail(self, reason: str) -> None:
-        """Note that the transaction was ended from outside: whoever uses it from now on is told why."""
-        self.failure = reason
+    def fail(self, reason: str, *, uncertain: bool = False) -> None:
+        """Note that the transaction was ended from outside: whoever uses it from now on is told why.
+
+        ``uncertain`` means that something of it may have been committed.
+        """
+        self.failure = reason if uncertain else f"{reason}, and nothing of it was committed"
         self.finish(TransactionState.FAILED)
 
     def raise_failure(self) -> None:
         """Raise TransactionError if the transaction was ended from outside."""
         if self.state is TransactionState.FAILED:
-            message = f"{self.label} cannot be used any more, nothing of it was committed: {self.failure}"
+            message = f"{self.label} cannot be used any more: {self.failure}"
             raise errors.TransactionError(message)
 
     def _can_end(self, verb: str, *, silent: bool | None) -> bool:

@@ -220,12 +220,15 @@ class Turns:
             self._forget(each)
         return ended
 
-    def end_all(self, reason: str) -> None:
-        """Mark every transaction that is open as ended from outside, and serve those who waited for its end."""
+    def end_all(self, reason: str, *, uncertain: bool = False) -> None:
+        """Mark every transaction that is open as ended from outside, and serve those who waited for its end.
+
+        ``uncertain`` means that something of it may have been committed.
+        """
         if not self.stack:
             return
         for transaction in self.end(self.stack[0]):
-            transaction.fail(reason)
+            transaction.fail(reason, uncertain=uncertain)
         if self.waiting and not self.busy:
             self.busy = True
             self.give_back()

@@ -53,6 +53,7 @@ class AsyncpgDriver(PostgreSQLDriver):
         copied = ("passfile", "target_session_attrs", *ASYNCPG_OPTIONS)
         arguments: dict[str, Any] = {
             "database": self.located("database"),
+            "timeout": self.gives_up_after,
             "server_settings": self.settings(read_only=read_only),
             # asyncpg tries without encryption, too, if it is told so by a word
             "ssl": self.ssl if self.ssl in {"allow", "prefer"} else self.ssl_context() or self.ssl,

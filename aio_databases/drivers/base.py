@@ -52,6 +52,8 @@ class Capabilities:
     """Only one connection can write at a time, so writers queue up before they meet a lock."""
     exclusive_cursor: bool = False
     """A `Cursor` keeps its connection busy or in a transaction, so outside of a transaction it gets one of its own."""
+    ddl_commits: bool = False
+    """CREATE, ALTER, DROP and the like commit the transaction they are run in, and end it."""
     reusable_after_cancel: bool = False
     """After a cancelled verb `DriverConnection.settle` can make the connection usable again."""
 

@@ -46,6 +46,7 @@ class LibpqDriver(PostgreSQLDriver):
         copied = ("application_name", "passfile", "sslcert", "sslkey", "sslrootcert", "target_session_attrs")
         parameters: dict[str, Any] = {
             "client_encoding": "UTF8",
+            "connect_timeout": self.gives_up_after,
             "dbname": self.located("database"),
             "password": await self.password(),
             "sslmode": self.ssl,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl as tls
+from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aio_databases.drivers.base import Driver
@@ -36,6 +37,9 @@ def no_network(value: Any) -> None:
         raise ValueError(message)
 
 
+_AN_HOUR = 3600.0  # seconds
+
+
 class NetworkDriver(Driver):
     """Knows where the server is and who logs in."""
 
@@ -63,6 +67,12 @@ class NetworkDriver(Driver):
         """The path of the unix socket to use, if any: ``unix_socket``, or a host that begins with a slash."""
         host = self.located("host")
         return self.options.get("unix_socket") or (host if isinstance(host, str) and host.startswith("/") else None)
+
+    @property
+    def gives_up_after(self) -> int:
+        """After how many seconds a library shall give up connecting, if nobody could tell it so before."""
+        within: float = self.options["connect_timeout"]
+        return ceil(min(within, _AN_HOUR)) + 1
 
     async def password(self) -> str | None:
         """Return the password for the next connection; a function or coroutine function is asked for it each time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import psycopg
@@ -34,9 +35,16 @@ class PsycopgDriver(LibpqDriver):
             cursor_factory = psycopg.RawCursor
             await connection.open(lambda: psycopg.connect(**arguments, cursor_factory=cursor_factory))
         else:
-            connection = NativeConnection(await CancellableConnection.connect(**arguments))
+            connection = NativeConnection(await self._connect(arguments))
         connection.set_up(parse_json=self.options.get("json", False))
         return self.fenced(connection, read_only=read_only)
+
+    async def _connect(self, arguments: dict[str, Any]) -> CancellableConnection:
+        try:
+            return await CancellableConnection.connect(**arguments)
+        except BaseException as exc:
+            clear_frames(exc.__traceback__)  # their variables would keep the socket open
+            raise
 
     def diagnose(self, exc: Exception) -> Diagnosis | None:
         """Tell what an exception of psycopg means, by its SQLSTATE where it has one."""

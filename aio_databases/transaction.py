@@ -55,6 +55,7 @@ class Transaction(Block):
         "_savepoint",
         "_silent",
         "_turns",
+        "_uncertain",
         "_writer_lock",
         "failure",
         "has_block",
@@ -91,6 +92,7 @@ class Transaction(Block):
         self._owned = False
         self._savepoint: str | None = None
         self._silent = silent
+        self._uncertain = False
         self._writer_lock: FifoLock | None = None
 
     def __repr__(self) -> str:
@@ -274,7 +276,7 @@ class Transaction(Block):
             error = translated(self._pool.driver, exc, committing=not savepoint)
             if isinstance(error, errors.ConnectionLost):
                 self._physical.driver.terminate()
-                turns.end_all("its connection was lost")
+                turns.end_all("its connection was lost", uncertain=not savepoint)
             elif not driver.in_transaction:  # PostgreSQL ends a transaction that it cannot commit
                 for transaction in turns.end(turns.stack[0]):
                     transaction.finish(TransactionState.ROLLED_BACK)
@@ -341,13 +343,15 @@ class Transaction(Block):
 
         ``uncertain`` means that something of it may have been committed.
         """
-        self.failure = reason if uncertain else f"{reason}, and nothing of it was committed"
+        self.failure = reason
+        self._uncertain = uncertain
         self.finish(TransactionState.FAILED)
 
     def raise_failure(self) -> None:
         """Raise TransactionError if the transaction was ended from outside."""
         if self.state is TransactionState.FAILED:
-            message = f"{self.label} cannot be used any more: {self.failure}"
+            lost = "" if self._uncertain else ", and nothing of it was committed"
+            message = f"{self.label} cannot be used any more: {self.failure}{lost}"
             raise errors.TransactionError(message)
 
     def _can_end(self, verb: str, *, silent: bool | None) -> bool:

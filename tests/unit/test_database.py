@@ -40,7 +40,7 @@ async def test_the_backend_tells_about_itself():
     async with connected(url="fake://server/db?max_size=3", json=True) as (db, _):
         backend = db.backend
         assert ("fake", "postgresql", "postgresql") == (backend.name, backend.db_type, str(backend))
-        assert ("server", {"json": True}) == (backend.url.hostname, backend.options)
+        assert ("server", {"connect_timeout": 10, "json": True}) == (backend.url.hostname, backend.options)
 
 
 async def test_the_snapshot_names_each_pool():

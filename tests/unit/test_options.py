@@ -102,7 +102,7 @@ def test_a_replica_takes_the_options_but_for_min_size():
 )
 def test_the_parameters_of_an_sqlite_uri_are_no_options(url, given):
     pool, options, _ = split_options(SQLiteDriver, parse_url(url), given)
-    assert (3, {"uri": True}) == (pool.max_size, options)
+    assert (3, {"connect_timeout": 10, "uri": True}) == (pool.max_size, options)
 
 
 def test_without_uri_such_parameters_are_unknown_options():

@@ -249,7 +249,7 @@ class Connection(Verbs):
         """Call a function of the driver when it is this call's turn, and translate its errors."""
         turns = physical.turns
         lock = self.pool.writer_lock if plan.writes else None
-        if turns.busy or turns.stack or lock is not None or physical is not self._physical:
+        if turns.busy or turns.stack or turns.had_failure or lock is not None or physical is not self._physical:
             lock = await self._take_turn(physical, lock)
         else:
             turns.busy = True

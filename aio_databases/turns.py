@@ -114,11 +114,12 @@ def _is_visible(block: Block) -> bool:
 class Turns:
     """The line in front of one connection, and the stack of transactions that are open on it."""
 
-    __slots__ = ("_queues", "_urgent", "busy", "dismissed", "stack", "waiting")
+    __slots__ = ("_queues", "_urgent", "busy", "dismissed", "had_failure", "stack", "waiting")
 
     def __init__(self) -> None:
         self.busy = False
         self.dismissed = False
+        self.had_failure = False  # of a transaction, in whose block calls must be refused from then on
         self.stack: list[Transaction] = []
         self.waiting = 0  # tasks in line; while there are any, `give_back` has to choose one
         self._queues: dict[Transaction | None, WaitQueue[bool]] = {}
@@ -160,7 +161,7 @@ class Turns:
         if self.busy:
             return False
         stack = self.stack
-        if stack and self.standing(at) is not stack[-1]:
+        if (stack or self.had_failure) and self.standing(at) is not (stack[-1] if stack else None):
             return False
         self.busy = True
         return True
@@ -227,6 +228,7 @@ class Turns:
         """
         if not self.stack:
             return
+        self.had_failure = True
         for transaction in self.end(self.stack[0]):
             transaction.fail(reason, uncertain=uncertain)
         if self.waiting and not self.busy:

@@ -114,6 +114,19 @@ async def test_a_transaction_that_the_database_rolled_back_refuses_further_state
         assert ["BEGIN", "insert 1"] == fake.sent
 
 
+async def test_its_connection_refuses_further_statements_too():
+    async with connected() as (db, fake), db.connection() as connection:
+        with pytest.raises(TransactionError, match="the database rolled it back"):
+            async with db.transaction():
+                fake.fail("insert 1", FakeError("deadlock"), ends_transaction=True)
+                with pytest.raises(DatabaseError):
+                    await connection.execute("insert 1")
+                await connection.execute("insert 2")
+        assert ["BEGIN", "insert 1"] == fake.sent
+        await connection.execute("insert 3")
+        assert ["BEGIN", "insert 1", "insert 3"] == fake.sent
+
+
 async def test_a_block_that_swallows_the_loss_still_tells_that_nothing_was_committed():
     async with connected() as (db, fake):
         with pytest.raises(TransactionError, match="its connection was lost, and nothing of it was committed"):

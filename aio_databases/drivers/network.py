@@ -12,7 +12,7 @@ from aio_databases.url import anything, integer, optional, seconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ("SSL_MODES", "NetworkDriver", "certificate_authorities", "no_network", "ssl_context")
+__all__ = ("SSL_MODES", "NetworkDriver", "certificate_authorities", "no_network", "ssl_context", "statement_timeout")
 
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 """libpq's words: https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-SSL-PROTECTION."""
@@ -30,6 +30,12 @@ def ssl_mode(value: Any) -> str | tls.SSLContext:
     return word
 
 
+def statement_timeout(value: Any) -> float | None:
+    """Return a duration in seconds that servers can tell from none; 0 and infinity mean none."""
+    timeout = seconds(value)
+    return max(timeout, _A_MILLISECOND) if 0 < timeout < float("inf") else None
+
+
 def no_network(value: Any) -> None:
     """Take ``ssl=False`` where there is no network to encrypt, and nothing else."""
     if ssl_mode(value) != "disable":
@@ -38,6 +44,7 @@ def no_network(value: Any) -> None:
 
 
 _AN_HOUR = 3600.0  # seconds
+_A_MILLISECOND = 0.001  # seconds
 
 
 class NetworkDriver(Driver):
@@ -53,7 +60,7 @@ class NetworkDriver(Driver):
         "sslcert": str,
         "sslkey": str,
         "sslrootcert": str,
-        "statement_timeout": optional(seconds),
+        "statement_timeout": optional(statement_timeout),
         "unix_socket": str,
         "user": str,
     }

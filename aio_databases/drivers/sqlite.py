@@ -10,12 +10,12 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from aio_databases import errors
 from aio_databases.drivers.base import Capabilities, Driver
-from aio_databases.drivers.network import no_network
+from aio_databases.drivers.network import no_network, statement_timeout
 from aio_databases.drivers.sqlite_thread import SQLiteConnection
 from aio_databases.drivers.sqlite_verbs import Stop
 from aio_databases.error_codes import kind_of_dbapi_class, kind_of_sqlite_name
 from aio_databases.errors import ConfigurationError, Diagnosis
-from aio_databases.url import boolean, function, optional, seconds
+from aio_databases.url import boolean, function, optional
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,7 +59,7 @@ class SQLiteDriver(Driver):
         "isolation_level": optional(str),
         "pragmas": dict,
         "ssl": no_network,
-        "statement_timeout": optional(seconds),
+        "statement_timeout": optional(statement_timeout),
         "uri": boolean,
     }
 

@@ -305,7 +305,8 @@ class _Call:
         self._outbox.post(_Call._report, self)
 
     def _report(self) -> None:
-        self.waiter.wake()
+        if not self.waiter.wake():
+            self.error = None  # nobody will raise it, and its frames may keep a connection open
 
 
 def _work(inbox: SimpleQueue[Callable[[], object] | None], _kept: list[Any]) -> None:

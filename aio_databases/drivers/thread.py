@@ -11,6 +11,7 @@ from functools import partial
 from inspect import iscoroutinefunction
 from queue import SimpleQueue
 from threading import Thread
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aio_databases.concurrency import Outbox, new_waiter
@@ -305,8 +306,9 @@ class _Call:
         self._outbox.post(_Call._report, self)
 
     def _report(self) -> None:
-        if not self.waiter.wake():
-            self.error = None  # nobody will raise it, and its frames may keep a connection open
+        if not self.waiter.wake() and self.error is not None:
+            clear_frames(self.error.__traceback__)  # nobody will raise it; its variables may keep a connection open
+            self.error = None
 
 
 def _work(inbox: SimpleQueue[Callable[[], object] | None], _kept: list[Any]) -> None:

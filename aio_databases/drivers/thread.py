@@ -177,11 +177,13 @@ class ThreadConnection(CallConnection):
         call = self._call = _Call(function, args)
         self._inbox.put(call)
         await call.waiter.wait()
-        if call.error is not None:
+        self._call = None  # its result is nobody else's
+        error, call.error = call.error, None
+        if error is not None:
             try:
-                raise call.error
+                raise error
             finally:
-                del call  # else the error, its traceback, this frame and the call keep each other alive
+                del call, error  # else the error, its traceback, their frames and the call keep each other alive
         return call.result  # type: ignore[no-any-return]
 
     async def settle(self) -> bool:

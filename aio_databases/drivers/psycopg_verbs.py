@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from contextlib import suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -143,7 +144,7 @@ class ThreadedConnection(PsycopgConnection, ThreadConnection):
 
     def interrupt(self) -> None:
         """Ask the server to stop the statement; in a thread, because that takes a connection."""
-        if self._cancel is not None:
+        if self._cancel is not None and not sys.is_finalizing():  # when no thread can be started any more
             Thread(target=_request, args=(self._cancel,), daemon=True).start()
 
     def cut(self) -> None:

@@ -201,14 +201,17 @@ class ThreadConnection(CallConnection):
                         await call.waiter.wait(_INTERRUPT_EVERY)
                     except TimeoutError:
                         continue
+                self._call = None
             finally:
                 self.resume()
         return not self._closed
 
     def withdraw(self) -> bool:
         """Take back the call whose caller was cancelled, and return whether the thread had not begun it."""
-        call, self._call = self._call, None
-        return call is None or call.withdraw()
+        if self._call is not None and not self._call.withdraw():
+            return False
+        self._call = None
+        return True
 
     async def close(self) -> None:
         """Close the connection and end the thread."""
@@ -225,8 +228,9 @@ class ThreadConnection(CallConnection):
         if self._closed:
             return
         self._closed = True
-        self.interrupt()
-        self.cut()
+        if self._call is not None:
+            self.interrupt()
+            self.cut()
         self._inbox.put(self._close)
         self._inbox.put(None)
 

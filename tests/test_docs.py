@@ -5,12 +5,17 @@ temporary folder.  A block that starts an event loop of its own (`asyncio.run(..
 before a block, which readers of the page do not see, changes that:
 
 * `<!-- not run: REASON -->`: the block is only compiled.
-* `<!-- needs postgres -->`: `postgresql://app@localhost/shop` is replaced by the URL of a private server's database.
+* `<!-- needs postgres -->`, `<!-- needs mysql -->`: the URL in `SERVERS` is replaced by that of a private server's
+  database; `<!-- needs odbc -->`: the name of SQLite's ODBC driver by that of the tests.
+
+The sources that pages show, and what is generated into them, are as they have to be.
 """
 
 from __future__ import annotations
 
 import ast
+import importlib
+import importlib.util
 import inspect
 import re
 from pathlib import Path
@@ -21,8 +26,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-SHOP = "postgresql://app@localhost/shop"
-NEEDS_POSTGRES = "<!-- needs postgres -->"
+SERVERS = {
+    "<!-- needs postgres -->": ("postgresql://app@localhost/shop", "postgres_url"),
+    "<!-- needs mysql -->": ("mysql://app@localhost/shop", "mysql_url"),
+    "<!-- needs odbc -->": ("Driver={SQLite3}", "odbc_driver"),
+}
+"""The text that stands in a marked block, and the fixture that gives the one to use."""
 NOT_RUN = re.compile(r"<!-- not run: \S.* -->")
 FENCE = re.compile(r"(?P<indent> *)(?P<ticks>`{3,}|~{3,}|:{3,})(?P<info>.*)")
 RUNS_A_LOOP = re.compile(r"\b(asyncio|trio|anyio)\.run\(")
@@ -63,15 +72,16 @@ def python_blocks(text):
 
 
 def page_parameter(page):
-    marks = [pytest.mark.server] if NEEDS_POSTGRES in page.read_text(encoding="utf-8") else []
+    text = page.read_text(encoding="utf-8")
+    marks = [pytest.mark.server] if any(marker in text for marker in SERVERS) else []
     return pytest.param(page, id=str(page.relative_to(ROOT)), marks=marks)
 
 
-async def run(block, filename, namespace, server_url=None):
+async def run(block, filename, namespace, urls=()):
     """Run one block; its line numbers in a traceback are those of the page."""
     source = "\n" * (block.line - 1) + block.source
-    if server_url:
-        source = source.replace(SHOP, server_url)
+    if block.comment in urls:
+        source = source.replace(*urls[block.comment])
     code = compile(source, filename, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     if NOT_RUN.fullmatch(block.comment):
         return
@@ -89,21 +99,31 @@ def anyio_backend():
     return "asyncio"
 
 
+@pytest.fixture
+def odbc_driver(odbc):
+    """Give what names SQLite's ODBC driver in a connection string."""
+    return f"Driver={odbc('sqlite')}"
+
+
 @pytest.mark.parametrize("page", [page_parameter(page) for page in PAGES])
 async def test_the_python_blocks_of_the_page_run(page, request, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "__docs__"}
     text = page.read_text(encoding="utf-8")
-    url = request.getfixturevalue("postgres_url") if NEEDS_POSTGRES in text else None
+    urls = {
+        marker: (shown, request.getfixturevalue(fixture))
+        for marker, (shown, fixture) in SERVERS.items()
+        if marker in text
+    }
     for block in python_blocks(text):
-        await run(block, str(page), namespace, url if block.comment == NEEDS_POSTGRES else None)
+        await run(block, str(page), namespace, urls)
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES])
 def test_no_python_block_escapes_by_another_name(page):
     """A fence that says `py`, `python3` or `{code-block} python` would not be run by the test above."""
-    odd = [block.info for block in blocks(page.read_text(encoding="utf-8")) if re.search(r"\bpy", block.info)]
-    assert {"python"}.issuperset(odd)
+    infos = {block.info for block in blocks(page.read_text(encoding="utf-8"))}
+    assert {"python"}.issuperset(info for info in infos if re.search(r"^(\{.*\} *)?py", info))
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES])
@@ -113,7 +133,35 @@ def test_every_marker_stands_before_a_python_block(page):
     markers = re.findall(r"^<!-- (?:not run|needs).*-->$", text, flags=re.MULTILINE)
     obeyed = [block.comment for block in python_blocks(text) if block.comment.startswith("<!--")]
     assert markers == obeyed
-    assert all(marker == NEEDS_POSTGRES or NOT_RUN.fullmatch(marker) for marker in markers)
+    assert all(marker in SERVERS or NOT_RUN.fullmatch(marker) for marker in markers)
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES])
+def test_a_marked_block_has_the_text_that_is_replaced(page):
+    """Another one would be somebody else's server."""
+    for block in python_blocks(page.read_text(encoding="utf-8")):
+        shown, _ = SERVERS.get(block.comment, ("", ""))
+        assert shown in block.source, f"line {block.line}"
+
+
+def test_the_table_of_capabilities_is_that_of_the_drivers(odbc):
+    spec = importlib.util.spec_from_file_location("capabilities", ROOT / "docs" / "capabilities.py")
+    capabilities = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(capabilities)
+    page = capabilities.PAGE.read_text(encoding="utf-8")
+    assert capabilities.renewed(page) == page, "the drivers have changed: renew it with `python docs/capabilities.py`"
+
+
+def test_the_names_for_authors_of_drivers_are_there():
+    text = (
+        (ROOT / "docs" / "custom-drivers.md").read_text(encoding="utf-8").partition("## Names that are yours to use")[2]
+    )
+    promised = dict(re.findall(r"^\| `([\w.]+)` \| (.*) \|$", text, flags=re.MULTILINE))
+    assert "drivers.base" in promised
+    for module, names in promised.items():
+        public = importlib.import_module(f"aio_databases.{module}")
+        for name in re.findall(r"`(\w+)`", names):
+            assert getattr(public, name).__doc__ or name.isupper(), f"{module}.{name}"
 
 
 async def test_blocks_share_their_names_and_may_await():
@@ -145,8 +193,12 @@ async def test_a_block_may_start_an_event_loop():
     assert 5 == namespace["value"]
 
 
-async def test_the_url_of_a_marked_block_is_replaced():
-    (block,) = python_blocks(f"<!-- needs postgres -->\n```python\nurl = {SHOP!r}\n```\n")
+@pytest.mark.parametrize("marker", SERVERS)
+async def test_the_text_of_a_marked_block_is_replaced(marker):
+    shown, _ = SERVERS[marker]
+    marked, other = python_blocks("".join(f"{comment}\n```python\nurl = {shown!r}\n```\n" for comment in (marker, "")))
     namespace = {}
-    await run(block, "page", namespace, "postgresql://elsewhere/db")
-    assert "postgresql://elsewhere/db" == namespace["url"]
+    await run(marked, "page", namespace, {marker: (shown, "scheme://elsewhere/db")})
+    assert "scheme://elsewhere/db" == namespace["url"]
+    await run(other, "page", namespace, {marker: (shown, "scheme://elsewhere/db")})
+    assert shown == namespace["url"]

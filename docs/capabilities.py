@@ -1,0 +1,75 @@
+"""Write what each driver can do into docs/drivers.md, between two comments: `python docs/capabilities.py`."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from aio_databases.drivers import _DRIVERS, driver_class
+from aio_databases.drivers.base import Capabilities
+from aio_databases.drivers.choice import Choice
+from aio_databases.drivers.odbc import OdbcDriver
+from aio_databases.drivers.odbc_products import dialect_named
+
+PAGE = Path(__file__).with_name("drivers.md")
+BEGIN = "<!-- capabilities: written by docs/capabilities.py -->"
+END = "<!-- end of capabilities -->"
+
+
+def legend() -> dict[str, str]:
+    """Return the docstring of each field, which only the source has."""
+    (definition,) = ast.parse(inspect.getsource(Capabilities)).body
+    assert isinstance(definition, ast.ClassDef)
+    docs = {}
+    for field, text in zip(definition.body, definition.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+            assert isinstance(field.target, ast.Name)
+            docs[field.target.id] = inspect.cleandoc(ast.literal_eval(text.value))
+    return docs
+
+
+def drivers() -> dict[str, Capabilities]:
+    """Return what the drivers can do, all that stand for one library; with ODBC that depends on the database."""
+    known = {name: driver_class(name, "") for name in _DRIVERS if name != "dummy"}
+    found = {}
+    for name, driver in known.items():
+        if issubclass(driver, OdbcDriver):
+            for database in ("postgresql", "mysql", "sqlite", "other"):
+                can = dialect_named(database).capabilities
+                found[f"`{name}`, {database}"] = replace(can, trio=driver.capabilities.trio)
+        elif not issubclass(driver, Choice):
+            found[f"`{name}`"] = driver.capabilities
+    return found
+
+
+def cell(value: Any) -> str:
+    """Return how a value is shown."""
+    if isinstance(value, frozenset):
+        return ", ".join(sorted(value)) or "-"
+    return "yes" if value else "-"
+
+
+def table() -> str:
+    """Return the table and its legend."""
+    names = [field.name for field in fields(Capabilities)]
+    lines = [f"| driver | {' | '.join(f'`{name}`' for name in names)} |", "|---" * (len(names) + 1) + "|"]
+    for driver, can in drivers().items():
+        lines.append(f"| {driver} | {' | '.join(cell(getattr(can, name)) for name in names)} |")
+    docs = legend()
+    return "\n".join([*lines, "", *(f"* `{name}`: {docs[name]}" for name in names)])
+
+
+def renewed(page: str) -> str:
+    """Return the page with the table as it has to be."""
+    head, begin, rest = page.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"{PAGE.name} lacks the comments {BEGIN!r} and {END!r}")
+    return f"{head}{begin}\n\n{table()}\n\n{end}{tail}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

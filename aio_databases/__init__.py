@@ -1,4 +1,4 @@
-"""Async access to SQLite and PostgreSQL, with pools, transactions and replicas, on asyncio and trio."""
+"""Async access to SQLite, PostgreSQL, MySQL, MariaDB and ODBC: pools, transactions, replicas, on asyncio and trio."""
 
 from __future__ import annotations
 

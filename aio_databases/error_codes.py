@@ -29,7 +29,7 @@ from aio_databases.errors import (
     UniqueViolation,
 )
 
-__all__ = ("kind_of_dbapi_class", "kind_of_sqlite_name", "kind_of_sqlstate")
+__all__ = ("kind_of_dbapi_class", "kind_of_mysql_errno", "kind_of_sqlite_name", "kind_of_sqlstate")
 
 _SQLSTATES: dict[str, type[Error]] = {
     # https://www.postgresql.org/docs/current/errcodes-appendix.html, longest prefix first
@@ -93,6 +93,53 @@ _SQLITE_NAMES: dict[str, type[Error]] = {
     "SQLITE_INTERNAL": InternalError,
 }
 
+_MYSQL_NUMBERS: dict[type[Error], tuple[int | range, ...]] = {
+    # https://mariadb.com/kb/en/mariadb-error-code-reference/ and
+    # https://dev.mysql.com/doc/mysql-errors/en/server-error-reference.html, client errors from 2000 to 2999
+    UniqueViolation: (1022, 1062, 1169, 1586, 1761, 1762, 1859),
+    ForeignKeyViolation: (1216, 1217, 1451, 1452),
+    NotNullViolation: (1048, 1364, 1423),
+    CheckViolation: (1369, 3819, 4025),
+    DeadlockDetected: (1213, 1614, 3058),
+    SerializationFailure: (1020, 3101),
+    LockTimeout: (1205, 1613, 3572),
+    QueryTimeout: (1028, 1317, 1969, 3024),
+    ReadOnlyError: (1036, 1223, 1290, 1792, 1836, 1874),
+    ConnectionLost: (1053, 1077, 1079, 1080, 1152, range(1154, 1162), 1184, 1927, 2006, 2013, 2055, 3169, 4031),
+    ConnectError: (1040, 1042, 1043, 1129, 1203, 1226, range(2001, 2006), 2012, 2026),
+    AuthenticationError: (
+        *(1044, 1045, 1130, 1131, 1133, 1251, 1275, 1524, 1698, 1820, 1862),
+        *(2049, 2059, 2061, 3118, 3159, 4151),
+    ),
+    DataError: (
+        *(1139, 1153, 1162, 1264, 1265, 1292, 1300, 1301, 1365, 1366, 1367, 1406, 1411, 1416, 1441, 1525, 1690, 1918),
+        *(range(3140, 3159), range(4035, 4045)),
+    ),
+    NotSupportedError: (1031, 1112, 1148, 1178, 1235, 1286, 1289, 1295),
+    InternalError: (1196, 2014, 2027),
+    OperationalError: (
+        *(1021, range(1023, 1027), 1030, range(1034, 1036), 1037, 1038, 1041, 1047, 1105, 1114, 1119, 1135),
+        *(1180, 1181, 1194, 1195, 1197, 1206, 1436, 1461, 2008),
+    ),
+    ProgrammingError: (
+        *(1007, 1008, 1046, range(1049, 1053), range(1054, 1062), range(1063, 1076), 1082, 1083, 1084),
+        *(range(1089, 1092), 1093, 1094, 1095, 1096, range(1099, 1104), 1104, range(1106, 1112), 1113),
+        *(range(1115, 1119), range(1120, 1129), 1136, 1137, range(1140, 1148), 1149, range(1163, 1169), 1170),
+        *(1171, 1172, 1173, 1176, 1177, 1179, 1191, 1193, 1210, 1211, 1215, range(1220, 1223), 1225),
+        *(range(1227, 1235), range(1237, 1251), 1252, 1253, 1267, range(1270, 1274), 1280, 1281, 1283, 1284, 1288),
+        *(1291, 1293, 1294, 1298, range(1302, 1317), range(1318, 1339), range(1345, 1358), range(1359, 1364), 1368),
+        *(1370, range(1390, 1397), range(1403, 1406), 1407, range(1413, 1416), range(1424, 1428), 1442, 1443, 1444),
+        *(range(1446, 1451), range(1462, 1466), range(1479, 1520), 1553, 1559, 1582, 1583, 1584, 1630, 1701),
+        *(1765, 1906, 3065, 3105, 3730, range(4078, 4080), 4091, 4161),
+    ),
+}
+_MYSQL_KINDS = {
+    number: kind
+    for kind, numbers in _MYSQL_NUMBERS.items()
+    for some in numbers
+    for number in (some if isinstance(some, range) else (some,))
+}
+
 
 def kind_of_sqlstate(sqlstate: str) -> type[Error]:
     """Return the error class for a SQLSTATE (five characters)."""
@@ -103,6 +150,11 @@ def kind_of_sqlite_name(name: str) -> type[Error]:
     """Return the error class for the name of an SQLite result code, such as ``SQLITE_CONSTRAINT_UNIQUE``."""
     primary = "_".join(name.split("_")[:2])
     return _SQLITE_NAMES.get(name) or _SQLITE_NAMES.get(primary) or OperationalError
+
+
+def kind_of_mysql_errno(errno: int) -> type[Error]:
+    """Return the error class for an error number of MySQL, MariaDB or their client."""
+    return _MYSQL_KINDS.get(errno, DatabaseError)
 
 
 def kind_of_dbapi_class(exc: Exception) -> type[Error]:

@@ -1,0 +1,81 @@
+# ruff: noqa: SLF001 - asyncmy keeps to itself what is needed to cut a connection
+"""MySQL and MariaDB through asyncmy, on asyncio."""
+
+# Its types tell nothing of what is used here.
+# pyright: basic
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import asyncmy.connection
+import asyncmy.errors
+
+from aio_databases.drivers.mysql import MULTI_STATEMENTS, MYSQL, Guard, MySQLDriver
+from aio_databases.drivers.mysql_verbs import MySQLConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aio_databases.drivers.base import Capabilities
+
+__all__ = ("AsyncmyDriver",)
+
+
+class _Connection(Guard, asyncmy.connection.Connection):
+    _client_flag: int
+    _transport: Any
+
+    def __init__(self, *, client_flag: int = 0, **arguments: Any) -> None:
+        super().__init__(client_flag=client_flag, **arguments)  # type: ignore[no-untyped-call]
+        self._client_flag &= client_flag | ~MULTI_STATEMENTS
+
+    def forget_tls(self) -> None:
+        """Do not insist on encryption: asyncmy does not ask whether the server has it."""
+        self._ssl_context = None
+        self._client_flag &= ~_TLS
+
+    def close(self) -> None:
+        """Cut the connection: a server that does not read would never let it be closed."""
+        if self._transport is not None:
+            self._transport.abort()
+        super().close()
+
+
+class AsyncmyConnection(MySQLConnection):
+    """A connection of asyncmy."""
+
+    async def log_in(self) -> None:
+        """Open asyncmy's connection."""
+        await self.raw.connect()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection was closed, by us or by the server; asyncmy's own ``connected`` notices little."""
+        return bool(not self.raw._connected or self.raw._stream_broken)
+
+    async def read_rows(self, result: Any, size: int | None) -> list[tuple[Any, ...]]:
+        """Return the next ``size`` rows of a result that is not buffered, or all that are left."""
+        rows: list[tuple[Any, ...]] = []
+        while size is None or len(rows) < size:
+            row = await result._read_rowdata_packet_unbuffered()
+            if row is None:
+                break
+            rows.append(row)
+            rows += result._take_pending_rows(None if size is None else size - len(rows))
+        return rows
+
+
+class AsyncmyDriver(MySQLDriver):
+    """Opens connections to MySQL and MariaDB with asyncmy."""
+
+    name: ClassVar[str] = "asyncmy"
+    capabilities: ClassVar[Capabilities] = replace(MYSQL, trio=False)
+    loop_hint: ClassVar[str] = "; the scheme mysql:// runs on both"
+    library_error: ClassVar[type[Exception]] = asyncmy.errors.MySQLError
+    library_connection: ClassVar[Callable[..., Any]] = _Connection
+    connection: ClassVar[Callable[..., MySQLConnection]] = AsyncmyConnection
+
+
+_TLS = 1 << 11  # the flag for it

@@ -1,0 +1,109 @@
+"""Cursors on connections to MySQL and MariaDB, whatever their library."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from aio_databases.drivers.base import Cursor
+from aio_databases.record import records
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aio_databases.drivers.mysql_verbs import MySQLConnection
+    from aio_databases.record import Record
+
+__all__ = ("MySQLCursor", "as_records")
+
+
+class MySQLCursor(Cursor):
+    """Reads rows while the server still sends them."""
+
+    def __init__(self, connection: MySQLConnection, sql: str, params: Any) -> None:
+        """Keep what to run; nothing is sent before the first `fetch`."""
+        self._connection = connection
+        self._statement = (sql, params)
+        self._result: Any = None
+        self._loaded: Iterator[tuple[Any, ...]] | None = None
+        self._failure: Exception | None = None
+
+    async def fetch(self, size: int) -> list[Record]:
+        """Return the next ``size`` rows; fewer mean that there are no more."""
+        if self._result is None:
+            sql = self._connection.encoded(*self._statement)
+            self._result = await self._connection.run(sql, cursor=self)
+        if self._loaded is not None:
+            rows = list(islice(self._loaded, size))
+            if len(rows) < size and self._failure is not None:
+                raise self._failure
+        else:
+            rows = await self._read(size)
+        return as_records(self._result, rows)
+
+    async def load(self) -> None:
+        """Read the rest into memory; if that fails, the next fetch tells."""
+        try:
+            rows = await self._read(None)
+        except Exception as exc:  # noqa: BLE001 - it is raised by the fetch that it belongs to
+            rows, self._failure = [], exc
+        self._loaded = iter(rows)
+
+    async def skip(self, limit: int | None) -> bool:
+        """Read and forget at most ``limit`` rows, and return whether there are no more."""
+        while self._is_read and (limit is None or limit > 0):
+            size = len(await self._read(_CHUNK))
+            limit = None if limit is None else limit - size
+        return not self._is_read
+
+    async def close(self) -> None:
+        """Read off what is left, if that is little, else stop the statement.
+
+        Outside of a transaction the connection is given up for that: then nothing has to be read off.
+        """
+        self._loaded, self._failure = iter(()), None
+        connection = self._connection
+        if connection.is_closed:
+            return
+        try:
+            if await self.skip(_SMALL_REST):
+                return
+            if connection.in_transaction:
+                await connection.driver.kill(f"QUERY {connection.raw.thread_id()}", connection.server)
+                await self.skip(None)
+            else:
+                await connection.give_up()
+        except connection.driver.library_error:
+            if connection.is_closed:
+                raise  # else the statement was stopped, or would have failed, which is nobody's business now
+
+    @property
+    def _is_read(self) -> bool:
+        return self._connection.stream is self
+
+    async def _read(self, size: int | None) -> list[tuple[Any, ...]]:
+        if not self._is_read:
+            return []
+        try:
+            return await self._connection.talk(self._read_rows, size)
+        except Exception:
+            self._connection.stream = None
+            self._connection.forget_result()
+            raise
+
+    async def _read_rows(self, size: int | None) -> list[tuple[Any, ...]]:
+        connection = self._connection
+        rows = await connection.read_rows(self._result, size)
+        if not self._result.unbuffered_active:
+            connection.stream = None
+            await connection.skip_results(self._result)
+        return rows
+
+
+def as_records(result: Any, rows: Any) -> list[Record]:
+    """Return the rows of a library's result with the names of its columns."""
+    return records([column[0] for column in result.description], rows) if result.description else []
+
+
+_CHUNK = 1000  # rows that are read, and forgotten, at a time
+_SMALL_REST = 2000  # rows that are read faster than another connection is opened to stop them

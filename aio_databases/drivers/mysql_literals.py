@@ -1,0 +1,142 @@
+"""Write values into the SQL for MySQL and MariaDB, whose libraries do so each in its own way, and not all safely.
+
+Besides types that some of them lack, they forget that in the SQL mode NO_BACKSLASH_ESCAPES a backslash escapes nothing
+(for bytes, or for texts in a list), so that a value could end its literal and go on as SQL.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+from aio_databases.errors import DataError, ProgrammingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ("literal", "with_values")
+
+
+def with_values(sql: str, params: Any, *, backslashes: bool) -> str:
+    """Return the SQL with a literal for every ``%s`` or ``%(name)s``; without parameters it is left alone.
+
+    ``backslashes`` tells whether they escape the next character in the session.  Raises DataError for a value that
+    MySQL does not have, and ProgrammingError if values and placeholders do not match.
+    """
+    if not params:
+        return sql
+    values: Any
+    if isinstance(params, Mapping):
+        named = cast("Mapping[str, Any]", params)
+        values = {name: literal(value, backslashes) for name, value in named.items()}
+    else:
+        values = tuple([literal(value, backslashes) for value in params])  # a generator would take longer
+    try:
+        return str(sql % values)
+    except (KeyError, TypeError, ValueError):
+        message = (
+            "the values do not match the placeholders, %s or %(name)s, of the statement; write %% for a percent sign"
+        )
+        raise ProgrammingError(message) from None
+
+
+def literal(value: object, backslashes: bool) -> str:  # noqa: FBT001 - called for every value
+    """Return a value as it is written in SQL.  Raises DataError for one that MySQL does not have."""
+    kind = type(value)
+    if kind is str:
+        return _text(value, backslashes)
+    write = _PLAIN.get(kind)
+    return _other(value, backslashes) if write is None else write(value)
+
+
+def _text(value: Any, backslashes: bool) -> str:  # noqa: FBT001
+    text: str = value
+    if not text.isascii():
+        text.encode()  # or raise: half a surrogate pair would be sent as a raw byte
+    if backslashes and "\\" in text:
+        text = text.replace("\\", "\\\\")
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _bytes(value: Any, backslashes: bool) -> str:  # noqa: FBT001
+    data = bytes(value)
+    if backslashes:
+        data = data.replace(b"\\", b"\\\\")
+    text = data.replace(b"'", b"''").decode("ascii", "surrogateescape")
+    return f"_binary'{text}'"
+
+
+def _other(value: Any, backslashes: bool) -> str:  # noqa: FBT001
+    if isinstance(value, Enum):
+        return literal(value.value, backslashes)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return _bytes(value, backslashes)
+    if isinstance(value, Mapping):
+        return _text(json.dumps(value), backslashes)
+    if isinstance(value, list | tuple):
+        each = cast("list[Any]", value)
+        return f"({', '.join([literal(one, backslashes) for one in each])})"  # for IN
+    if isinstance(value, str):
+        return _text(str(value), backslashes)
+    for kind, write in _PLAIN.items():
+        if isinstance(value, kind):
+            return write(value)
+    message = f"MySQL takes no values of the type {type(value).__name__}"
+    raise DataError(message)
+
+
+_NO_NUMBER = "MySQL has neither infinity nor NaN"
+
+
+def _float(value: float) -> str:
+    if not math.isfinite(value):
+        raise DataError(_NO_NUMBER)
+    text = float.__repr__(value)
+    return text if "e" in text else f"{text}e0"  # else it would be a DECIMAL
+
+
+def _decimal(value: Decimal) -> str:
+    if not value.is_finite():
+        raise DataError(_NO_NUMBER)
+    return format(value, "f")
+
+
+def _moment(value: datetime) -> str:
+    if value.utcoffset() is not None:
+        value = value.astimezone(UTC)  # MySQL's types have no time zone
+    return f"'{value.replace(tzinfo=None).isoformat(' ')}'"
+
+
+def _time(value: time) -> str:
+    if value.tzinfo is not None:
+        message = "MySQL has no times of day with a time zone"
+        raise DataError(message)
+    return f"'{value.isoformat()}'"
+
+
+def _duration(value: timedelta) -> str:
+    seconds, microseconds = divmod(abs(value) // timedelta(microseconds=1), 1_000_000)
+    sign = "-" if value < timedelta() else ""
+    fraction = f".{microseconds:06}" if microseconds else ""
+    return f"'{sign}{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{fraction}'"
+
+
+# In this order, as a datetime is a date and a bool is an int.
+_PLAIN: dict[type, Callable[[Any], str]] = {
+    type(None): lambda _: "NULL",
+    bool: lambda value: "1" if value else "0",
+    int: int.__repr__,
+    float: _float,
+    Decimal: _decimal,
+    datetime: _moment,
+    date: lambda value: f"'{value.isoformat()}'",
+    time: _time,
+    timedelta: _duration,
+    UUID: lambda value: f"'{value}'",
+}

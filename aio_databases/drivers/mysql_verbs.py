@@ -1,0 +1,312 @@
+# ruff: noqa: SLF001 - the libraries' cursors use the same methods, which are private in name only
+"""What the connections to MySQL and MariaDB have in common, whatever their library.
+
+The libraries' cursors are left aside: some ask the server for warnings after a statement and print them, and one
+forgets the results that it has not read.  The methods that they use are the same in all libraries.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from itertools import chain, islice
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aio_databases.batches import split_values
+from aio_databases.drivers.base import DriverConnection, TransactionOptions
+from aio_databases.drivers.mysql_cursor import MySQLCursor, as_records
+from aio_databases.drivers.mysql_literals import with_values
+from aio_databases.error_codes import kind_of_mysql_errno
+from aio_databases.errors import ConnectionLost, DataError, IntegrityError, ProgrammingError
+from aio_databases.record import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+    from aio_databases.drivers.base import Cursor
+    from aio_databases.drivers.mysql import MySQLDriver
+    from aio_databases.record import Record
+
+__all__ = ("MySQLConnection", "errno_of")
+
+T = TypeVar("T")
+
+
+class MySQLConnection(DriverConnection):
+    """The verbs, by the methods that the libraries' cursors use."""
+
+    def __init__(self, driver: MySQLDriver, raw: Any, link: Any = None, *, read_only: bool) -> None:
+        """Take a connection of the library's; ``link`` is one with methods that are awaited, if its own are not."""
+        self.driver = driver
+        self.raw = raw
+        self._link = link or raw
+        self._read_only = read_only
+        self.stream: MySQLCursor | None = None
+        self.server: Any = None
+        """Which server it is, as far as it tells."""
+        self._talking = False  # a statement was sent, and its answer not read to the end
+
+    # The session
+
+    @abstractmethod
+    async def log_in(self) -> None:
+        """Open the library's connection."""
+
+    async def open(self) -> None:
+        """Log in and begin the session."""
+        await self.log_in()
+        await self._begin_session()
+        try:
+            self.server = await self.fetch("SELECT @@hostname, @@port, @@server_id", (), None)
+        except self.driver.library_error:
+            if self.is_closed:
+                raise  # else it is a relative of MySQL that does not have these
+
+    async def _begin_session(self) -> None:
+        for sql in self.driver.session(self.raw.server_version, read_only=self._read_only):
+            await self.execute(sql, ())
+
+    async def reset(self) -> bool:
+        """Undo what was changed in the session; servers from before 2016 cannot."""
+        await self._make_way()
+        try:
+            await self.talk(self._command, _RESET_CONNECTION)
+        except self.driver.library_error:
+            return False
+        if not await self._return_to_database():
+            return False
+        await self._begin_session()
+        return True
+
+    async def _return_to_database(self) -> bool:
+        """Return whether the session has the database again that it began with: one is left for another only."""
+        if self.driver.database:
+            await self.talk(self._link.select_db, self.driver.database)
+            return True
+        return (await self.fetch("SELECT DATABASE()", (), None))[0][0] is None
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open, as the server said with its last answer."""
+        return not self.is_closed and bool(self.raw.server_status & _IN_TRANSACTION)
+
+    async def settle(self) -> bool:
+        """Stop a cancelled statement on the server; its answer cannot be told from the next one's any more."""
+        if not self._talking:
+            return not self.is_closed
+        self._talking = False
+        await self.give_up()
+        return False
+
+    async def give_up(self) -> None:
+        """Cut the connection and stop what it runs."""
+        self.terminate()
+        await self.driver.kill(f"{self.raw.thread_id()}", self.server)
+
+    async def close(self) -> None:
+        """Close the connection in good order."""
+        await self.raw.ensure_closed()
+
+    def terminate(self) -> None:
+        """Cut the connection."""
+        self.forget_result()
+        try:
+            self.raw.close()
+        except RuntimeError:
+            return  # its event loop is closed, and the socket with it
+
+    async def ping(self) -> None:
+        """Ask the server for a sign of life."""
+        await self._make_way()
+        await self.talk(self._command, _PING)
+
+    # Statements
+
+    async def execute(self, sql: str, params: Any, /) -> Result:
+        """Run a statement and leave its rows, if any."""
+        result = await self.run(self.encoded(sql, params))
+        return Result(result.affected_rows, result.insert_id or None)
+
+    async def fetch(self, sql: str, params: Any, limit: int | None, /) -> list[Record]:
+        """Run a statement and return its rows, at most ``limit`` of them."""
+        if limit is None:
+            result = await self.run(self.encoded(sql, params))
+            return as_records(result, result.rows)
+        cursor = MySQLCursor(self, sql, params)
+        rows = await cursor.fetch(limit)
+        await cursor.skip(None)
+        return rows
+
+    def cursor(self, sql: str, params: Any, /) -> Cursor:
+        """Return a cursor that has the connection to itself; for anything else the rest of its rows is read before."""
+        return MySQLCursor(self, sql, params)
+
+    async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
+        """Run a statement once per row of parameters, all or nothing; many rows of an INSERT are sent at a time."""
+        statements = self._batches(sql, rows)
+        first = list(islice(statements, 2))
+        if len(first) > 1:
+            return Result(await self._run_all(chain(first, statements)))
+        return Result((await self.run(first[0])).affected_rows if first else 0)
+
+    def _batches(self, sql: str, rows: Sequence[Any]) -> Iterator[bytes]:
+        split = split_values(sql)
+        if split is None:
+            for params in rows:
+                yield self.encoded(sql, params)
+            return
+        head, tail = (part.replace("%%", "%").encode() for part in (split.head, split.tail))
+        batch: list[bytes] = []
+        size = 0
+        for params in rows:
+            row = self.encoded(split.row, params)
+            size += len(row) + 1
+            if batch and size > _BATCH:
+                yield head + b",".join(batch) + tail
+                batch, size = [], len(row)
+            batch.append(row)
+        if batch:
+            yield head + b",".join(batch) + tail
+
+    async def _run_all(self, statements: Iterator[bytes]) -> int:
+        nested = self.in_transaction
+        await (self.savepoint(_SAVEPOINT) if nested else self.begin(TransactionOptions()))
+        try:
+            count = 0
+            for sql in statements:
+                count += (await self.run(sql)).affected_rows
+            await (self.release_savepoint(_SAVEPOINT) if nested else self.commit())
+        except Exception:
+            if self.in_transaction:
+                await (self.rollback_to_savepoint(_SAVEPOINT) if nested else self.rollback())
+            raise
+        return count
+
+    # Transactions
+
+    async def begin(self, options: TransactionOptions) -> None:
+        """Begin a transaction; on a read-only connection none can write."""
+        if options.isolation:
+            await self.execute(f"SET TRANSACTION ISOLATION LEVEL {options.isolation.upper()}", ())
+        mode = {None: "", True: " READ ONLY", False: " READ WRITE"}[self._read_only or options.readonly]
+        await self.execute(f"START TRANSACTION{mode}", ())
+
+    async def commit(self) -> None:
+        """Commit the transaction."""
+        await self.leave_stream()
+        await super().commit()
+
+    async def rollback(self) -> None:
+        """Roll the transaction back."""
+        await self.leave_stream()
+        await super().rollback()
+
+    async def leave_stream(self) -> None:
+        """Close the cursor that is being read, as its rows end with the transaction."""
+        if self.stream is not None:
+            await self.stream.close()
+
+    # Talking to the server
+
+    def encoded(self, sql: str, params: Any) -> bytes:
+        """Return a statement as it is sent."""
+        backslashes = not self.raw.server_status & _NO_BACKSLASH_ESCAPES
+        return with_values(sql, params, backslashes=backslashes).encode(errors="surrogateescape")
+
+    async def run(self, sql: bytes, *, cursor: MySQLCursor | None = None) -> Any:
+        """Run a statement and return its result, the first one with rows; a ``cursor`` reads the rows itself."""
+        await self._make_way()
+        try:
+            result = await self.talk(self._ask, sql, cursor is not None)
+        except self.driver.library_error as exc:
+            if errno_of(exc) != _EMPTY_QUERY:
+                raise
+            return _NOTHING
+        if result.unbuffered_active:
+            self.stream = cursor
+        return result
+
+    async def _make_way(self) -> None:
+        if self.stream is not None:
+            await self.stream.load()
+        if self.is_closed:
+            raise ConnectionLost("the connection is closed")
+
+    async def _ask(self, sql: bytes, unbuffered: bool) -> Any:  # noqa: FBT001 - as the libraries have it
+        link = self._link
+        await link.query(sql, unbuffered)
+        result = link._result
+        if result.has_next and not result.unbuffered_active:
+            result = await self.skip_results(result)
+        return result
+
+    async def skip_results(self, result: Any) -> Any:
+        """Read off all further results, and return the first one that has rows."""
+        link = self._link
+        while link._result.has_next:
+            await link.next_result()
+            if result.description is None:
+                result = link._result
+        return result
+
+    async def _command(self, code: int) -> None:
+        await self._link._execute_command(code, b"")
+        await self._link._read_ok_packet()
+
+    async def talk(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """Ask the server for something, and find out what an error has left behind."""
+        self._talking = True
+        try:
+            answer = await function(*args)
+        except Exception as exc:
+            await self._recover(exc)
+            self._talking = False
+            raise
+        self._talking = False
+        return answer
+
+    async def _recover(self, exc: Exception) -> None:
+        errno = errno_of(exc) if isinstance(exc, self.driver.library_error) else None
+        kind = kind_of_mysql_errno(errno or 0)
+        if not errno or errno in _CLIENT_ERRORS or errno in _FATAL or issubclass(kind, ConnectionLost):
+            self.terminate()  # if there still is somebody, he is in the middle of an answer
+        elif self.in_transaction and not issubclass(kind, IntegrityError | DataError | ProgrammingError):
+            # An error does not tell whether the transaction is gone with it, as after a deadlock; the next answer does.
+            try:
+                await self._command(_PING)
+            except Exception:  # noqa: BLE001 - the first error is the one to see
+                self.terminate()
+
+    def forget_result(self) -> None:
+        """Keep the garbage collector from reading, or missing, the rest of a result."""
+        result = getattr(self.raw, "_result", None)
+        if result is not None:
+            result.unbuffered_active, result.connection = False, None
+
+    async def read_rows(self, result: Any, size: int | None) -> list[tuple[Any, ...]]:
+        """Return the next ``size`` rows of a result that is not buffered, or all that are left."""
+        rows: list[tuple[Any, ...]] = []
+        while size is None or len(rows) < size:
+            row = await result._read_rowdata_packet_unbuffered()
+            if row is None:
+                break
+            rows.append(row)
+        return rows
+
+
+def errno_of(exc: Exception) -> int | None:
+    """Return the number of a library's error, if it has one."""
+    number = exc.args[0] if exc.args else None
+    return number if isinstance(number, int) else None
+
+
+_IN_TRANSACTION = 1 << 0  # flags of the server's status
+_NO_BACKSLASH_ESCAPES = 1 << 9
+_PING, _RESET_CONNECTION = 0x0E, 0x1F  # commands
+_EMPTY_QUERY = 1065
+_CLIENT_ERRORS = range(2000, 3000)
+_FATAL = frozenset({1043, 1153})  # after which the server hangs up
+_NOTHING = SimpleNamespace(affected_rows=-1, insert_id=None, rows=None, description=None, unbuffered_active=False)
+
+_BATCH = 1_000_000  # bytes of an INSERT; every server takes a statement of 1 MB
+_SAVEPOINT = "aiodb_many"

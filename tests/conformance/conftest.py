@@ -2,75 +2,128 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
-import asyncpg
+import anyio
+import psycopg
 import pytest
-from anyio.from_thread import start_blocking_portal
 
 from aio_databases import Database
-from aio_databases.drivers import driver_class
+from conformance.dialects import LIMITS, WORDS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
-    from servers import PostgresAccess
+    from aio_databases.drivers.base import Driver, DriverConnection
+    from conformance.dialects import Words
+    from servers import MySQLAccess, PostgresAccess, ServerAccess
 
 
 class Target(NamedTuple):
     """What a test runs on."""
 
     scheme: str
-    memory: bool
+    dialect: str
     loop: str
     pooled: bool
+    memory: bool = False
 
     @property
-    def dialect(self) -> str:
-        """Tell the kind of database."""
-        return driver_class(self.scheme, self.scheme).dialect
+    def odbc(self) -> bool:
+        """Tell whether the database is reached by ODBC."""
+        return self.scheme.endswith("odbc")
+
+    @property
+    def words(self) -> Words:
+        """Tell how things are said to the database."""
+        return WORDS[self.dialect]
+
+    def lacks(self, feature: str) -> bool:
+        """Tell whether the database or the driver cannot do something."""
+        return not {self.dialect, self.scheme, f"{self.scheme}-{self.dialect}"}.isdisjoint(LIMITS[feature])
 
     def __str__(self) -> str:
-        place = {True: "-memory", False: "-file"}[self.memory] if self.dialect == "sqlite" else ""
-        return f"{self.scheme}{place}-{self.loop}-{'pooled' if self.pooled else 'unpooled'}"
+        place = self.dialect if self.odbc else {"sqlite": "memory" if self.memory else "file"}.get(self.dialect, "")
+        return "-".join(filter(None, [self.scheme, place, self.loop, "pooled" if self.pooled else "unpooled"]))
 
 
-DATABASES = (("sqlite", False), ("sqlite", True), ("aiosqlite", False), ("aiosqlite", True), ("asyncpg", False))
+BOTH = ("asyncio", "trio")
+LOOPS = {
+    "sqlite": BOTH,
+    "aiosqlite": ("asyncio",),
+    "asyncpg": ("asyncio",),
+    "psycopg": BOTH,
+    "aiopg": ("asyncio",),
+    "asyncmy": ("asyncio",),
+    "aiomysql": ("asyncio",),
+    "pymysql": BOTH,
+    "trio-mysql": ("trio",),
+    "aioodbc": ("asyncio",),
+    "pyodbc": BOTH,
+}
+"""The drivers, and the event loops that each runs on."""
+
+DIALECTS = {
+    "sqlite": ("sqlite", "aiosqlite", "aioodbc", "pyodbc"),
+    "postgresql": ("asyncpg", "psycopg", "aiopg", "aioodbc", "pyodbc"),
+    "mysql": ("asyncmy", "aiomysql", "pymysql", "trio-mysql", "aioodbc", "pyodbc"),
+}
+FIRST = ("sqlite", "asyncpg", "asyncmy")
+"""The drivers on which all tests run with and without a pool; the others do without one where a test asks for it."""
 
 TARGETS = {
     str(target): target
-    for scheme, memory in DATABASES
-    for loop in ("asyncio", "trio")
-    if getattr(driver_class(scheme, scheme).capabilities, loop)
+    for dialect, schemes in DIALECTS.items()
+    for scheme in schemes
+    if find_spec(f"aio_databases.drivers.{scheme.replace('-', '_')}")
+    for loop in LOOPS[scheme]
+    for memory in ((False, True) if scheme in {"sqlite", "aiosqlite"} else (False,))
     for pooled in (True, False)
-    for target in [Target(scheme, memory, loop, pooled)]
+    for target in [Target(scheme, dialect, loop, pooled, memory)]
 }
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Explain the marker of the matrix."""
+    """Explain the markers of the matrix."""
     config.addinivalue_line("markers", "targets(**fields): run on those targets only that have these fields")
+    config.addinivalue_line("markers", "needs(feature): run only where it is there; dialects.py tells where it is not")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test on every target, or on those that its markers `targets` leave."""
-    if "target" in metafunc.fixturenames:
-        wanted: dict[str, Any] = {}
-        for mark in metafunc.definition.iter_markers("targets"):
-            wanted = {**mark.kwargs, **wanted}
-        chosen = [
-            pytest.param(name, marks=[] if target.dialect == "sqlite" else [pytest.mark.server])
-            for name, target in TARGETS.items()
-            if all(value == getattr(target, field) for field, value in wanted.items())
-        ]
-        metafunc.parametrize("target", chosen, indirect=True)
+    """Run a test on every target, or on those that its markers `targets` and `needs` leave."""
+    if "target" not in metafunc.fixturenames:
+        return
+    wanted: dict[str, Any] = {}
+    for mark in metafunc.definition.iter_markers("targets"):
+        wanted = {**mark.kwargs, **wanted}
+    needed = [mark.args[0] for mark in metafunc.definition.iter_markers("needs")]
+    chosen = [
+        pytest.param(name, marks=[] if target.dialect == "sqlite" else [pytest.mark.server])
+        for name, target in TARGETS.items()
+        if all(_fits(getattr(target, field), value) for field, value in wanted.items())
+        and not any(map(target.lacks, needed))
+        and ("pooled" in wanted or target.pooled or target.scheme in FIRST)
+    ]
+    metafunc.parametrize("target", chosen, indirect=True)
+
+
+def _fits(actual: Any, wanted: Any) -> bool:
+    return actual in wanted if isinstance(wanted, set) else actual == wanted
 
 
 @pytest.fixture
 def target(request: pytest.FixtureRequest) -> Target:
     """Give what the test runs on."""
     return TARGETS[request.param]
+
+
+@pytest.fixture
+def words(target: Target) -> Words:
+    """Give the words of the target's dialect."""
+    return target.words
 
 
 @pytest.fixture
@@ -84,9 +137,34 @@ def url(target: Target, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Give the URL of an empty database."""
     if target.dialect == "sqlite":
         return f"{target.scheme}:///:memory:" if target.memory else f"{target.scheme}:///{tmp_path}/test.db"
-    request.getfixturevalue("empty_postgres")()
-    address: str = request.getfixturevalue("postgres_url")
-    return address.replace("postgresql://", f"{target.scheme}://", 1)
+    name = {"postgresql": "postgres"}.get(target.dialect, target.dialect)
+    request.getfixturevalue(f"empty_{name}")()
+    address: str = request.getfixturevalue(f"{name}_url")
+    return address.replace(f"{target.dialect}://", f"{target.scheme}://", 1)
+
+
+@pytest.fixture
+def server(target: Target, request: pytest.FixtureRequest) -> ServerAccess:
+    """Give the server of the target."""
+    access: ServerAccess = request.getfixturevalue({"postgresql": "postgres"}.get(target.dialect, target.dialect))
+    return access
+
+
+@pytest.fixture
+def running(url: str, server: ServerAccess, words: Words) -> Callable[[int], Awaitable[list[str]]]:
+    """Give a function that waits until so many statements run in the target's database, and returns them."""
+    name = unquote(urlsplit(url).path.lstrip("/"))
+
+    async def wait(number: int) -> list[str]:
+        statements: list[str] = []
+        with anyio.fail_after(5):
+            while True:
+                statements = [row[0] for row in server.execute(words.running, database=name)]
+                if number == len(statements):
+                    return statements
+                await anyio.sleep(0.01)
+
+    return wait
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +177,20 @@ def empty_postgres(postgres: PostgresAccess, postgres_url: str) -> Iterator[Call
         drop schema public cascade;
         create schema public authorization "{postgres.app_user}";
     """
-    with start_blocking_portal("asyncio") as portal:
-        admin = portal.call(asyncpg.connect, postgres.admin_url(postgres_url.rpartition("/")[2]))
-        yield lambda: portal.call(admin.execute, script)
-        portal.call(admin.close)
+    with psycopg.connect(postgres.admin_url(postgres_url.rpartition("/")[2]), autocommit=True) as admin:
+        yield lambda: admin.execute(script)
+
+
+@pytest.fixture(scope="module")
+def empty_mysql(mysql: MySQLAccess, mysql_url: str) -> Callable[[], Any]:
+    """Give a function that empties the module's MariaDB database."""
+    name = mysql_url.rpartition("/")[2]
+
+    def empty() -> None:
+        mysql.drop_database(name)
+        mysql.create_database(name)
+
+    return empty
 
 
 @pytest.fixture
@@ -137,3 +225,45 @@ async def users(db: Database) -> Database:
         await connection.execute("create table users (id integer primary key, name text)")
         await connection.execute("insert into users (id, name) values (1, 'Ann'), (2, 'Bob'), (3, 'Cid')")
     return db
+
+
+@pytest.fixture
+async def shop(db: Database, words: Words) -> Database:
+    """Give a database whose tables have a constraint of every kind."""
+    async with db.connection():
+        await db.execute("create table authors (id integer primary key, name varchar(20) not null unique)")
+        await db.execute(
+            "create table books (id integer primary key, price integer, author integer, other integer, "
+            "shelf integer, place integer, constraint spot unique (shelf, place), "
+            "constraint positive check (price > 0), "
+            "constraint writer foreign key (author) references authors (id), "
+            f"constraint editor foreign key (other) references authors (id) {words.deferred})"
+        )
+        await db.execute("insert into authors (id, name) values (1, 'Ann')")
+        await db.execute("insert into books (id, price, author, shelf, place) values (1, 5, 1, 1, 1)")
+    return db
+
+
+@pytest.fixture
+async def replicated(users: Database, make_database: Callable[..., Any], url: str, target: Target) -> Database:
+    """Give a database of three users with a replica; in memory it stands in for its own replica."""
+    return users if target.memory else await make_database(replicas=[url])  # type: ignore[no-any-return]
+
+
+# Below the pool
+
+
+@pytest.fixture
+def driver(url: str) -> Driver:
+    """Give the driver of the target."""
+    return Database(url).backend
+
+
+@pytest.fixture
+async def connection(driver: Driver) -> AsyncIterator[DriverConnection]:
+    """Give a connection of the driver's to a database with the table `numbers`, which has the row 0."""
+    connection = await driver.connect()
+    await connection.execute("create table numbers (i integer primary key)", ())
+    await connection.execute("insert into numbers values (0)", ())
+    yield connection
+    await connection.close()

@@ -8,8 +8,9 @@ import pytest
 
 from aio_databases import Connection, ConnectionLost, InterfaceError, TransactionError, current_conn
 from aio_databases.drivers.base import DriverConnection
+from conformance.libraries import LIBRARIES
 
-ONE = "select cast(1 as integer)"
+ONE = "select 1"
 
 
 async def test_a_block_gives_a_connection_that_its_statements_share(users):
@@ -163,16 +164,16 @@ async def test_a_connection_that_reconnects_runs_the_statement_after_the_one_tha
         assert 1 == await db.fetchval(ONE)
 
 
-@pytest.mark.targets(dialect="postgresql")
+@pytest.mark.targets(dialect={"postgresql", "mysql"})
 @pytest.mark.parametrize("reconnect", [False, True])
-async def test_a_connection_that_the_server_ends_is_lost_and_replaced_if_asked(db, postgres, reconnect):
+async def test_a_connection_that_the_server_ends_is_lost_and_replaced_if_asked(db, server, words, reconnect):
     async with db.connection(reconnect=reconnect) as connection:
-        pid = await connection.fetchval("select pg_backend_pid()")
-        postgres.execute("select pg_terminate_backend($1, 5000)", pid)
+        number = await connection.fetchval(words.own_id)
+        server.execute(words.kill.format(number))
         with pytest.raises(ConnectionLost):
             await connection.fetchval(ONE)
         if reconnect:
-            assert pid != await connection.fetchval("select pg_backend_pid()")
+            assert number != await connection.fetchval(words.own_id)
         else:
             with pytest.raises(InterfaceError if connection.is_ready else (ConnectionLost, InterfaceError)):
                 await connection.fetchval(ONE)
@@ -182,9 +183,8 @@ async def test_a_connection_that_the_server_ends_is_lost_and_replaced_if_asked(d
 # Several databases
 
 
-async def test_two_databases_never_use_each_others_connection(make_database, target, tmp_path):
-    other_url = f"{target.scheme}:///{tmp_path}/other.db" if target.dialect == "sqlite" else None
-    one, two = await make_database(), await (make_database(other_url) if other_url else make_database())
+async def test_two_databases_never_use_each_others_connection(make_database, url):
+    one, two = await make_database(), await make_database(url.replace("test.db", "other.db"))
     async with one.connection() as first:
         assert two.current_conn is None
         assert 1 == await two.fetchval(ONE)
@@ -293,8 +293,9 @@ async def test_a_policy_may_forbid_the_transactions_of_others(make_database):
     assert 1 == len(caught)
 
 
-async def test_the_connection_of_the_library_is_there(db):
+async def test_the_connection_of_the_library_is_there(db, target):
     async with db.connection() as connection:
         assert isinstance(connection.driver, DriverConnection)
         assert connection.raw is connection.driver.raw
-        assert type(connection.raw).__module__.partition(".")[0].lstrip("_") in {"sqlite3", "aiosqlite", "asyncpg"}
+        modules = {cls.__module__.partition(".")[0].lstrip("_") for cls in type(connection.raw).__mro__}
+        assert not modules.isdisjoint(LIBRARIES[target.scheme].modules)

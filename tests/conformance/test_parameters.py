@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import pytest
 
-from aio_databases import ProgrammingError
+from aio_databases import Error, ProgrammingError
 
 WHERE = "select name from users where "
 SECRET = "hunter2"  # a value that no message may show
@@ -80,9 +80,10 @@ LITERALS = ("50% :a ? %s $1 %(b)s", "it''s ''?''", "--", "/* :a", "a;b", "\\", "
 
 @pytest.mark.parametrize(("mark", "params"), [("", ()), (" where id = ?", (1,)), (" where id = :i", ({"i": 1},))])
 @pytest.mark.targets(pooled=True)
-async def test_literals_come_back_as_they_were_written(users, mark, params):
+async def test_literals_come_back_as_they_were_written(users, words, mark, params):
     for literal in LITERALS:
-        assert literal.replace("''", "'") == await users.fetchval(f"select '{literal}' from users{mark}", *params)
+        query = f"select '{literal}' from users{mark}".replace("\\", words.backslash)
+        assert literal.replace("''", "'") == await users.fetchval(query, *params)
 
 
 @pytest.mark.targets(pooled=True)
@@ -170,22 +171,32 @@ async def test_bad_sql_is_a_programming_error_and_the_connection_stays_usable(us
 async def test_no_sql_finds_nothing(db, query):
     assert [] == await db.fetchall(query)
     assert await db.fetchval(query) is None
-    assert -1 == (await db.execute(query)).rowcount
+    assert (await db.execute(query)).rowcount in {-1, 0}
 
 
-NATIVE = {"sqlite": "select ?1 + ?2 + ?1", "postgresql": "select $1::int + $2::int + $1::int"}
+NATIVE = {
+    "qmark": "select cast(? as decimal) + cast(? as decimal)",
+    "format": "select cast(%s as decimal) + cast(%s as decimal)",
+    "numeric_dollar": "select $1::int + $2::int",
+}
 
 
-async def test_without_conversion_the_style_of_the_library_works(make_database, target):
+async def test_without_conversion_the_style_of_the_library_works(make_database):
     database = await make_database(convert_params=False)
-    assert 5 == await database.fetchval(NATIVE[target.dialect], 1, 3)
+    assert 4 == await database.fetchval(NATIVE[database.backend.paramstyle], 1, 3)
 
 
-@pytest.mark.targets(dialect="postgresql")
-async def test_without_conversion_foreign_styles_are_the_servers_business(make_database):
+@pytest.mark.targets(scheme={"sqlite", "aiosqlite"})
+async def test_without_conversion_sqlites_numbered_parameters_work(make_database):
     database = await make_database(convert_params=False)
-    with pytest.raises(ProgrammingError):
-        await database.fetchval("select %s", "x")
+    assert 5 == await database.fetchval("select ?1 + ?2 + ?1", 1, 3)
+
+
+async def test_without_conversion_foreign_styles_are_not_understood(make_database, words):
+    database = await make_database(convert_params=False)
+    foreign = "$1" if database.backend.paramstyle == "format" else "%s"
+    with pytest.raises(Error):
+        await database.fetchval(f"select {words.text_of.format(foreign)}", "x")
 
 
 async def test_convert_params_can_be_asked_for_as_in_1x(make_database):

@@ -45,18 +45,29 @@ async def rows_on_another_connection(users):
         ("update users set name = 'x' where id = 0", 0),
         ("delete from users where id > 1", 2),
         ("delete from users where id > 1 returning name", 2),
-        ("with old (id) as (select 1) delete from users where id in (select id from old)", 1),
-        ("create table others (id integer)", -1),
-        ("drop table users", -1),
     ],
 )
 async def test_execute_tells_how_many_rows_it_changed(users, statement, rowcount):
     assert rowcount == (await users.execute(statement)).rowcount
 
 
-async def test_execute_tells_the_id_of_the_inserted_row_where_the_driver_knows_it(users):
-    result = await users.execute(INSERT, 7, "Gil")
-    assert (7 if users.backend.capabilities.lastrowid else None) == result.lastrowid
+@pytest.mark.needs("with_before_writes")
+async def test_execute_tells_how_many_rows_it_changed_behind_with(users):
+    statement = "with old (id) as (select 1) delete from users where id in (select id from old)"
+    assert 1 == (await users.execute(statement)).rowcount
+
+
+@pytest.mark.parametrize("statement", ["create table others (id integer)", "drop table users"])
+async def test_execute_changes_no_rows_of_tables_that_come_or_go(users, words, statement):
+    assert words.ddl_count == (await users.execute(statement)).rowcount
+
+
+async def test_execute_tells_the_id_of_the_inserted_row_where_the_driver_knows_it(db, words):
+    await db.execute(f"create table counted (id {words.types['counted']}, x integer)")
+    for number in (1, 2):
+        result = await db.execute("insert into counted (x) values (?)", 5)
+        assert (number if db.backend.capabilities.lastrowid else None) == result.lastrowid
+    assert [1, 2] == await db.fetchall("select id from counted order by id", into=int)
 
 
 async def test_a_result_is_a_pair_with_names(caller):

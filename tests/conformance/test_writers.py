@@ -71,3 +71,33 @@ async def test_readers_do_not_wait_for_writers(users, make_database, url, block)
             async with blocks[block]():
                 assert 3 == await database.fetchval(COUNT)
     assert 4 == await database.fetchval(COUNT)
+
+
+@pytest.mark.parametrize("databases", [1, 2])
+async def test_fifty_writers_of_one_file_all_succeed(users, make_database, databases):
+    every = [users, *[await make_database() for _ in range(databases - 1)]]
+
+    async def write(number):
+        database = every[number % databases]
+        async with database.transaction():
+            count = await database.fetchval(COUNT)
+            await database.execute(INSERT, 100 + number)
+            assert count + 1 == await database.fetchval(COUNT)
+        await database.execute("update users set name = ? where id = ?", f"{number}", 100 + number)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(50):
+            tasks.start_soon(write, number)
+    expected = [(100 + number, f"{number}") for number in range(50)]
+    assert expected == await users.fetchall("select id, name from users where id >= 100 order by id")
+
+
+async def test_a_long_query_is_interrupted_by_its_cancellation(users, words):
+    async with users.connection() as connection:
+        with anyio.fail_after(5):
+            for _ in range(3):
+                with anyio.move_on_after(0.05) as scope:
+                    await connection.fetchval(words.endless)
+                assert scope.cancelled_caught
+                assert 3 == await connection.fetchval(COUNT)
+    assert 1 == (await users.execute(INSERT, 4)).rowcount

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from aio_databases import Database
@@ -18,6 +19,9 @@ SIZE = 2
 
 class FakeSite:
     """The scripted fake."""
+
+    hardly_waits = False
+    """Whether a scenario may meet no await at all."""
 
     def make(self) -> Database:
         """Return a database."""
@@ -47,6 +51,8 @@ class AnsweringFake(FakeDriver):
 class SQLiteSite:
     """A file, or memory, which is lost with its connection."""
 
+    hardly_waits = False
+
     _openings = 0
 
     def __init__(self, scheme: str, path: Path | None) -> None:
@@ -57,10 +63,10 @@ class SQLiteSite:
                 db.execute("create table t (x integer)")
             db.close()
 
-    def make(self) -> Database:
+    def make(self, size: int = SIZE) -> Database:
         """Return a database."""
         self._openings = 0
-        return Database(f"{self._scheme}:///{self._path or ':memory:'}", max_size=SIZE, init=self._init)
+        return Database(f"{self._scheme}:///{self._path or ':memory:'}", max_size=size, init=self._init)
 
     async def _init(self, db: Any) -> None:
         self._openings += 1
@@ -86,26 +92,48 @@ class SQLiteSite:
         assert self._path or self._openings == 1 or CURRENT.reopens, db.stats()
 
 
-class PostgresSite:
-    """A server."""
+class ServerSite:
+    """A database of a server."""
 
-    def __init__(self, url: str, postgres: Any) -> None:
-        self._url = url
-        self._postgres = postgres
-        self._database = url.rpartition("/")[2]
-        postgres.execute("create table t (x integer)", database=self._database)
-        postgres.execute("grant all on t to public", database=self._database)
+    def __init__(self, scheme: str, server: Any) -> None:
+        self.hardly_waits = scheme == "aiopg"  # it takes an answer that is there already without waiting for it
+        self._server = server
+        self._name = server.create_database()
+        self._url = server.url(database=self._name).replace(server.scheme, scheme, 1)
+        self.ask("create table t (x integer)")
+        if server.scheme == "postgresql":
+            self.ask("grant all on t to public")
 
-    def make(self) -> Database:
+    def ask(self, sql: str) -> Any:
+        """Run a statement as administrator."""
+        return self._server.execute(sql, database=self._name)
+
+    def make(self, size: int = SIZE) -> Database:
         """Return a database."""
-        return Database(self._url, max_size=SIZE)
+        return Database(self._url, max_size=size)
 
     def check(self, db: Database) -> None:
         """Do nothing: `recovered` asks the server."""
 
     def close(self, db: Database) -> None:
-        """Fail if a session has a transaction open or half of one was committed."""
+        """Fail if a session has a transaction open, or runs something, or half a transaction was committed."""
         del db
-        sql = "select state from pg_stat_activity where datname = current_database() and state like 'idle in%'"
-        assert [] == self._postgres.execute(sql, database=self._database)
-        assert [(0,)] == self._postgres.execute("select count(*) % 2 from t", database=self._database)
+        deadline = monotonic() + 5
+        while self.ask(_BUSY[self._server.scheme]):  # a session that was cut takes a moment to end
+            assert monotonic() < deadline, self.ask(_BUSY[self._server.scheme])
+            sleep(0.005)
+        assert 0 == self.ask("select count(*) % 2 from t")[0][0]
+
+    def remove(self) -> None:
+        """Drop the database."""
+        self._server.drop_database(self._name)
+
+
+_BUSY = {
+    "postgresql": "select state, query from pg_stat_activity where datname = current_database() "
+    "and pid <> pg_backend_pid() and state <> 'idle'",
+    "mysql": "select command, info from information_schema.processlist as p left join information_schema.innodb_trx "
+    "as t on t.trx_mysql_thread_id = p.id where p.db = database() and p.id <> connection_id() "
+    "and (p.command <> 'Sleep' or t.trx_id is not null)",
+}
+"""Queries for the sessions that have not come to rest."""

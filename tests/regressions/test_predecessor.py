@@ -1,7 +1,4 @@
-"""The defects of aio-databases 1.x and 2.0 that apply to this library's databases, one test each.
-
-K11 and K14 are about drivers that are not here.
-"""
+"""The defects of aio-databases 1.x and 2.0, one test each."""
 
 from __future__ import annotations
 
@@ -175,6 +172,30 @@ async def test_k10_user_and_password_are_decoded_and_options_are_typed():
     assert (7, 2.5) == (db._pool.options.max_size, db._pool.options.timeout)
 
 
+MYSQL_DRIVERS = [
+    *(("asyncio", scheme) for scheme in ("aiomysql", "asyncmy", "pymysql")),
+    *(("trio", scheme) for scheme in ("trio-mysql", "pymysql")),
+]
+
+
+@pytest.mark.parametrize(("anyio_backend", "scheme"), MYSQL_DRIVERS)
+async def test_k11_statements_of_mysql_are_committed_at_once_and_reads_are_fresh(mysql_url, scheme, anyio_backend):
+    url = mysql_url.replace("mysql", scheme, 1)
+    async with Database(url) as one, Database(url) as other, other.connection():
+        await one.execute("create or replace table t (name varchar(20))")
+        await one.execute("insert into t values ('Ann')")
+        assert "Ann" == await other.fetchval("select name from t")
+        await one.execute("update t set name = ?", "🐘")
+        assert "🐘" == await other.fetchval("select name from t")
+
+
+@pytest.mark.parametrize("scheme", ["aiomysql", "asyncmy", "pymysql", "trio-mysql"])
+async def test_k11_what_the_url_of_mysql_leaves_out_is_left_to_the_library(scheme):
+    arguments = await Database(f"{scheme}://server/db").backend.arguments()
+    assert {"port", "user", "password", "unix_socket"}.isdisjoint(arguments)
+    assert "utf8mb4" == arguments["charset"]
+
+
 async def test_k12_memory_is_one_database_for_all_connections(memory):
     await memory.execute("insert into t (name) values ('Ann')")
     async with memory.connection(), anyio.create_task_group() as tasks:
@@ -267,4 +288,4 @@ async def test_sqlite_connections_never_begin_a_transaction_on_their_own(memory)
 
 def test_the_host_option_of_a_url_wins_over_its_empty_host():
     db = Database("postgresql:///shop?host=/socket/dir&port=5433")
-    assert ("/socket/dir", "5433") == (db.backend.options["host"], db.backend.options["port"])
+    assert ("/socket/dir", 5433) == (db.backend.options["host"], db.backend.options["port"])

@@ -358,6 +358,8 @@ class Transaction(Block):
         if self.is_active:
             return True
         if self.state is TransactionState.FAILED:
+            if self in self._turns.lost:
+                self._turns.lost.remove(self)
             if not (self._silent if silent is None else silent):
                 self.raise_failure()
             return False

@@ -114,12 +114,13 @@ def _is_visible(block: Block) -> bool:
 class Turns:
     """The line in front of one connection, and the stack of transactions that are open on it."""
 
-    __slots__ = ("_queues", "_urgent", "busy", "dismissed", "had_failure", "stack", "waiting")
+    __slots__ = ("_queues", "_urgent", "busy", "dismissed", "had_failure", "lost", "stack", "waiting")
 
     def __init__(self) -> None:
         self.busy = False
         self.dismissed = False
         self.had_failure = False  # of a transaction, in whose block calls must be refused from then on
+        self.lost: list[Transaction] = []  # those without a block, until their owner takes notice
         self.stack: list[Transaction] = []
         self.waiting = 0  # tasks in line; while there are any, `give_back` has to choose one
         self._queues: dict[Transaction | None, WaitQueue[bool]] = {}
@@ -131,6 +132,8 @@ class Turns:
         A transaction that was started without a block belongs to everybody who stands where it was started.
         Raises TransactionError in a block whose transaction was ended from outside.
         """
+        for transaction in self.lost:
+            transaction.raise_failure()
         stack = self.stack
         block = current_block.get()
         found: Transaction | None = None
@@ -231,6 +234,8 @@ class Turns:
         self.had_failure = True
         for transaction in self.end(self.stack[0]):
             transaction.fail(reason, uncertain=uncertain)
+            if not transaction.has_block:
+                self.lost.append(transaction)
         if self.waiting and not self.busy:
             self.busy = True
             self.give_back()

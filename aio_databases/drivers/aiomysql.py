@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,7 +31,8 @@ class _Connection(Guard, aiomysql.Connection):  # type: ignore[misc]  # it has n
     def close(self) -> None:
         """Cut the connection: a server that does not read would never let it be closed."""
         if self._writer is not None:
-            self._writer.transport.abort()
+            with suppress(RuntimeError):  # its event loop is closed, and the socket with it
+                self._writer.transport.abort()
         super().close()
 
     def __del__(self) -> None:

@@ -14,16 +14,16 @@ import psycopg2.extensions as pg
 import psycopg2.extras
 
 from aio_databases.drivers.aiopg_verbs import AiopgConnection, PatientConnection
-from aio_databases.drivers.base import diagnose_network
+from aio_databases.drivers.base import diagnose_builtin
 from aio_databases.drivers.libpq import LibpqDriver
 from aio_databases.drivers.postgresql import POSTGRESQL
+from aio_databases.errors import DataError, Diagnosis
 from aio_databases.url import anything
 
 if TYPE_CHECKING:
     import aiopg
 
     from aio_databases.drivers.base import Capabilities, DriverConnection
-    from aio_databases.errors import Diagnosis
 
 __all__ = ("AiopgDriver",)
 
@@ -63,7 +63,9 @@ class AiopgDriver(LibpqDriver):
 
     def diagnose(self, exc: Exception) -> Diagnosis | None:
         """Tell what an exception of psycopg 2 means, by its SQLSTATE where it has one."""
-        return self.diagnosed(exc, exc.pgcode, exc.diag) if isinstance(exc, psycopg2.Error) else diagnose_network(exc)
+        if isinstance(exc, ValueError) and "NUL" in str(exc):
+            return Diagnosis(DataError)  # text with a zero byte
+        return self.diagnosed(exc, exc.pgcode, exc.diag) if isinstance(exc, psycopg2.Error) else diagnose_builtin(exc)
 
 
 NO_TIMEOUT = 0.0  # the pool has timeouts of its own

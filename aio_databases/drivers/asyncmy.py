@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -39,7 +40,8 @@ class _Connection(Guard, asyncmy.connection.Connection):
     def close(self) -> None:
         """Cut the connection: a server that does not read would never let it be closed."""
         if self._transport is not None:
-            self._transport.abort()
+            with suppress(RuntimeError):  # its event loop is closed, and the socket with it
+                self._transport.abort()
         super().close()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from aio_databases import errors
 from aio_databases.drivers.asyncpg_verbs import AsyncpgConnection, AsyncpgRecord
-from aio_databases.drivers.base import diagnose_network
+from aio_databases.drivers.base import diagnose_builtin
 from aio_databases.drivers.postgresql import (
     ASYNCPG_OPTIONS,
     POSTGRESQL,
@@ -75,7 +75,7 @@ class AsyncpgDriver(PostgreSQLDriver):
             return Diagnosis(_kind_of_interface_error(exc))
         if isinstance(exc, asyncpg.InternalClientError):
             return Diagnosis(errors.InternalError)
-        return diagnose_network(exc)
+        return diagnose_builtin(exc)
 
 
 def _kind_of_interface_error(exc: Exception) -> type[errors.Error]:

@@ -278,8 +278,8 @@ async def run_aside(driver: Driver, sql: str) -> None:
         connection.terminate()
 
 
-def diagnose_network(exc: Exception) -> Diagnosis | None:
-    """Tell what an operating system's error means for a connection, or None if it is none."""
+def diagnose_builtin(exc: Exception) -> Diagnosis | None:
+    """Tell what an exception of Python's own means: the network's, or that of a text which is no Unicode; else None."""
     if isinstance(exc, OSError):
         return errors.Diagnosis(errors.ConnectionLost, errno=exc.errno)
-    return None
+    return errors.Diagnosis(errors.DataError) if isinstance(exc, UnicodeError) else None

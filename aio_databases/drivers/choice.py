@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from aio_databases.concurrency import runs_on_trio
 from aio_databases.drivers import driver_class
-from aio_databases.drivers.base import Driver, diagnose_network
+from aio_databases.drivers.base import Driver, diagnose_builtin
 from aio_databases.errors import ConfigurationError, DriverNotInstalled
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Choice(Driver):
 
     def diagnose(self, exc: Exception) -> Diagnosis | None:
         """Tell what an exception of the network means; a library has not been chosen yet."""
-        return diagnose_network(exc)
+        return diagnose_builtin(exc)
 
 
 def _installed(names: tuple[str, ...]) -> str | None:

@@ -7,13 +7,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aio_databases import errors
-from aio_databases.drivers.base import Capabilities, diagnose_network
+from aio_databases.drivers.base import Capabilities, diagnose_builtin
 from aio_databases.drivers.choice import Choice
 from aio_databases.drivers.mysql_literals import literal
 from aio_databases.drivers.mysql_verbs import errno_of
 from aio_databases.drivers.network import NetworkDriver
 from aio_databases.error_codes import kind_of_mysql_errno
-from aio_databases.errors import ConnectionLost, DataError, Diagnosis
+from aio_databases.errors import ConnectionLost, Diagnosis
 from aio_databases.url import boolean
 
 if TYPE_CHECKING:
@@ -204,11 +204,9 @@ class MySQLDriver(NetworkDriver):
             errno = errno_of(exc)
             kind = kind_of_mysql_errno(errno) if errno else ConnectionLost  # it says that it is not connected
             return Diagnosis(kind, getattr(exc, "sqlstate", None), errno, **_details(exc))
-        if isinstance(exc, UnicodeError):
-            return Diagnosis(DataError)
         if isinstance(exc, EOFError) or (isinstance(exc, RuntimeError) and "TCPTransport closed" in str(exc)):
             return Diagnosis(ConnectionLost)
-        return diagnose_network(exc)
+        return diagnose_builtin(exc)
 
 
 _FOUND_ROWS = 1 << 1

@@ -110,10 +110,7 @@ class MySQLConnection(DriverConnection):
     def terminate(self) -> None:
         """Cut the connection."""
         self.forget_result()
-        try:
-            self.raw.close()
-        except RuntimeError:
-            return  # its event loop is closed, and the socket with it
+        self.raw.close()
 
     async def ping(self) -> None:
         """Ask the server for a sign of life."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import psycopg
 
 from aio_databases.concurrency import runs_on_trio
-from aio_databases.drivers.base import diagnose_network
+from aio_databases.drivers.base import diagnose_builtin
 from aio_databases.drivers.libpq import LibpqDriver
 from aio_databases.drivers.psycopg_verbs import CancellableConnection, NativeConnection, ThreadedConnection
 
@@ -48,4 +48,4 @@ class PsycopgDriver(LibpqDriver):
 
     def diagnose(self, exc: Exception) -> Diagnosis | None:
         """Tell what an exception of psycopg means, by its SQLSTATE where it has one."""
-        return self.diagnosed(exc, exc.sqlstate, exc.diag) if isinstance(exc, psycopg.Error) else diagnose_network(exc)
+        return self.diagnosed(exc, exc.sqlstate, exc.diag) if isinstance(exc, psycopg.Error) else diagnose_builtin(exc)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl, quote, urlencode
 
 from aio_databases import errors
-from aio_databases.drivers.base import Capabilities, Driver
+from aio_databases.drivers.base import Capabilities, Driver, diagnose_builtin
 from aio_databases.drivers.network import no_network, statement_timeout
 from aio_databases.drivers.sqlite_thread import SQLiteConnection
 from aio_databases.drivers.sqlite_verbs import Stop
@@ -121,7 +121,7 @@ class SQLiteDriver(Driver):
         if isinstance(exc, OverflowError):
             return Diagnosis(errors.DataError)  # an integer of more than 64 bits
         if not isinstance(exc, sqlite3.Error):
-            return None
+            return diagnose_builtin(exc)
         name = getattr(exc, "sqlite_errorname", None)
         kind = kind_of_sqlite_name(name) if name else kind_of_dbapi_class(exc)
         table, _, column = str(exc).rpartition(": ")[2].partition(".")

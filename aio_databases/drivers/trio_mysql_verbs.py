@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -74,7 +75,8 @@ class RepairedConnection(Guard, trio_mysql.Connection):  # type: ignore[misc]  #
         while isinstance(stream, trio.SSLStream):
             stream = stream.transport_stream
         if stream is not None:
-            stream.socket.close()
+            with suppress(RuntimeError):  # trio has ended, and the garbage collector will close the socket
+                stream.socket.close()
 
     async def aclose(self) -> None:
         """Say good-bye, if that takes no longer than a second, and close the connection."""
@@ -99,6 +101,16 @@ class RepairedConnection(Guard, trio_mysql.Connection):  # type: ignore[misc]  #
         while self._result is not None and self._result.has_next:
             await self.next_result()
         await super()._execute_command(command, sql)
+
+    async def _read_query_result(self, unbuffered: bool = False) -> Any:  # noqa: FBT001, FBT002 - as trio-mysql has it
+        count = await super()._read_query_result(unbuffered)
+        setattr(self._result, "__class__", _Result)  # noqa: B010 - pyright takes it for None
+        return count
+
+
+class _Result(trio_mysql.connections.MySQLResult):  # type: ignore[misc]  # it has no types
+    def __del__(self) -> None:
+        """Do nothing: trio-mysql raises an error, in the garbage collector, if not all rows were read."""
 
 
 class TrioMySQLConnection(MySQLConnection):

@@ -134,6 +134,7 @@ class MariaDBServer(PrivateServer, MySQLAccess):
             "bind-address": self.host,
             "port": self.port,
             "socket": self.socket,
+            "tmpdir": self.sockets,  # servers that share one take each other's temporary tables away
         }
         if self.programs.base:
             options["basedir"] = self.programs.base
@@ -168,7 +169,7 @@ def _template() -> Path:
     give_to_account(accounts)
     data = folder / "data"
     base = [f"--basedir={programs.base}"] if programs.base else []
-    options = [f"--datadir={data}", f"--extra-file={accounts}", "--skip-test-db", "--force"]
+    options = [f"--datadir={data}", f"--tmpdir={folder}", f"--extra-file={accounts}", "--skip-test-db", "--force"]
     settings = [f"--{name}={SETTINGS[name]}" for name in ("innodb-flush-method", "innodb-log-file-size")]
     authentication = "--auth-root-authentication-method=normal"
     programs.run(programs.setup, "--no-defaults", *base, *options, authentication, *settings)

@@ -129,6 +129,9 @@ class Translator:
     def _remember(self, plans: dict[str, Plan], text: str) -> Plan:
         tokens = _scan(text, self._lexer)
         traits = _traits(tokens, self._dialect)
+        if self._dialect == "mysql" and traits.session and any(map(_FOREIGN_CHARSET.search, _statements(tokens))):
+            message = "The character set of the connection is utf8mb4 and must stay so, as values are written in it; "
+            raise ProgrammingError(message + "leave the statement out: the server converts for columns of other sets.")
         if plans is self._raw or not self._convert:
             plan = Plan(text, *traits, named=plans is self._named)
         elif plans is self._named:
@@ -320,6 +323,10 @@ _SESSION = re.compile(
     r"|^ CREATE (?:.* )?(?:PG_)?TEMP(?:ORARY)? | INTO (?:@|(?:LOCAL |GLOBAL )?TEMP(?:ORARY)? )"
     r"| \"?(?:SET_CONFIG|SETSEED|PG_(?:TRY_)?ADVISORY_LOCK(?:_SHARED)?|LO_OPEN|DBLINK_CONNECT(?:_U)?|GET_LOCK"
     rf"|LOAD_EXTENSION)\"? \(| @(?: ?\S+)? := |^(?!{_PRAGMA_READS}) PRAGMA "
+)
+_FOREIGN_CHARSET = re.compile(  # of MySQL, whose drivers write values into the text
+    r"^ SET (?:.* )?(?:NAMES|CHARACTER SET|CHARSET|(?:@@)?CHARACTER_SET_(?:CLIENT|CONNECTION) :?=) ['\"`]?"
+    r"(?!UTF8|DEFAULT |@|\?)\w"
 )
 _EXPLAINS = re.compile(  # only with ANALYZE the rest is run
     r"^ (?:EXPLAIN|DESCRIBE|DESC)(?:(?! (?:.* )?ANALY[SZ]E ).*"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from decimal import Decimal
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +15,7 @@ import aiopg
 import anyio
 import psycopg2
 import psycopg2.extensions as pg
+from psycopg2.extensions import AsIs
 from psycopg2.extras import Json
 
 from aio_databases.drivers.cursor import CursorConnection
@@ -88,8 +90,9 @@ class AiopgConnection(PostgreSQLConnection, CursorConnection):
     async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
         """Run a statement once per row of parameters, all or nothing; psycopg 2 does not count the changed rows."""
         mogrify = self.raw.raw.cursor().mogrify
+        # The line break ends a comment at the end of the statement.
         batches = [
-            b";".join(mogrify(sql, _adapted(row)) for row in rows[start : start + _BATCH])
+            b"\n;".join(mogrify(sql, _adapted(row)) for row in rows[start : start + _BATCH])
             for start in range(0, len(rows), _BATCH)
         ]
         # One batch is one transaction by itself.
@@ -130,4 +133,12 @@ def _adapted(params: Any) -> Any:
     if isinstance(params, Mapping):
         named = cast("Mapping[str, Any]", params)
         return dict(zip(named, _adapted(named.values()), strict=True))
-    return [Json(value) if isinstance(value, dict) else value for value in params]
+    return [_adapted_value(value) for value in params]
+
+
+def _adapted_value(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Json(value)
+    if isinstance(value, Decimal) and value.is_infinite():
+        return AsIs(f"'{value}'::numeric")  # psycopg 2 makes NaN of it
+    return value

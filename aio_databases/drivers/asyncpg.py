@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -68,6 +69,7 @@ class AsyncpgDriver(PostgreSQLDriver):
     def diagnose(self, exc: Exception) -> Diagnosis | None:
         """Tell what an exception of asyncpg means, by its SQLSTATE where it has one."""
         if isinstance(exc, asyncpg.PostgresError):
+            exc.args = tuple(re.sub(_VALUE, r"\1", str(text), flags=re.DOTALL) for text in exc.args)
             return diagnosis(getattr(exc, "sqlstate", None) or "", exc)
         if isinstance(exc, TimeoutError):
             return Diagnosis(errors.QueryTimeout)  # asyncpg's own command_timeout
@@ -76,6 +78,9 @@ class AsyncpgDriver(PostgreSQLDriver):
         if isinstance(exc, asyncpg.InternalClientError):
             return Diagnosis(errors.InternalError)
         return diagnose_builtin(exc)
+
+
+_VALUE = r"(query argument \$\d+): .*(?= \()"  # of a parameter, which no message shall show
 
 
 def _kind_of_interface_error(exc: Exception) -> type[errors.Error]:

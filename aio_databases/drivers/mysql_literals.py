@@ -59,14 +59,20 @@ def _text(value: Any, backslashes: bool) -> str:  # noqa: FBT001
     text: str = value
     if not text.isascii():
         text.encode()  # or raise: half a surrogate pair would be sent as a raw byte
-    if backslashes and "\\" in text:
+    if "\\" in text:
+        # The flag behind ``backslashes`` can be out of date.  To double them is safe all the same, unless the user has
+        # changed the character set to one whose characters may end in one; everything else is safe in hexadecimal only.
+        if not (backslashes and text.isascii()):
+            return f"_utf8mb4 x'{text.encode().hex()}'"
         text = text.replace("\\", "\\\\")
     return "'" + text.replace("'", "''") + "'"
 
 
 def _bytes(value: Any, backslashes: bool) -> str:  # noqa: FBT001
     data = bytes(value)
-    if backslashes:
+    if b"\\" in data:
+        if not backslashes:
+            return f"_binary x'{data.hex()}'"
         data = data.replace(b"\\", b"\\\\")
     text = data.replace(b"'", b"''").decode("ascii", "surrogateescape")
     return f"_binary'{text}'"
@@ -83,7 +89,7 @@ def _other(value: Any, backslashes: bool) -> str:  # noqa: FBT001
         each = cast("list[Any]", value)
         return f"({', '.join([literal(one, backslashes) for one in each])})"  # for IN
     if isinstance(value, str):
-        return _text(str(value), backslashes)
+        return _text(str.__str__(value), backslashes)
     for kind, write in _PLAIN.items():
         if isinstance(value, kind):
             return write(value)

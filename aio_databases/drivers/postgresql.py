@@ -181,17 +181,26 @@ class DeclaredCursor(Cursor):
         return await connection.fetch(f"FETCH FORWARD {size} FROM {self._name}", (), None)
 
     async def close(self) -> None:
-        """Commit the transaction that was begun for the cursor.
-
-        In another one the cursor is left to the end of it: a CLOSE would fail after the rollback of a savepoint.
-        """
+        """Close the cursor, or commit the transaction that was begun for it."""
         connection = self._connection
+        name, self._name = self._name, ""
         began, self._began = self._began, False
-        if began and not connection.is_closed and connection.in_transaction:
+        if connection.is_closed or not connection.in_transaction:
+            return
+        if began:
             await (connection.rollback() if connection.has_failed else connection.commit())
+        elif name and not connection.has_failed:
+            await connection.execute(_CLOSE.replace("NAME", name), ())
 
 
 _numbers = count(1)
+
+# The rollback of a savepoint may have closed it before: then CLOSE would fail, and the transaction with it.
+_CLOSE = """
+DO $$ BEGIN
+    IF EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE name = 'NAME') THEN EXECUTE 'CLOSE NAME'; END IF;
+END $$
+"""
 
 ROLLED_BACK = (
     "the transaction was rolled back instead of committed, because a statement in it had failed: "

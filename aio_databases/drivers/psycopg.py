@@ -26,9 +26,9 @@ class PsycopgDriver(LibpqDriver):
 
     async def connect(self, *, read_only: bool = False) -> DriverConnection:
         """Open a connection; with ``read_only`` the server refuses writes on it."""
-        arguments: dict[str, Any] = {"autocommit": True, **await self.keywords(read_only=read_only)}
-        if self.sessionless:
-            arguments["prepare_threshold"] = None
+        # Once prepared, a statement would fail on each connection for good when its table was changed from elsewhere.
+        defaults = {"autocommit": True, "prepare_threshold": None}
+        arguments: dict[str, Any] = defaults | await self.keywords(read_only=read_only)
         connection: NativeConnection | ThreadedConnection
         if runs_on_trio():
             connection = ThreadedConnection()

@@ -18,3 +18,8 @@ def placed(url, **parts):
     netloc = f"{login}@{place}" if login else place
     path = f"/{quoted['database']}" if "database" in quoted else split.path
     return f"{split.scheme}://{netloc}{path}{'?' if split.query else ''}{split.query}"
+
+
+def with_option(url, option):
+    """Return a URL with one more option, or several, in its query."""
+    return f"{url}{'&' if '?' in url else '?'}{option}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import anyio
 import psycopg
@@ -101,7 +101,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         wanted = {**mark.kwargs, **wanted}
     needed = [mark.args[0] for mark in metafunc.definition.iter_markers("needs")]
     chosen = [
-        pytest.param(name, marks=[] if target.dialect == "sqlite" else [pytest.mark.server])
+        pytest.param(name, marks=[pytest.mark.server] if target.odbc or target.dialect != "sqlite" else [])
         for name, target in TARGETS.items()
         if all(_fits(getattr(target, field), value) for field, value in wanted.items())
         and not any(map(target.lacks, needed))
@@ -135,12 +135,14 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def url(target: Target, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Give the URL of an empty database."""
-    if target.dialect == "sqlite":
-        return f"{target.scheme}:///:memory:" if target.memory else f"{target.scheme}:///{tmp_path}/test.db"
-    name = {"postgresql": "postgres"}.get(target.dialect, target.dialect)
-    request.getfixturevalue(f"empty_{name}")()
-    address: str = request.getfixturevalue(f"{name}_url")
-    return address.replace(f"{target.dialect}://", f"{target.scheme}://", 1)
+    address = f"{target.scheme}:///:memory:" if target.memory else f"{target.scheme}:///{tmp_path}/test.db"
+    if target.dialect != "sqlite":
+        name = {"postgresql": "postgres"}.get(target.dialect, target.dialect)
+        request.getfixturevalue(f"empty_{name}")()
+        address = request.getfixturevalue(f"{name}_url").replace(f"{target.dialect}://", f"{target.scheme}://", 1)
+    if target.odbc:
+        address += f"?driver={quote(request.getfixturevalue('odbc')(target.dialect), safe='')}"
+    return address
 
 
 @pytest.fixture

@@ -15,12 +15,8 @@ class Words(NamedTuple):
 
     types: Mapping[str, str]
     """The types of columns."""
-    quote: str
-    """The mark around names."""
     text_of: str
     """A value as text."""
-    joined: str
-    """Two texts as one."""
     numbers: str
     """A query for the column `i` with the numbers from 1 to ``{}``, which is not kept anywhere as a whole."""
     fails_late: str
@@ -72,9 +68,7 @@ WORDS = {
             "timestamp": "text",
             "uuid": "text",
         },
-        quote='"',
         text_of="cast({} as text)",
-        joined="{} || {}",
         numbers=_RECURSIVE,
         fails_late="with recursive n (i) as (select 1 union all select i + 1 from n where i < 99) "
         "select json_extract(case when i < 50 then '{}' else 'x' end, '$') as v from n",
@@ -100,9 +94,7 @@ WORDS = {
             "timestamp": "timestamp",
             "uuid": "uuid",
         },
-        quote='"',
         text_of="cast({} as text)",
-        joined="{} || {}",
         numbers=_RECURSIVE,
         fails_late="select 1 / (50 - i) as v from generate_series(1, 99) as s (i)",
         endless=_ENDLESS,
@@ -134,9 +126,7 @@ WORDS = {
             "timestamp": "datetime(6)",
             "uuid": "uuid",
         },
-        quote="`",
         text_of="cast({} as char)",
-        joined="concat({}, {})",
         numbers="select seq as i from seq_1_to_{}",
         fails_late="select 18446744073709551565 + seq as v from seq_1_to_99",
         endless="select max(a.seq + b.seq) from seq_1_to_1000000000 as a, seq_1_to_1000000000 as b",
@@ -161,6 +151,8 @@ LIMITS: dict[str, dict[str, str]] = {
     "with_before_writes": {"mysql": "MariaDB has WITH before SELECT only."},
     "update_returning": {"mysql": "MariaDB has RETURNING for INSERT and DELETE only."},
     "infinity": {"mysql": "MariaDB has neither infinity nor NaN."},
+    "nul_in_text": {"postgresql": "PostgreSQL has no zero bytes in texts."},
+    "dict_as_json": {"asyncpg": "asyncpg takes a dictionary as JSON with the option json=True only."},
     "unix_sockets": {},
 }
 """What cannot be done: by a name for `@pytest.mark.needs`, then by dialect or driver, with the reason."""

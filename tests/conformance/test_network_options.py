@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from aio_databases import ConfigurationError, ConnectError, Database, QueryTimeout
-from conformance.addresses import placed
+from conformance.addresses import placed, with_option
 from servers import GivenServer, MariaDBServer, PostgresServer
 
 pytestmark = pytest.mark.targets(dialect={"postgresql", "mysql"}, odbc=False)
@@ -158,7 +158,10 @@ async def test_an_ipv6_address_stands_in_brackets(make_database, target, servers
 
 
 async def test_a_statement_that_takes_too_long_is_stopped_by_the_server(make_database, url, words, running):
-    for database in (await make_database(statement_timeout=0.1), await make_database(f"{url}?statement_timeout=0.1")):
+    for database in (
+        await make_database(statement_timeout=0.1),
+        await make_database(with_option(url, "statement_timeout=0.1")),
+    ):
         async with database.connection() as connection:
             with pytest.raises(QueryTimeout):
                 await connection.fetchval(words.endless)
@@ -261,7 +264,7 @@ CONNECT_ARGS = {
 async def test_the_server_of_postgresql_is_told_who_is_there(make_database, url):
     for database in (
         await make_database(application_name="my app"),
-        await make_database(f"{url}?application_name=my%20app"),
+        await make_database(with_option(url, "application_name=my%20app")),
     ):
         assert "my app" == await database.fetchval("show application_name")
         await database.execute("set application_name = 'changed'")
@@ -303,4 +306,4 @@ async def test_a_bad_value_is_named(url, option, value):
     with pytest.raises(ConfigurationError, match=option):
         Database(url, **{option: value})
     with pytest.raises(ConfigurationError, match=option):
-        Database(f"{url}?{option}={value}")
+        Database(with_option(url, f"{option}={value}"))

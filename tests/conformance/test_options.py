@@ -9,6 +9,7 @@ import anyio.lowlevel
 import pytest
 
 from aio_databases import Database
+from conformance.addresses import with_option
 from conformance.libraries import run_raw
 
 ONE = "select 1"
@@ -72,14 +73,14 @@ async def test_init_runs_on_connections_to_replicas_too(users, make_database, ur
 
 
 async def test_options_may_stand_in_the_url(make_database, url):
-    database = await make_database(f"{url}?max_size=3&timeout=0.5&convert_params=no")
+    database = await make_database(with_option(url, "max_size=3&timeout=0.5&convert_params=no"))
     assert (3, 0.5) == (database._pool.options.max_size, database._pool.options.timeout) or database.backend.shared
     assert database.backend.options["convert_params"] is False
     assert 1 == await database.fetchval(ONE)
 
 
 async def test_keywords_win_over_the_url(make_database, url):
-    database = await make_database(f"{url}?timeout=7&convert_params=no", timeout=3, convert_params=True)
+    database = await make_database(with_option(url, "timeout=7&convert_params=no"), timeout=3, convert_params=True)
     assert 3 == database._pool.options.timeout
     assert database.backend.options["convert_params"] is True
 
@@ -89,7 +90,7 @@ async def test_keywords_win_over_the_url(make_database, url):
 )
 @pytest.mark.targets(pooled=False, memory=False)
 async def test_the_option_names_of_1x_work(make_database, url, alias, name):
-    for database in (await make_database(**{alias: 4}), await make_database(f"{url}?{alias}=4")):
+    for database in (await make_database(**{alias: 4}), await make_database(with_option(url, f"{alias}=4"))):
         assert 4 == getattr(database._pool.options, name)
 
 

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from aio_databases import ConnectError, ConnectionLost, PoolClosed, PoolTimeout, ReadOnlyError, replicas
-from conformance.addresses import placed
+from conformance.addresses import placed, with_option
 
 INSERT = "insert into users (id, name) values (4, 'Dan')"
 COUNT = "select count(*) from users"
@@ -25,10 +25,6 @@ def broken(target, url):
     with socket.socket() as refusing:  # bound, but it does not listen
         refusing.bind(("127.0.0.1", 0))
         yield placed(url, password="hunter2", host="127.0.0.1", port=refusing.getsockname()[1])
-
-
-def with_option(url, option):
-    return f"{url}{'&' if '?' in url else '?'}{option}"
 
 
 @pytest.mark.targets(memory=False)

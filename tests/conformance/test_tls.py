@@ -10,6 +10,7 @@ import pytest
 import trustme
 
 from aio_databases import ConfigurationError, ConnectError, Database
+from conformance.addresses import with_option
 from servers import MariaDBServer, PostgresServer
 from servers.system import give_to_account
 
@@ -42,7 +43,7 @@ async def test_each_word_does_what_it_says(make_database, words, url, authority,
     assert encrypted is bool(await database.fetchval(words.cipher))
     query = "&".join(f"{name}={quote(str(value))}" for name, value in {"ssl": mode, **options}.items())
     for option in (query, query.replace("ssl=", "sslmode=", 1)):
-        database = await make_database(f"{url}?{option}")
+        database = await make_database(with_option(url, option))
         assert encrypted is bool(await database.fetchval(words.cipher))
 
 

@@ -54,6 +54,20 @@ async def test_every_kind_of_bytes_is_taken(db, target, value):
     assert b"abc" == await returned(db, target, "bytes", value)
 
 
+@pytest.mark.needs("nul_in_text")
+async def test_a_text_may_have_zero_bytes(db, target):
+    assert "a\0b\0" == await returned(db, target, "text", "a\0b\0")
+
+
+@pytest.mark.targets(dialect="postgresql", pooled=True)
+async def test_a_zero_byte_that_is_refused_is_an_error_and_leaves_the_connection_usable(users):
+    async with users.connection():
+        for verb in (users.execute, users.executemany):
+            with pytest.raises(DataError):
+                await verb("update users set name = ?", "a\0b")
+        assert "Ann" == await users.fetchval("select name from users where id = 1")
+
+
 @pytest.mark.needs("infinity")
 async def test_infinity_comes_back(db, target):
     for value in (float("inf"), float("-inf")):
@@ -177,6 +191,6 @@ async def test_a_value_of_a_type_that_the_database_lacks_is_an_error_of_ours(use
 @pytest.mark.targets(pooled=True)
 async def test_text_that_is_no_unicode_is_an_error_and_leaves_the_connection_usable(users):
     async with users.connection():
-        with pytest.raises((Error, UnicodeError)):
+        with pytest.raises(DataError):
             await users.execute("update users set name = ? where id = 1", "half \ud800 of a pair")
         assert "Ann" == await users.fetchval("select name from users where id = 1")

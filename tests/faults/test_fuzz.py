@@ -209,5 +209,5 @@ async def test_whenever_tasks_are_cancelled_every_answer_is_the_right_one(site, 
         for connection in leases:
             await connection.release()
         assert 0 == await db.fetchval("select count(*) from (select x from t group by x having count(*) <> 2) as odd")
-        site.close(db)
     site.check(db)
+    site.close(db)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -295,8 +296,19 @@ def frail_url(frail_mysql, scheme):
 
 @pytest.fixture
 def freeze(frail_mysql):
-    """Give a function that freezes the server for the rest of a test."""
-    yield frail_mysql.pause
+    """Give a function that freezes the server for the rest of a test, once nobody says hello any more."""
+
+    def pause():
+        frail_mysql.pause()
+        while True:
+            with socket.create_connection((frail_mysql.host, frail_mysql.port)) as probe:
+                probe.settimeout(0.02)
+                try:
+                    probe.recv(1)
+                except TimeoutError:
+                    return
+
+    yield pause
     frail_mysql.resume()
 
 

@@ -29,6 +29,7 @@ from servers.system import (
     is_alive,
     process_tree,
     send_signal,
+    wait_until_frozen,
     wait_until_gone,
 )
 
@@ -124,7 +125,9 @@ class ServerProcess(ABC):
 
     def pause(self) -> None:
         """Freeze the server and its children: connections stay open and nobody answers."""
-        send_signal(process_tree(self.pid), signal.SIGSTOP)
+        tree = process_tree(self.pid)
+        send_signal(tree, signal.SIGSTOP)
+        wait_until_frozen(tree)
 
     def resume(self) -> None:
         """Let a frozen server go on."""

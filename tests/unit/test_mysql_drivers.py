@@ -20,6 +20,7 @@ from aio_databases import ConfigurationError, ConnectError, Database, errors
 from aio_databases.batches import split_values
 from aio_databases.drivers.mysql_literals import literal, with_values
 from aio_databases.error_codes import kind_of_mysql_errno
+from aio_databases.sql import Translator
 from unit.mysql_server import OK, ScriptedServer, answer_queries, greeting, sha2_login
 
 SCHEMES = ("asyncmy", "aiomysql", "pymysql", "trio-mysql")
@@ -105,8 +106,15 @@ def test_half_a_character_is_refused():
             literal(text, backslashes=True)
 
 
+def quoted(hexadecimal, *, backslashes):
+    """Give a text in quotes for one in hexadecimal."""
+    text = bytes.fromhex(hexadecimal).decode(errors="surrogateescape").replace("'", "''")
+    return f"'{text}'".replace("\\", "\\\\" if backslashes else "\\")
+
+
 def read_literals(sql, *, backslashes):
     """Read SQL that consists of string literals, as MySQL does, and return their texts."""
+    sql = re.sub(r"(?:_\w+ )?x'([0-9a-f]*)'", lambda found: quoted(found[1], backslashes=backslashes), sql)
     inside = r"(?:[^'\\]|''|\\.)*" if backslashes else r"(?:[^']|'')*"
     assert re.fullmatch(rf"\((?:'{inside}'(?:, )?)*\)", sql, re.DOTALL), sql
     texts = re.findall(rf"'({inside})'(?=, |\))", sql, re.DOTALL)
@@ -124,9 +132,38 @@ def test_no_text_ends_its_literal(texts, backslashes):
 
 @given(st.binary(), st.booleans())
 def test_no_bytes_end_their_literal(data, backslashes):
-    sql = literal(data, backslashes).removeprefix("_binary")
+    sql = literal(data, backslashes).removeprefix("_binary").lstrip()
+    if sql.startswith("x'"):
+        assert (f"x'{data.hex()}'", False) == (sql, backslashes)
+        return
     (text,) = read_literals(f"({sql})", backslashes=backslashes)
     assert data == text.encode("ascii", "surrogateescape")
+
+
+@pytest.mark.parametrize("backslashes", [True, False])
+def test_a_backslash_beside_other_characters_is_safe_in_any_mode_and_character_set(backslashes):
+    assert "_utf8mb4 x'e7b8975c27'" == literal("縗\\'", backslashes)
+    assert ("'\\\\''x'" if backslashes else "_utf8mb4 x'5c2778'") == literal("\\'x", backslashes)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "set names gbk",
+        "SET NAMES 'big5'",
+        "set character set sjis",
+        "set @a = 1, session character_set_client = cp932",
+        "set @@character_set_client = gbk",
+    ],
+)
+def test_the_character_set_of_the_connection_stays(statement):
+    with pytest.raises(errors.ProgrammingError, match="is utf8mb4 and must stay so"):
+        Translator("mysql", "format").bind(statement, ())
+
+
+@pytest.mark.parametrize("statement", ["set names utf8mb4", "set names 'utf8mb3'", "set character set default"])
+def test_the_character_set_may_be_set_to_what_it_is(statement):
+    assert Translator("mysql", "format").bind(statement, ())[0].session
 
 
 def test_values_are_put_where_the_marks_are():

@@ -8,11 +8,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from aio_databases.drivers.odbc_products import dialect_named
+
 from aio_databases.drivers import _DRIVERS, driver_class
 from aio_databases.drivers.base import Capabilities
 from aio_databases.drivers.choice import Choice
 from aio_databases.drivers.odbc import OdbcDriver
-from aio_databases.drivers.odbc_products import dialect_named
 
 PAGE = Path(__file__).with_name("drivers.md")
 BEGIN = "<!-- capabilities: written by docs/capabilities.py -->"

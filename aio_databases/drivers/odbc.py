@@ -1,0 +1,196 @@
+"""What the ODBC drivers have in common, and the scheme ``odbc``, which picks one of them.
+
+A data source is named in one of three ways:
+
+* ``Database("odbc://", dsn="Driver={PostgreSQL Unicode};Server=localhost;Database=shop;Uid=app;Pwd=secret")``;
+* ``odbc://app:secret@localhost:5432/shop?driver=PostgreSQL+Unicode``, from which such a string is made;
+* ``odbc://app:secret@shop``, or ``dsn="DSN=shop"``: a data source that the ODBC manager knows, as in odbc.ini.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from ssl import SSLContext
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from aio_databases.drivers.choice import Choice
+from aio_databases.drivers.network import NetworkDriver
+from aio_databases.drivers.odbc_dialects import Dialect
+from aio_databases.drivers.odbc_mysql import MySQL
+from aio_databases.drivers.odbc_postgresql import PostgreSQL
+from aio_databases.drivers.odbc_sqlite import SQLite
+from aio_databases.drivers.odbc_strings import extended, in_braces, is_plain, keywords
+from aio_databases.errors import ConfigurationError
+from aio_databases.sql import Translator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from aio_databases.drivers.base import Capabilities, Driver
+    from aio_databases.url import Address
+
+__all__ = ("ODBC", "ODBC_OPTIONS", "AnyODBC", "OdbcDriver")
+
+ODBC: Capabilities = Dialect.capabilities
+"""Of a database of which nothing is known yet."""
+
+
+def _db_type(value: Any) -> str:
+    name = str(value).lower()
+    return {"mariadb": "mysql", "postgres": "postgresql"}.get(name, name)
+
+
+ODBC_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
+    **NetworkDriver.option_types,
+    "db_type": _db_type,
+    "driver": str,
+    "dsn": str,
+}
+
+
+class AnyODBC(Choice):
+    """ODBC by the best library for the running event loop."""
+
+    name: ClassVar[str] = "odbc"
+    dialect: ClassVar[str] = "odbc"
+    paramstyle: ClassVar[str] = "qmark"
+    capabilities: ClassVar[Capabilities] = ODBC
+    option_types: ClassVar[Mapping[str, Callable[[Any], Any]]] = ODBC_OPTIONS
+    asyncio: ClassVar[tuple[str, ...]] = ("aioodbc", "pyodbc")
+    trio: ClassVar[tuple[str, ...]] = ("pyodbc",)
+
+    def __init__(self, address: Address, options: Mapping[str, Any], connect_args: Mapping[str, Any]) -> None:
+        """Keep where and how to connect.  Raises ConfigurationError if no data source is named."""
+        _speak(self, _dialect_of(_source(address, options), options, {}))
+        super().__init__(address, options, connect_args)
+
+
+class OdbcDriver(NetworkDriver):
+    """Knows the connection string, and what to tell the database when a session begins."""
+
+    dialect: ClassVar[str] = "odbc"
+    paramstyle: ClassVar[str] = "qmark"
+    capabilities: ClassVar[Capabilities] = ODBC
+    option_types: ClassVar[Mapping[str, Callable[[Any], Any]]] = ODBC_OPTIONS
+    ways: Dialect
+
+    def __init__(self, address: Address, options: Mapping[str, Any], connect_args: Mapping[str, Any]) -> None:
+        """Find out what database it is.  Raises ConfigurationError for what its ODBC driver cannot do."""
+        self._source = _source(address, options)
+        sources = self.data_sources()
+        self.library = _library(self._source, sources)
+        _speak(self, _dialect_of(self._source, options, sources))
+        super().__init__(address, options, connect_args)
+        self.is_known = self.dialect != "odbc"
+        if self.options.get("json"):
+            message = f"json=True does not go with {address}: ODBC does not tell which columns are JSON"
+            raise ConfigurationError(message)
+        if isinstance(self.ssl, SSLContext):
+            message = f"ODBC drivers encrypt by themselves, and cannot use the SSLContext for {address}: give it a word"
+            raise ConfigurationError(message + ", as in ssl='verify-full', and files by sslrootcert, sslcert, sslkey")
+        self._check()
+
+    def data_sources(self) -> Mapping[str, str]:
+        """Return the names of the data sources that the ODBC manager knows, each with that of its ODBC driver."""
+        return {}
+
+    def get_to_know(self, product: str) -> None:
+        """Note what the database calls itself."""
+        self.is_known = True
+        _speak(self, _name_in(product))
+        self.translator = Translator(self.dialect, self.paramstyle, convert=self.options.get("convert_params", True))
+        self._check()
+
+    def _check(self) -> None:
+        self.ways = _DIALECTS.get(self.dialect, _UNKNOWN)
+        self.ways.check(self)
+        self.ways.encryption(self)
+
+    def connection_string(self, password: str | None, *, read_only: bool) -> str:
+        """Return the connection string.  Raises ConfigurationError for a value that cannot stand in one."""
+        said = keywords(self._source)
+        wanted = {**self._place(read_only=read_only), "UID": self.located("user"), **self.ways.encryption(self)}
+        more = {name: self._written(name, f"{value}") for name, value in wanted.items() if value not in {None, ""}}
+        if password:
+            more["PWD"] = password if re.fullmatch(r"\w+", password) else in_braces(password)
+        if twice := [name for name in more if name.lower() in said]:
+            message = f"the dsn of {self.address} says {twice[0]}, and so does the URL or an option: say it once"
+            raise ConfigurationError(message)
+        more |= {name: f"{value}" for name, value in self.ways.defaults(self).items() if name.lower() not in said}
+        text = extended(self._source, more)
+        if self.dialect == "sqlite" and os.name == "posix" and not text.isascii():
+            message = f"SQLite's ODBC driver garbles the path of {self.address}, which is not ASCII: "
+            raise ConfigurationError(message + "use the scheme sqlite://")
+        return text
+
+    def _place(self, *, read_only: bool) -> dict[str, Any]:
+        if "dsn" in self.options:
+            return {}
+        if "driver" in self.options:
+            return self.ways.place(self, read_only=read_only)
+        return {"Port": self.located("port"), "Database": self.located("database")}
+
+    def _written(self, name: str, value: str) -> str:
+        if is_plain(value) or name == "pqopt":
+            return value
+        if self.ways.takes_braces:
+            return in_braces(value)
+        message = f"the ODBC driver for {self.address} understands no {name} with a brace, a semicolon or outer spaces"
+        raise ConfigurationError(message)
+
+
+def _source(address: Address, options: Mapping[str, Any]) -> str:
+    """Return the part of the connection string that names the ODBC driver or the data source."""
+    dsn, library = options.get("dsn"), options.get("driver")
+    if dsn is not None:
+        if beside := options.keys() & {"database", "driver", "host", "port", "unix_socket"}:
+            message = f"the option {min(beside)!r} of {address} does not go with dsn: write it into that"
+            raise ConfigurationError(message)
+        return dsn if "=" in dsn else f"DSN={dsn}"
+    if library is not None:
+        return f"Driver={library if _IS_FILE.fullmatch(library) else in_braces(library)}"
+    if address.host and not options.get("host"):
+        return f"DSN={address.host}"
+    message = f"{address} names no data source: add dsn='Driver={{...}};Server=...', or driver='...' to a URL with the "
+    raise ConfigurationError(message + "host, or write odbc://NAME for one that odbc.ini names")
+
+
+_IS_FILE = re.compile(r"[\w./\\:-]+|\{.*\}")  # or has its braces already
+
+
+def _library(source: str, sources: Mapping[str, str]) -> str:
+    """Return the name or the file of the ODBC driver, as far as it is known."""
+    said = keywords(source)
+    known = {name.lower(): library for name, library in sources.items()}
+    return said.get("driver") or known.get(said.get("dsn", "").lower(), "")
+
+
+def _dialect_of(source: str, options: Mapping[str, Any], sources: Mapping[str, str]) -> str:
+    return options.get("db_type") or _name_in(_library(source, sources))
+
+
+def _speak(driver: Driver, dialect: str) -> None:
+    # What the class of another driver knows is a matter of the data source here.
+    ways = _DIALECTS.get(dialect, _UNKNOWN)
+    capabilities = replace(ways.capabilities, trio=type(driver).capabilities.trio)
+    vars(driver).update(dialect=dialect, capabilities=capabilities, connect_hint=ways.connect_hint)
+
+
+def _name_in(text: str) -> str:
+    """Return the dialect that the name of an ODBC driver or of a database product tells, else ``odbc``."""
+    return next((name for word, name in _WORDS.items() if word in text.lower()), "odbc")
+
+
+_UNKNOWN = Dialect()
+_DIALECTS: dict[str, Dialect] = {"mysql": MySQL(), "postgresql": PostgreSQL(), "sqlite": SQLite()}
+_WORDS = {
+    "maodbc": "mysql",
+    "maria": "mysql",
+    "myodbc": "mysql",
+    "mysql": "mysql",
+    "postgres": "postgresql",
+    "psqlodbc": "postgresql",
+    "sqlite": "sqlite",
+}

@@ -1,0 +1,103 @@
+"""What is particular to PostgreSQL behind ODBC, which is psqlodbc."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from aio_databases import errors
+from aio_databases.drivers.base import begin_statement
+from aio_databases.drivers.mysql_literals import literal
+from aio_databases.drivers.network import certificate_authorities
+from aio_databases.drivers.odbc_dialects import BEGINS, Dialect, beginning_with
+from aio_databases.drivers.odbc_values import for_postgresql, uuid
+from aio_databases.drivers.postgresql import POSTGRESQL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from aio_databases.drivers.base import Capabilities, TransactionOptions
+    from aio_databases.drivers.odbc import OdbcDriver
+    from aio_databases.drivers.odbc_dialects import Failure
+    from aio_databases.errors import Diagnosis
+
+__all__ = ("PostgreSQL",)
+
+
+class PostgreSQL(Dialect):
+    """PostgreSQL through psqlodbc."""
+
+    capabilities: ClassVar[Capabilities] = POSTGRESQL
+    reset: ClassVar[str] = "DISCARD ALL"
+    identity: ClassVar[str] = (
+        "SELECT pg_backend_pid(), pg_postmaster_start_time(), inet_server_addr(), inet_server_port()"
+    )
+    stop: ClassVar[str] = "SELECT pg_cancel_backend({})"
+    takes_braces: ClassVar[bool] = False
+    begins: ClassVar[re.Pattern[str] | None] = beginning_with(BEGINS)
+
+    def place(self, driver: OdbcDriver, *, read_only: bool) -> dict[str, Any]:
+        """Return the keywords that say where the database is."""
+        return {**super().place(driver, read_only=read_only), "Server": driver.socket or driver.located("host")}
+
+    def defaults(self, driver: OdbcDriver) -> Mapping[str, Any]:
+        """Have bools read as such, and a failed statement fail its transaction as it does with other libraries."""
+        del driver
+        return {"BoolsAsChar": 0, "Protocol": "7.4-0"}
+
+    def encryption(self, driver: OdbcDriver) -> dict[str, Any]:
+        """Return the keywords that say how to encrypt."""
+        files = {name: driver.options.get(name) for name in ("sslrootcert", "sslcert", "sslkey")}
+        if str(driver.ssl).startswith("verify") and files["sslrootcert"] is None:
+            files["sslrootcert"] = certificate_authorities()
+        escaped = {name: re.sub(r"([\\'])", r"\\\1", path) for name, path in files.items() if path}
+        libpq = " ".join(f"{name}='{path}'" for name, path in escaped.items())
+        return {"SSLmode": driver.ssl, "pqopt": f"{{{libpq}}}" if libpq else None}
+
+    def check(self, driver: OdbcDriver) -> None:
+        """Take all options."""
+
+    def prepare(self, db: Any, driver: OdbcDriver) -> None:
+        """Read UUIDs as what they are."""
+        del driver
+        db.add_output_converter(_SQL_GUID, uuid)
+
+    def session(self, driver: OdbcDriver, product: str, *, read_only: bool) -> Iterator[str]:
+        """Give the statements that a session begins with."""
+        del product
+        if "application_name" in driver.options:
+            yield f"SET application_name = {literal(driver.options['application_name'], backslashes=False)}"
+        if driver.options.get("statement_timeout"):
+            yield f"SET statement_timeout = {driver.options['statement_timeout'] * 1000:.0f}"  # milliseconds
+        if read_only:
+            yield "SET default_transaction_read_only = on"
+
+    def adapted(self, params: Any) -> Any:
+        """Return parameters as text where psqlodbc would cut them, or pyodbc does not know them."""
+        return for_postgresql(super().adapted(params))
+
+    def told(self, text: str) -> str:
+        """Return the first line: the others quote values."""
+        return text.partition("\n")[0]
+
+    def diagnosis(self, failure: Failure) -> Diagnosis:
+        """Tell what a failure means."""
+        found = super().diagnosis(failure)._replace(errno=None)  # psqlodbc's own, which mean nothing to anybody
+        if failure.sqlstate == "08001" and any(words in failure.text for words in _REFUSALS):
+            found = found._replace(kind=errors.AuthenticationError)
+        if not failure.sqlstate.startswith("23"):
+            return found
+        constraint = re.search(r'constraint "([^"]*)"', failure.text)
+        column = re.search(r'column "([^"]*)" of relation "([^"]*)"', failure.text)
+        if column:
+            return found._replace(column=column[1], table=column[2])
+        return found._replace(constraint=constraint[1]) if constraint else found
+
+    def begin(self, options: TransactionOptions, *, read_only: bool) -> Sequence[str]:
+        """Return the statement that begins a transaction."""
+        del read_only
+        return (begin_statement(options),)
+
+
+_SQL_GUID = -11
+_REFUSALS = ("authentication failed", "no password supplied", "no pg_hba.conf entry", "pg_hba.conf rejects")

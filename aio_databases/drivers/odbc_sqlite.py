@@ -1,0 +1,142 @@
+"""What is particular to SQLite behind ODBC, which is sqliteodbc."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import quote
+
+from aio_databases.drivers.base import Capabilities
+from aio_databases.drivers.odbc_dialects import BEGINS, Dialect, beginning_with, refusal
+from aio_databases.drivers.odbc_values import for_sqlite
+from aio_databases.error_codes import kind_of_sqlite_name
+from aio_databases.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from aio_databases.drivers.base import TransactionOptions
+    from aio_databases.drivers.odbc import OdbcDriver
+    from aio_databases.drivers.odbc_dialects import Failure
+    from aio_databases.errors import Diagnosis
+
+__all__ = ("SQLite",)
+
+
+class SQLite(Dialect):
+    """SQLite through sqliteodbc."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        lastrowid=True,
+        isolation_levels=frozenset({"serializable"}),
+        modes=frozenset({"deferred", "immediate", "exclusive"}),
+        single_writer=True,
+        reusable_after_cancel=True,
+    )
+    connect_hint: ClassVar[str] = "check that its folder exists and that the file and the folder are writable"
+    takes_braces: ClassVar[bool] = False
+    begins: ClassVar[re.Pattern[str] | None] = beginning_with(BEGINS)
+    keeps_failed_rows: ClassVar[bool] = True
+
+    def place(self, driver: OdbcDriver, *, read_only: bool) -> dict[str, Any]:
+        """Return the keyword that says which file it is, as a URI, which may have any characters and be read-only."""
+        path = driver.located("database")
+        if driver.located("host") or not path or ":memory:" in path:
+            message = f"{driver.address} is no file, and ODBC leads to SQLite's files only: a relative path takes three"
+            raise ConfigurationError(message + " slashes, as in 'odbc:///file.db?driver=SQLite3', an absolute one four")
+        return {"Database": f"file:{quote(re.sub('^/+', '/', path))}{'?mode=ro' if read_only else ''}"}
+
+    def defaults(self, driver: OdbcDriver) -> Mapping[str, Any]:
+        """Have integers of 64 bits, and what the other drivers for SQLite begin with."""
+        del driver
+        return {"BigInt": 1, "FKSupport": 1, "Timeout": 5000}
+
+    def encryption(self, driver: OdbcDriver) -> dict[str, Any]:
+        """Return nothing, as there is no network to encrypt."""
+        if driver.ssl not in {None, "disable"}:
+            raise refusal(driver, "ssl", "SQLite has no network connection that could be encrypted")
+        return {}
+
+    def check(self, driver: OdbcDriver) -> None:
+        """Raise ConfigurationError for options that cannot be followed."""
+        if driver.options.get("statement_timeout"):
+            raise refusal(driver, "statement_timeout", "SQLite's ODBC driver has none; the scheme sqlite:// has")
+
+    def prepare(self, db: Any, driver: OdbcDriver) -> None:
+        """Make SQL reach the ODBC driver whole: where that is built without wide characters, each loses a half."""
+        del driver
+        if db.execute("SELECT '🐘'").fetchval() != "🐘":
+            db.setencoding("utf-8")
+
+    def column(self, name: str) -> str:
+        """Return the name of a column: such an ODBC driver tells its bytes, or too large a length."""
+        name = name.partition("\0")[0]
+        try:
+            return name.encode("latin-1").decode()
+        except UnicodeError:
+            return name
+
+    def session(self, driver: OdbcDriver, product: str, *, read_only: bool) -> Iterator[str]:
+        """Give the statement that makes a session read-only."""
+        del driver, product
+        if read_only:
+            yield "PRAGMA query_only = ON"
+
+    def way_to_stop(self, db: Any, connect: Callable[[], Any]) -> Callable[[], object] | None:
+        """Return SQLCancel for an idle cursor: it stops all of the connection, and frees the rows of its own cursor."""
+        del connect
+        return db.cursor().cancel  # type: ignore[no-any-return]
+
+    def adapted(self, params: Any) -> Any:
+        """Return parameters as the text that the other drivers for SQLite store."""
+        return for_sqlite(super().adapted(params))
+
+    def diagnosis(self, failure: Failure) -> Diagnosis:
+        """Tell what a failure means, by SQLite's result code and, for constraints, by its message."""
+        found = super().diagnosis(failure)
+        name = _SQLITE_NAMES.get(failure.number)
+        if name is None or failure.sqlstate != "HY000":
+            return found
+        match = re.search(r"(UNIQUE|NOT NULL|CHECK|FOREIGN KEY) constraint failed(?:: (.+?))? \(", failure.text)
+        which, what = (match[1].replace(" ", ""), match[2] or "") if match else ("", "")
+        found = found._replace(kind=kind_of_sqlite_name(f"{name}_{which}" if which else name), sqlstate=None)
+        table, _, column = what.partition(".")
+        if which == "CHECK":
+            return found._replace(constraint=what)
+        return found._replace(table=table, column=column) if column and "," not in column else found
+
+    def begin(self, options: TransactionOptions, *, read_only: bool) -> Sequence[str]:
+        """Return the statements that begin a transaction, which takes the write lock at once if it may write."""
+        mode = options.mode or ("DEFERRED" if options.readonly or read_only else "IMMEDIATE")
+        return (f"BEGIN {mode.upper()}", *(["PRAGMA query_only = ON"] if options.readonly else []))
+
+    def after(self, options: TransactionOptions, *, read_only: bool) -> Sequence[str]:
+        """Return the statement that lets later transactions write."""
+        return ("PRAGMA query_only = OFF",) if options.readonly and not read_only else ()
+
+    def survives(self, sql: str, diagnosis: Diagnosis, ask: Callable[[str], object]) -> bool:
+        """Return whether the transaction is still open; SQLite has to be asked, and takes no second BEGIN in one."""
+        del sql, diagnosis
+        try:
+            ask("BEGIN")
+        except Exception:  # noqa: BLE001 - the class is pyodbc's, which is not to be imported here
+            return True
+        ask("ROLLBACK")
+        return False
+
+
+_SQLITE_NAMES = {
+    1: "SQLITE_ERROR",
+    5: "SQLITE_BUSY",
+    6: "SQLITE_LOCKED",
+    8: "SQLITE_READONLY",
+    9: "SQLITE_INTERRUPT",
+    10: "SQLITE_IOERR",
+    13: "SQLITE_FULL",
+    14: "SQLITE_CANTOPEN",
+    18: "SQLITE_TOOBIG",
+    19: "SQLITE_CONSTRAINT",
+    20: "SQLITE_MISMATCH",
+    25: "SQLITE_RANGE",
+    26: "SQLITE_NOTADB",
+}

@@ -1,0 +1,113 @@
+"""Values on their way through ODBC."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, time, timedelta
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+from aio_databases.drivers.mysql_literals import literal
+from aio_databases.drivers.sqlite_verbs import adapted
+from aio_databases.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ("duration", "for_mysql", "for_postgresql", "for_sqlite", "uuid")
+
+
+def for_postgresql(params: Sequence[Any]) -> list[Any]:
+    """Return parameters as text where psqlodbc would cut them, or pyodbc does not know them."""
+    return _converted(params, _POSTGRESQL)
+
+
+def for_mysql(params: Sequence[Any]) -> list[Any]:
+    """Return parameters as text where the ODBC driver would cut them, or pyodbc does not know them."""
+    return _converted(params, _MYSQL)
+
+
+def for_sqlite(params: Sequence[Any]) -> list[Any]:
+    """Return parameters as the text that the other drivers for SQLite store."""
+    return _converted(adapted(params), _COMMON)
+
+
+def _converted(params: Sequence[Any], converters: Mapping[type, Callable[[Any], Any]]) -> list[Any]:
+    return [value if type(value) in _PLAIN else _convert(value, converters) for value in params]
+
+
+def _convert(value: object, converters: Mapping[type, Callable[[Any], Any]]) -> Any:
+    convert = converters.get(type(value))
+    if convert is None:  # a subclass of one, or something that is pyodbc's business
+        convert = next((convert for base, convert in converters.items() if isinstance(value, base)), None)
+    return value if convert is None else convert(value)
+
+
+def _whole(text: str) -> str:
+    if "\0" in text:
+        message = "text with a NUL character does not pass through ODBC, whose drivers take it for the end of the text"
+        raise DataError(message)
+    return text
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value)
+
+
+def _interval(value: timedelta) -> str:
+    return f"{value.days} days {value.seconds}.{value.microseconds:06} seconds"
+
+
+def _array(values: list[object]) -> str:
+    return f"{{{','.join(map(_element, values))}}}"
+
+
+def _element(value: object) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, list):
+        return _array(cast("list[object]", value))
+    text = f"\\x{value.hex()}" if isinstance(value, bytes) else _whole(str(value))
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _unquoted(value: Any) -> str:
+    return literal(value, backslashes=False)[1:-1]
+
+
+_PLAIN = frozenset({bool, bytes, float, int, type(None)})
+_COMMON: dict[type, Callable[[Any], Any]] = {memoryview: bytes, str: _whole}
+_POSTGRESQL: dict[type, Callable[[Any], Any]] = {
+    **_COMMON,
+    datetime: datetime.isoformat,  # with its offset
+    dict: _json,
+    list: _array,
+    time: time.isoformat,
+    timedelta: _interval,
+    UUID: str,
+}
+_MYSQL: dict[type, Callable[[Any], Any]] = {
+    **_COMMON,
+    datetime: _unquoted,
+    dict: _json,
+    time: _unquoted,
+    timedelta: _unquoted,
+    UUID: str,
+}
+
+
+# Values that are read, as pyodbc hands them to a converter: raw bytes, or None.
+
+
+def uuid(raw: bytes | None) -> UUID | None:
+    """Return a UUID of ODBC's."""
+    return None if raw is None else UUID(bytes_le=raw)
+
+
+def duration(raw: bytes | None) -> timedelta | None:
+    """Return what MariaDB's ODBC driver writes for TIME."""
+    if raw is None:
+        return None
+    hours, minutes, seconds = raw.decode().lstrip("-").split(":")
+    found = timedelta(hours=int(hours), minutes=int(minutes), microseconds=round(float(seconds) * 1_000_000))
+    return -found if raw.startswith(b"-") else found

@@ -1,0 +1,334 @@
+"""A connection of pyodbc's in a worker thread of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from aio_databases import errors
+from aio_databases.drivers.base import TransactionOptions
+from aio_databases.drivers.odbc_dialects import beginning_with
+from aio_databases.drivers.odbc_stop import Stop
+from aio_databases.drivers.postgresql import ROLLED_BACK, DeclaredCursor
+from aio_databases.drivers.thread import ThreadConnection
+from aio_databases.record import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from aio_databases.drivers.base import Cursor
+    from aio_databases.drivers.pyodbc import PyodbcDriver
+
+__all__ = ("OdbcConnection",)
+
+T = TypeVar("T")
+
+
+class OdbcConnection(ThreadConnection):
+    """The verbs, for whatever database.
+
+    ODBC does not tell whether a transaction is open, so it is told by the first words of each statement; what a
+    procedure or a second statement in the same text does is not seen.
+    """
+
+    def __init__(self, driver: PyodbcDriver, *, read_only: bool) -> None:
+        """Start the thread."""
+        self.driver = driver
+        self._read_only = read_only
+        self._text = ""
+        self._lost = False
+        self._begun = False  # a transaction, as far as SQL can tell
+        self._failed = False  # the last statement in it
+        self._after: Sequence[str] = ()
+        self._sql = ""
+        self.stop = Stop()
+        super().__init__()
+
+    # The session
+
+    async def connect(self, text: str) -> None:
+        """Connect by a connection string."""
+        self._text = text
+        await self.open(lambda: self.driver.open(text))
+
+    def begin_session(self) -> None:
+        """Make the session as the options want it; part of a call."""
+        dialect, driver = self.driver.ways, self.driver
+        dialect.prepare(self.db, driver)
+        self.stop.by(self._way_to_stop())
+        for sql in dialect.session(driver, self.db.getinfo(_SQL_DBMS_NAME), read_only=self._read_only):
+            self._send(sql)
+
+    def _way_to_stop(self) -> Callable[[], object] | None:
+        try:
+            return self.driver.ways.way_to_stop(self.db, lambda: self.driver.open(self._text))
+        except Exception as exc:
+            diagnosis = self.driver.diagnose(exc)
+            if diagnosis is None or diagnosis.kind is errors.ConnectionLost:
+                raise
+            return None  # some relative of the database that it says it is
+
+    async def reset(self) -> bool:
+        """Undo what was changed in the session, where the database has a statement for it."""
+        return await self.run(self._reset)
+
+    def _reset(self) -> bool:
+        if self.driver.ways.reset:
+            self._send(self.driver.ways.reset)
+            self.begin_session()
+        return bool(self.driver.ways.reset)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection was closed, by us or by the server."""
+        return self._closed or self._lost
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open, as far as can be told."""
+        if self.is_closed or self.db is None:
+            return False
+        return not self.db.autocommit if self.driver.ways.begins is None else self._begun
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the last statement in the open transaction has failed."""
+        return self._failed
+
+    async def run(self, function: Callable[..., T], /, *args: Any) -> T:
+        """Call a function in the thread, and note what its failure means for the connection."""
+        return await super().run(self._watched, function, *args)
+
+    def _watched(self, function: Callable[..., T], *args: Any) -> T:
+        try:
+            return function(*args)
+        except Exception as exc:
+            self._note_failure(exc)
+            raise
+
+    def _note_failure(self, exc: Exception) -> None:
+        diagnosis = self.driver.diagnose(exc)
+        if diagnosis is None:
+            return
+        if self.driver.ways.is_broken_by(self._sql, diagnosis):
+            self._lost = True
+        elif self._begun:
+            self._begun = self._failed = self.driver.ways.survives(self._sql, diagnosis, self._ask)
+
+    def _ask(self, sql: str) -> Any:
+        cursor = self.db.execute(sql)
+        try:
+            return cursor.fetchval() if cursor.description else None
+        finally:
+            cursor.close()
+
+    # Statements
+
+    def cursor(self, sql: str, params: Any, /) -> Cursor:
+        """Return a cursor; psqlodbc would read all rows at once, so on PostgreSQL it is declared by SQL."""
+        if self.driver.dialect == "postgresql":
+            return DeclaredCursor(cast("Any", self), sql, params)
+        return super().cursor(sql, params)
+
+    def open_cursor(self, sql: str, params: Any) -> _Cursor:
+        """Run a statement and return its cursor; part of a call."""
+        self._sql = sql
+        cursor = _Cursor(self, self.db.cursor())
+        try:
+            cursor.run(sql, params)
+        except BaseException:
+            cursor.close()
+            raise
+        self._failed = False
+        ways = self.driver.ways
+        if ways.begins is not None:
+            self._begun = bool(ways.begins.match(sql) or (self._begun and not ways.ends.match(sql)))
+        return cursor
+
+    def _send(self, sql: str) -> None:
+        self.open_cursor(sql, ()).close()
+
+    def _executemany(self, sql: str, rows: Sequence[Any]) -> Result:
+        if not rows:
+            return Result(0)
+        nested = self.in_transaction
+        saved = nested and self.driver.ways.keeps_failed_rows
+        if not nested:
+            self._begin(_PLAIN)
+        elif saved:
+            self._send("SAVEPOINT aiodb_many")
+        try:
+            rowcount = self._run_all(sql, rows)
+            if not nested:
+                self._commit()
+            elif saved:
+                self._send("RELEASE SAVEPOINT aiodb_many")
+        except Exception as exc:
+            self._note_failure(exc)
+            if self.in_transaction and not nested:
+                self._insist(self._rollback)
+            elif self.in_transaction and saved:
+                self._insist(self._send, "ROLLBACK TO SAVEPOINT aiodb_many")
+                self._insist(self._send, "RELEASE SAVEPOINT aiodb_many")
+            raise
+        return Result(rowcount)
+
+    def _run_all(self, sql: str, rows: Sequence[Any]) -> int:
+        cursor = self.open_cursor(sql, rows[0])
+        try:
+            rowcounts = [cursor.rowcount]
+            for row in rows[1:]:  # pyodbc's own executemany() does not count, and its fast one crashes some drivers
+                cursor.run(sql, row)
+                rowcounts.append(cursor.rowcount)
+        finally:
+            cursor.close()
+        return -1 if -1 in rowcounts else sum(rowcounts)
+
+    def _insist(self, function: Callable[..., None], *args: Any) -> None:
+        # The request that stops a cancelled statement may reach the one that clears up after it.
+        while True:
+            try:
+                function(*args)
+            except Exception as exc:
+                diagnosis = self.driver.diagnose(exc)
+                if diagnosis is None or diagnosis.kind is not errors.QueryTimeout:
+                    self._lost = True
+                    raise
+            else:
+                return
+
+    # Transactions
+
+    async def begin(self, options: TransactionOptions) -> None:
+        """Begin a transaction."""
+        await self.run(self._begin, options)
+
+    async def commit(self) -> None:
+        """Commit the transaction, unless the database has rolled it back itself."""
+        await self.run(self._commit)
+
+    async def rollback(self) -> None:
+        """Roll the transaction back, unless the database did so itself."""
+        await self.run(self._rollback)
+
+    def _begin(self, options: TransactionOptions) -> None:
+        dialect = self.driver.ways
+        self._after = dialect.after(options, read_only=self._read_only)
+        for sql in dialect.begin(options, read_only=self._read_only):
+            self._send(sql)
+        if dialect.begins is None:
+            self.db.autocommit = False
+
+    def _commit(self) -> None:
+        if self._failed and self.driver.dialect == "postgresql" and self._is_doomed():
+            self._rollback()
+            raise errors.TransactionError(ROLLED_BACK)
+        self._end("COMMIT", "commit")
+
+    def _rollback(self) -> None:
+        self._end("ROLLBACK", "rollback")
+
+    def _end(self, sql: str, method: str) -> None:
+        if self.driver.ways.begins is None:
+            getattr(self.db, method)()
+            self.db.autocommit = True
+        elif self._begun:
+            self._send(sql)
+        after, self._after = self._after, ()
+        for statement in after:
+            self._insist(self._send, statement)
+
+    def _is_doomed(self) -> bool:
+        """Return whether the transaction can only be rolled back, which PostgreSQL does not tell when it commits."""
+        try:
+            self._ask("SELECT 1")
+        except Exception as exc:
+            diagnosis = self.driver.diagnose(exc)
+            if diagnosis is None or diagnosis.sqlstate != _FAILED_TRANSACTION:
+                raise
+            return True
+        return False
+
+    # The end of statements and of the connection
+
+    async def settle(self) -> bool:
+        """Stop a cancelled statement, wait for its end, and keep a late request to stop it from the next one."""
+        if not self.stop.is_possible:
+            return self.withdraw() and not self.is_closed
+        await super().settle()
+        if not self.is_closed:
+            await self.run(self._absorb)
+        return not self.is_closed
+
+    def _absorb(self) -> None:
+        for _ in range(_LATE_REQUESTS if self.stop.has_taken_place() else 0):
+            try:
+                self._ask("SELECT 1")
+            except Exception as exc:
+                diagnosis = self.driver.diagnose(exc)
+                if diagnosis is not None and diagnosis.sqlstate == _FAILED_TRANSACTION:
+                    return  # the server answers, which is all that matters here
+                if diagnosis is None or diagnosis.kind is not errors.QueryTimeout:
+                    raise
+                self._failed = self._begun
+            else:
+                return
+
+    def interrupt(self) -> None:
+        """Stop the statement that runs."""
+        self.stop.request()
+
+    def resume(self) -> None:
+        """Let statements run again."""
+        self.stop.clear()
+
+    def _close(self) -> None:
+        if self.db is not None:
+            self.stop.close(self.db)
+
+    def inserted_id(self) -> Any:
+        """Return the id of the row that the last statement has inserted, if it is cheaply told; part of a call."""
+        inserts = self.driver.capabilities.lastrowid and _INSERT.match(self._sql)
+        return self._ask("SELECT last_insert_rowid()") if inserts else None
+
+
+class _Cursor:
+    """A cursor of pyodbc's that can be stopped, and whose rows are tuples."""
+
+    def __init__(self, connection: OdbcConnection, cursor: Any) -> None:
+        self._connection = connection
+        self._cursor = cursor
+        self._ways = connection.driver.ways
+
+    def run(self, sql: str, params: Any) -> None:
+        sql = sql if sql.strip("; \t\r\n") else _NOTHING
+        self._connection.stop.watch(self._cursor.execute, sql, self._ways.adapted(params))
+
+    @property
+    def description(self) -> list[tuple[str]] | None:
+        columns = self._cursor.description
+        return columns and [(self._ways.column(column[0]),) for column in columns]
+
+    @property
+    def rowcount(self) -> int:
+        return cast("int", self._cursor.rowcount)
+
+    @property
+    def lastrowid(self) -> Any:
+        return self._connection.inserted_id() if self.rowcount > 0 else None
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        return list(map(tuple, self._connection.stop.watch(self._cursor.fetchall)))
+
+    def fetchmany(self, size: int) -> list[tuple[Any, ...]]:
+        return list(map(tuple, self._connection.stop.watch(self._cursor.fetchmany, size)))
+
+    def close(self) -> None:
+        self._cursor.close()
+
+
+_INSERT = beginning_with("INSERT|REPLACE")
+_PLAIN = TransactionOptions()
+_NOTHING = "/* nothing */"  # unixODBC refuses an empty text, MariaDB's driver one without a word
+_FAILED_TRANSACTION = "25P02"
+_LATE_REQUESTS = 3
+_SQL_DBMS_NAME = 17

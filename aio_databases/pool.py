@@ -10,6 +10,7 @@ on with its connection (`Pool._put`) or without (`Pool._free_place`).
 
 from __future__ import annotations
 
+import os
 import warnings
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -53,6 +54,7 @@ class Pool:
         self._logger = logger
         self._given_driver = driver
         self._loop: Any = None
+        self._process = os.getpid()
         self._size = 0
         self._idle: list[Physical] = []
         self._lent: set[Physical] = set()
@@ -131,7 +133,9 @@ class Pool:
             self._logger.warning("%d connections of %r were in use for too long and are cut", self.lent, self)
 
     def terminate(self) -> None:
-        """Cut all connections without waiting for anybody."""
+        """Cut all connections without waiting for anybody; those that a parent process has opened live on."""
+        if os.getpid() != self._process:
+            return
         for physical in (*self._idle, *self._lent):
             physical.driver.terminate()
         self._size -= len(self._idle)
@@ -345,6 +349,7 @@ class Pool:
             raise errors.InterfaceError(self._say(message + "or make a Database for each event loop"))
         self.driver = self._given_driver.for_running_loop()
         self._loop = loop
+        self._process = os.getpid()
 
     def _say(self, what: str) -> str:
         return f"the pool of {self.driver.address} {what}"

@@ -8,16 +8,19 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from aio_databases.drivers.odbc_products import dialect_named
-
 from aio_databases.drivers import _DRIVERS, driver_class
 from aio_databases.drivers.base import Capabilities
 from aio_databases.drivers.choice import Choice
 from aio_databases.drivers.odbc import OdbcDriver
+from aio_databases.drivers.odbc_dialects import Dialect
+from aio_databases.drivers.odbc_mysql import MySQL
+from aio_databases.drivers.odbc_postgresql import PostgreSQL
+from aio_databases.drivers.odbc_sqlite import SQLite
 
 PAGE = Path(__file__).with_name("drivers.md")
 BEGIN = "<!-- capabilities: written by docs/capabilities.py -->"
 END = "<!-- end of capabilities -->"
+OF_ODBC = {"postgresql": PostgreSQL, "mysql": MySQL, "sqlite": SQLite, "other": Dialect}
 
 
 def legend() -> dict[str, str]:
@@ -38,9 +41,8 @@ def drivers() -> dict[str, Capabilities]:
     found = {}
     for name, driver in known.items():
         if issubclass(driver, OdbcDriver):
-            for database in ("postgresql", "mysql", "sqlite", "other"):
-                can = dialect_named(database).capabilities
-                found[f"`{name}`, {database}"] = replace(can, trio=driver.capabilities.trio)
+            for database, ways in OF_ODBC.items():
+                found[f"`{name}`, {database}"] = replace(ways.capabilities, trio=driver.capabilities.trio)
         elif not issubclass(driver, Choice):
             found[f"`{name}`"] = driver.capabilities
     return found

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from aio_databases import errors
 from aio_databases.drivers.base import Cursor, DriverConnection
 from aio_databases.drivers.postgresql import RESET, ROLLED_BACK
-from aio_databases.errors import ConnectionLost
+from aio_databases.errors import ConnectionLost, DataError
 from aio_databases.record import Record, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     asyncpg: Any  # it brings no types
 else:
@@ -40,6 +41,8 @@ class AsyncpgConnection(DriverConnection):
     def __init__(self, raw: Any) -> None:
         """Take an open connection."""
         self.raw = raw
+        self._batch: asyncio.Task[Any] | None = None
+        self._stops = False
 
     @property
     def is_closed(self) -> bool:
@@ -61,9 +64,21 @@ class AsyncpgConnection(DriverConnection):
 
     async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
         """Run a statement once per row of parameters, all or nothing; asyncpg does not count the changed rows."""
-        if rows:
-            await self.raw.executemany(sql, rows)
-        return Result(-1 if rows else 0)
+        if not rows:
+            return Result(0)
+        # In a task of its own: cancelled while it sends, asyncpg would wait for an answer to what it has not sent.
+        self._stops = False
+        task = self._batch = asyncio.create_task(self.raw.executemany(sql, self._fed(rows)))
+        task.add_done_callback(_take_notice)
+        await asyncio.wait((task,))
+        task.result()
+        return Result(-1)
+
+    def _fed(self, rows: Sequence[Any]) -> Iterator[Any]:
+        for row in rows:
+            if self._stops:
+                raise DataError(_STOPPED)  # upon which asyncpg ends the batch in good order
+            yield row
 
     async def fetch(self, sql: str, params: Any, limit: int | None, /) -> list[Record]:
         """Run a statement and return its rows, at most ``limit`` of them."""
@@ -89,6 +104,13 @@ class AsyncpgConnection(DriverConnection):
 
     async def settle(self) -> bool:
         """Wait for asyncpg's own cancellation, and absorb a cancel request that reaches the server late."""
+        batch, self._batch = self._batch, None
+        self._stops = True
+        if batch is not None:
+            await asyncio.wait((batch,), timeout=_A_MOMENT)
+            if not batch.done():
+                batch.cancel()
+                await asyncio.wait((batch,))
         if not self.raw.is_closed():
             try:
                 await self.ping()
@@ -156,6 +178,14 @@ class AsyncpgCursor(Cursor):
             await portal._close_portal(None)  # noqa: SLF001
         if began and not self._raw.is_closed() and self._raw.is_in_transaction():
             await self._raw.execute("COMMIT")
+
+
+_A_MOMENT = 0.05  # seconds
+_STOPPED = "the statement was cancelled"
+
+
+def _take_notice(task: asyncio.Task[Any]) -> None:
+    _ = task.cancelled() or task.exception()  # whoever waited for it may be gone
 
 
 def _affected(status: str) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aio_databases.drivers.base import DriverConnection
     from aio_databases.drivers.mysql_verbs import MySQLConnection
 
-__all__ = ("MULTI_STATEMENTS", "MYSQL", "MYSQL_OPTIONS", "AnyMySQL", "Guard", "MySQLDriver")
+__all__ = ("MULTI_STATEMENTS", "MYSQL", "MYSQL_OPTIONS", "AnyMySQL", "Guard", "MySQLDriver", "details")
 
 MYSQL = Capabilities(
     lastrowid=True,
@@ -203,7 +203,7 @@ class MySQLDriver(NetworkDriver):
         if isinstance(exc, self.library_error):
             errno = errno_of(exc)
             kind = kind_of_mysql_errno(errno) if errno else ConnectionLost  # it says that it is not connected
-            return Diagnosis(kind, getattr(exc, "sqlstate", None), errno, **_details(exc))
+            return Diagnosis(kind, getattr(exc, "sqlstate", None), errno, **details(exc.args[-1] if exc.args else None))
         if isinstance(exc, EOFError) or (isinstance(exc, RuntimeError) and "TCPTransport closed" in str(exc)):
             return Diagnosis(ConnectionLost)
         return diagnose_builtin(exc)
@@ -228,9 +228,8 @@ _DETAILS = (
 )
 
 
-def _details(exc: Exception) -> dict[str, str | None]:
-    """Return what a message tells about the constraint, the table and the column."""
-    message = exc.args[-1] if exc.args else None
+def details(message: Any) -> dict[str, str | None]:
+    """Return what a message of the server tells about the constraint, the table and the column."""
     found = (pattern.search(message) for pattern in _DETAILS) if isinstance(message, str) else ()
     for match in found:
         if match:

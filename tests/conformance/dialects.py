@@ -35,8 +35,6 @@ class Words(NamedTuple):
     """What the server says of a wrong password."""
     no_database: str = ""
     """What the server says when the database `test_missing` is not there."""
-    ddl_count: int = -1
-    """The count of changed rows of CREATE TABLE and the like."""
     cipher: str = ""
     """A query for the cipher that the connection is encrypted with; nothing or an empty text if it is not."""
     deferred: str = ""
@@ -132,7 +130,6 @@ WORDS = {
         endless="select max(a.seq + b.seq) from seq_1_to_1000000000 as a, seq_1_to_1000000000 as b",
         session=("set @mine = 7", "select @mine", None),
         backslash="\\\\",
-        ddl_count=0,
         cipher="select variable_value from information_schema.session_status where variable_name = 'SSL_CIPHER'",
         impatience="set session innodb_lock_wait_timeout = 0",
         lift_fence="set session transaction read write",
@@ -140,7 +137,7 @@ WORDS = {
         no_database="Unknown database 'test_missing'",
         own_id="select connection_id()",
         kill="kill {}",
-        running="select info from information_schema.processlist where db = database() and command = 'Query' "
+        running="select info from information_schema.processlist where db = database() and command in ('Query', 'Execute') "
         "and id <> connection_id()",
     ),
 }
@@ -148,11 +145,42 @@ WORDS = {
 LIMITS: dict[str, dict[str, str]] = {
     "deferred_constraints": {"mysql": "MariaDB checks foreign keys with each row."},
     "transactional_ddl": {"mysql": "MariaDB commits before and after CREATE, ALTER and DROP."},
-    "with_before_writes": {"mysql": "MariaDB has WITH before SELECT only."},
-    "update_returning": {"mysql": "MariaDB has RETURNING for INSERT and DELETE only."},
     "infinity": {"mysql": "MariaDB has neither infinity nor NaN."},
-    "nul_in_text": {"postgresql": "PostgreSQL has no zero bytes in texts."},
     "dict_as_json": {"asyncpg": "asyncpg takes a dictionary as JSON with the option json=True only."},
+    "returning": {
+        "aioodbc-sqlite": "SQLite's ODBC driver gives no rows of RETURNING.",
+        "pyodbc-sqlite": "SQLite's ODBC driver gives no rows of RETURNING.",
+    },
+    "update_returning": {
+        "mysql": "MariaDB has RETURNING for INSERT and DELETE only.",
+        "aioodbc-sqlite": "SQLite's ODBC driver gives no rows of RETURNING.",
+        "pyodbc-sqlite": "SQLite's ODBC driver gives no rows of RETURNING.",
+    },
+    "counts_behind_with": {
+        "mysql": "MariaDB has WITH before SELECT only.",
+        "aioodbc-sqlite": "SQLite's ODBC driver counts no rows of a statement that begins with WITH.",
+        "pyodbc-sqlite": "SQLite's ODBC driver counts no rows of a statement that begins with WITH.",
+    },
+    "lazy_rows": {
+        "aioodbc-sqlite": "SQLite's ODBC driver reads all rows before it gives the first.",
+        "pyodbc-sqlite": "SQLite's ODBC driver reads all rows before it gives the first.",
+        "aioodbc-mysql": "MariaDB's ODBC driver reads all rows before it gives the first.",
+        "pyodbc-mysql": "MariaDB's ODBC driver reads all rows before it gives the first.",
+    },
+    "nul_in_text": {
+        "postgresql": "PostgreSQL has no zero bytes in texts.",
+        "aioodbc": "ODBC drivers take a zero byte for the end of a text.",
+        "pyodbc": "ODBC drivers take a zero byte for the end of a text.",
+    },
+    "marks_in_comments": {
+        "aioodbc-sqlite": "SQLite's ODBC driver takes a question mark in a comment for a parameter.",
+        "pyodbc-sqlite": "SQLite's ODBC driver takes a question mark in a comment for a parameter.",
+    },
+    "zoned_moments": {
+        "mysql": "MySQL's types have no time zone.",
+        "aioodbc-postgresql": "ODBC has no type for a moment with a time zone.",
+        "pyodbc-postgresql": "ODBC has no type for a moment with a time zone.",
+    },
     "unix_sockets": {},
 }
 """What cannot be done: by a name for `@pytest.mark.needs`, then by dialect or driver, with the reason."""

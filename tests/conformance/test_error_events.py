@@ -87,7 +87,7 @@ async def test_a_deadlock_is_told_to_one_of_the_two(shop, make_database, server,
     assert {"began", "done", (True, True)} == set(outcomes)
 
 
-@pytest.mark.targets(dialect="postgresql")
+@pytest.mark.targets(dialect="postgresql", odbc=False)
 async def test_a_statement_that_the_server_stops_is_told(make_database, target):
     database = await make_database(server_settings={"statement_timeout": "50"})
     async with database.connection():

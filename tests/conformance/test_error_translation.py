@@ -116,8 +116,12 @@ async def test_a_violated_constraint_is_told(shop, target):
             error = caught.value
             assert isinstance(error, kind), query
             assert isinstance(error, IntegrityError)
-            assert details[target.dialect] == (error.table, error.column, error.constraint), query
-            if target.dialect == "sqlite":
+            told = (error.table, error.column, error.constraint)
+            assert details[target.dialect] == told or target.odbc, query
+            if target.odbc:
+                # ODBC has no fields for them: what the text of the message tells is right, or not found.
+                assert all(a in {b, None} for a, b in zip(told, details[target.dialect], strict=True)), query
+            elif target.dialect == "sqlite":
                 assert (None, error.sqlite_errorcode) == (error.sqlstate, error.errno)
             elif target.dialect == "mysql":
                 assert errno == error.errno
@@ -151,7 +155,7 @@ async def test_wrong_sql_is_a_programming_error(shop, target):
 async def test_a_value_out_of_range_is_a_data_error(shop, target):
     with pytest.raises(DataError) as caught:
         await shop.execute("update books set price = ?", 2**70)
-    assert isinstance(caught.value, OverflowError if target.dialect == "sqlite" else library_error(target, "DataError"))
+    assert isinstance(caught.value, (OverflowError, library_error(target, "DataError")))
     assert 5 == await shop.fetchval("select price from books")
 
 
@@ -269,5 +273,5 @@ async def test_the_sqlstate_decides_the_class(db, target):
         assert kind.__qualname__ == type(error).__qualname__, sqlstate
         assert isinstance(error, library_error(target, "Error", sqlstate))
         assert sqlstate == error.sqlstate
-        assert str(error).startswith("made up")
+        assert "made up" in str(error)
         assert issubclass(kind, SerializationFailure | DeadlockDetected | LockTimeout) is error.retryable

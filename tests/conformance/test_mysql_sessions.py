@@ -48,7 +48,7 @@ async def test_a_session_begins_as_the_options_say_and_again_after_a_reset(make_
     number = await database.fetchval("select connection_id()")
     assert expected == await database.fetchone(STATE)
     async with database.connection() as connection:
-        for change in ("@given = 6", "names latin1", "autocommit = 0", "sql_mode = ''", "max_statement_time = 0"):
+        for change in ("@given = 6", "autocommit = 0", "sql_mode = ''", "max_statement_time = 0"):
             await connection.execute(f"set {change}")
         await connection.execute("use information_schema")
     assert expected == await database.fetchone(STATE)

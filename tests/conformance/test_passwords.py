@@ -22,7 +22,7 @@ def told_by(error):
 async def test_nothing_shows_the_password_of_a_connected_database(url, caplog):
     caplog.set_level(logging.DEBUG)
     shown_in_urls = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
-    database = Database(url, replicas=[url], application_name="mine")
+    database = Database(url, replicas=[url])
     password = database.backend.address.password
     things = [database, database.url, database.backend, database.backend.address, database.backend.url]
     async with database:

@@ -248,7 +248,7 @@ def test_a_driver_tells_what_it_is(driver, target):
     assert isinstance(driver, Driver)
     assert (target.scheme, target.dialect) == (driver.name, driver.dialect)
     assert driver.dialect == driver.db_type == str(driver)
-    assert driver.capabilities is type(driver).capabilities
+    assert target.odbc or driver.capabilities is type(driver).capabilities
 
 
 def test_the_matrix_has_every_driver_on_the_event_loops_that_it_runs_on():

@@ -55,6 +55,7 @@ async def test_a_semicolon_at_the_end_changes_nothing(users):
 
 
 @pytest.mark.parametrize("verb", ["fetchall", "fetchmany", "fetchone", "fetchval", "iterate"])
+@pytest.mark.needs("returning")
 async def test_delete_returning_deletes_all_rows_and_commits(users, verb):
     query = "delete from users where id > 1 returning id"
     if verb == "iterate":
@@ -75,6 +76,7 @@ async def test_update_returning_returns_what_was_written(users):
     assert ["Ann", "x", "y"] == await users.fetchall("select name from users order by id", into=str)
 
 
+@pytest.mark.needs("returning")
 async def test_the_id_that_the_database_gives_is_returned(db, words):
     await db.execute(f"create table counted (id {words.types['counted']}, x integer)")
     insert = "insert into counted (x) values (?) returning id"
@@ -124,6 +126,7 @@ async def consume(db, query, rows):
 
 
 @pytest.mark.parametrize("in_transaction", [False, True])
+@pytest.mark.needs("lazy_rows")
 async def test_an_answer_without_end_is_read_as_far_as_it_is_wanted(users, words, in_transaction):
     """Nobody could wait for all of these rows, nor keep them."""
     query = words.numbers.format(10**12)

@@ -61,6 +61,7 @@ async def test_a_stream_gives_every_row_whatever_the_size_of_the_chunks(db, many
     assert [] == [row async for row in stream]
 
 
+@pytest.mark.needs("lazy_rows")
 async def test_only_the_chunks_that_are_wanted_are_fetched(db, many):
     """Nobody could wait for all of these rows."""
     async with db.transaction():

@@ -176,13 +176,15 @@ async def test_concurrent_updates_are_a_serialization_failure(users):
 
 
 @pytest.mark.targets(dialect="sqlite", memory=False)
-async def test_transactions_of_sqlite_take_the_write_lock_at_their_beginning(users, make_database):
-    other = await make_database(pragmas={"busy_timeout": 0})
-    for options, locked in (({}, True), ({"mode": "exclusive"}, True), ({"mode": "deferred"}, False)):
-        async with users.transaction(**options):
-            if locked:
-                with pytest.raises(Error, match="locked"):
-                    await begin(other)
-            else:
-                assert 3 == await begin(other)
-            assert 3 == await other.fetchval("select count(*) from users")
+async def test_transactions_of_sqlite_take_the_write_lock_at_their_beginning(users, make_database, words):
+    other = await make_database()
+    async with other.connection():
+        await other.execute(words.impatience)
+        for options, locked in (({}, True), ({"mode": "exclusive"}, True), ({"mode": "deferred"}, False)):
+            async with users.transaction(**options):
+                if locked:
+                    with pytest.raises(Error, match="locked"):
+                        await begin(other)
+                else:
+                    assert 3 == await begin(other)
+                assert 3 == await other.fetchval("select count(*) from users")

@@ -135,7 +135,8 @@ async def test_moments_with_a_zone_are_moved_to_utc_where_there_are_no_zones(db,
         await db.execute("insert into t (value) values (?)", ZONED.timetz())
 
 
-@pytest.mark.targets(dialect={"sqlite", "postgresql"}, pooled=True)
+@pytest.mark.needs("zoned_moments")
+@pytest.mark.targets(pooled=True)
 async def test_moments_with_a_zone_are_kept(db, target):
     await db.execute(f"create table t (value {'text' if target.dialect == 'sqlite' else 'timestamptz'})")
     await db.execute("insert into t (value) values (?)", ZONED)
@@ -151,7 +152,7 @@ async def test_sqlite_takes_dictionaries_and_lists_as_json(db, value, text):
     assert text == await db.fetchval("select :value", {"value": value})
 
 
-@pytest.mark.targets(dialect="postgresql", pooled=True)
+@pytest.mark.targets(dialect="postgresql", odbc=False, pooled=True)
 @pytest.mark.parametrize(
     ("query", "expected"),
     [

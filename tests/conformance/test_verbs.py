@@ -51,15 +51,15 @@ async def test_execute_tells_how_many_rows_it_changed(users, statement, rowcount
     assert rowcount == (await users.execute(statement)).rowcount
 
 
-@pytest.mark.needs("with_before_writes")
+@pytest.mark.needs("counts_behind_with")
 async def test_execute_tells_how_many_rows_it_changed_behind_with(users):
     statement = "with old (id) as (select 1) delete from users where id in (select id from old)"
     assert 1 == (await users.execute(statement)).rowcount
 
 
 @pytest.mark.parametrize("statement", ["create table others (id integer)", "drop table users"])
-async def test_execute_changes_no_rows_of_tables_that_come_or_go(users, words, statement):
-    assert words.ddl_count == (await users.execute(statement)).rowcount
+async def test_execute_changes_no_rows_of_tables_that_come_or_go(users, statement):
+    assert (await users.execute(statement)).rowcount in {-1, 0}
 
 
 async def test_execute_tells_the_id_of_the_inserted_row_where_the_driver_knows_it(db, words):
@@ -237,6 +237,7 @@ async def rows_of_stream(caller, query):
     return [row async for row in caller.iterate(query)]
 
 
+@pytest.mark.needs("returning")
 @pytest.mark.parametrize(
     ("fetch", "expected"),
     [

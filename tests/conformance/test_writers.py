@@ -48,13 +48,15 @@ async def test_a_writer_that_waits_too_long_is_told_so(make_database):
     await database.execute("insert into t (i) values (1)")
 
 
-async def test_the_writer_of_another_database_is_met_as_a_lock(users, make_database):
-    other = await make_database(pragmas={"busy_timeout": 10})
-    async with users.transaction():
-        with pytest.raises(LockTimeout) as caught:
-            await other.execute("delete from users")
-    assert caught.value.retryable
-    await other.execute("delete from users")
+async def test_the_writer_of_another_database_is_met_as_a_lock(users, make_database, words):
+    other = await make_database()
+    async with other.connection():
+        await other.execute(words.impatience)
+        async with users.transaction():
+            with pytest.raises(LockTimeout) as caught:
+                await other.execute("delete from users")
+        assert caught.value.retryable
+        await other.execute("delete from users")
 
 
 @pytest.mark.parametrize("block", ["connection", "replica", "transaction"])

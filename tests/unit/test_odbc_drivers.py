@@ -550,7 +550,7 @@ ID = UUID(int=5)
         (for_sqlite, Decimal("1.10"), "1.10"),
         (for_sqlite, [1], "[1]"),
     ],
-    ids=repr,
+    ids=lambda value: getattr(value, "__name__", repr(value)),
 )
 def test_values_that_odbc_would_cut_are_sent_as_text(convert, value, expected):
     assert [expected] == list(convert([value]))

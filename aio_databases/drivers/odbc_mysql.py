@@ -51,20 +51,17 @@ class MySQL(Dialect):
 
     def encryption(self, driver: OdbcDriver) -> dict[str, Any]:
         """Return the keywords that say how to encrypt."""
-        mode = driver.ssl
         files = {"SSLCA": "sslrootcert", "SSLCERT": "sslcert", "SSLKEY": "sslkey"}
         given = {word: driver.options[name] for word, name in files.items() if name in driver.options}
-        if mode is None and not given:
+        if driver.ssl is None and not given:
             return {}
         if not _is_of_mariadb(driver):
             return super().encryption(driver)
-        if mode == "disable" and not given:
-            return {}
-        if mode == "verify-full":
+        if driver.ssl == "verify-full":
             return {"FORCETLS": 1, "SSLVERIFY": 1, "SSLCA": certificate_authorities(), **given}
-        if mode == "require":
-            return {"FORCETLS": 1, **given}
-        raise refusal(driver, "ssl", "MariaDB's ODBC driver can be told 'disable', 'require' or 'verify-full'")
+        if driver.ssl == "disable" and not given:
+            return {}
+        raise refusal(driver, "ssl", "MariaDB's ODBC driver encrypts for certain with 'verify-full' only, or 'disable'")
 
     def check(self, driver: OdbcDriver) -> None:
         """Raise ConfigurationError for options that cannot be followed."""

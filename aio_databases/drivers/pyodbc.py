@@ -54,9 +54,13 @@ class PyodbcDriver(OdbcDriver):
     async def _get_to_know(self, text: str) -> None:
         """Ask what database it is, on a connection of its own: the real ones begin with what is to be said to it."""
         connection = OdbcConnection(self, read_only=False)
-        await connection.open(lambda: self.open(text))
-        self.get_to_know(await connection.run(connection.db.getinfo, pyodbc.SQL_DBMS_NAME))
-        await connection.close()
+        try:
+            await connection.open(lambda: self.open(text))
+            product = await connection.run(connection.db.getinfo, pyodbc.SQL_DBMS_NAME)
+            await connection.close()
+        finally:
+            connection.terminate()
+        self.get_to_know(product)
 
     def open(self, text: str) -> pyodbc.Connection:
         """Connect by a connection string, in the thread of the connection."""

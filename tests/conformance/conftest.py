@@ -43,7 +43,8 @@ class Target(NamedTuple):
 
     def lacks(self, feature: str) -> bool:
         """Tell whether the database or the driver cannot do something."""
-        return not {self.dialect, self.scheme, f"{self.scheme}-{self.dialect}"}.isdisjoint(LIMITS[feature])
+        names = {self.dialect, self.scheme} | ({"odbc", f"odbc-{self.dialect}"} if self.odbc else set())
+        return not names.isdisjoint(LIMITS[feature])
 
     def __str__(self) -> str:
         place = self.dialect if self.odbc else {"sqlite": "memory" if self.memory else "file"}.get(self.dialect, "")

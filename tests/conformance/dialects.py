@@ -143,44 +143,35 @@ WORDS = {
 }
 
 LIMITS: dict[str, dict[str, str]] = {
-    "deferred_constraints": {"mysql": "MariaDB checks foreign keys with each row."},
-    "transactional_ddl": {"mysql": "MariaDB commits before and after CREATE, ALTER and DROP."},
-    "infinity": {"mysql": "MariaDB has neither infinity nor NaN."},
-    "dict_as_json": {"asyncpg": "asyncpg takes a dictionary as JSON with the option json=True only."},
-    "returning": {
-        "aioodbc-sqlite": "SQLite's ODBC driver gives no rows of RETURNING.",
-        "pyodbc-sqlite": "SQLite's ODBC driver gives no rows of RETURNING.",
-    },
-    "update_returning": {
-        "mysql": "MariaDB has RETURNING for INSERT and DELETE only.",
-        "aioodbc-sqlite": "SQLite's ODBC driver gives no rows of RETURNING.",
-        "pyodbc-sqlite": "SQLite's ODBC driver gives no rows of RETURNING.",
-    },
     "counts_behind_with": {
         "mysql": "MariaDB has WITH before SELECT only.",
-        "aioodbc-sqlite": "SQLite's ODBC driver counts no rows of a statement that begins with WITH.",
-        "pyodbc-sqlite": "SQLite's ODBC driver counts no rows of a statement that begins with WITH.",
+        "odbc-sqlite": "SQLite's ODBC driver counts no rows of a statement that begins with WITH.",
     },
+    "deferred_constraints": {"mysql": "MariaDB checks foreign keys with each row."},
+    "dict_as_json": {"asyncpg": "asyncpg takes a dictionary as JSON with the option json=True only."},
+    "infinity": {"mysql": "MariaDB has neither infinity nor NaN."},
     "lazy_rows": {
-        "aioodbc-sqlite": "SQLite's ODBC driver reads all rows before it gives the first.",
-        "pyodbc-sqlite": "SQLite's ODBC driver reads all rows before it gives the first.",
-        "aioodbc-mysql": "MariaDB's ODBC driver reads all rows before it gives the first.",
-        "pyodbc-mysql": "MariaDB's ODBC driver reads all rows before it gives the first.",
+        "odbc-sqlite": "SQLite's ODBC driver reads all rows before it gives the first.",
+        "odbc-mysql": "MariaDB's ODBC driver reads all rows before it gives the first.",
+    },
+    "marks_in_comments": {
+        "odbc-sqlite": "SQLite's ODBC driver takes a question mark in a comment for a parameter.",
     },
     "nul_in_text": {
         "postgresql": "PostgreSQL has no zero bytes in texts.",
-        "aioodbc": "ODBC drivers take a zero byte for the end of a text.",
-        "pyodbc": "ODBC drivers take a zero byte for the end of a text.",
+        "odbc": "ODBC drivers take a zero byte for the end of a text.",
     },
-    "marks_in_comments": {
-        "aioodbc-sqlite": "SQLite's ODBC driver takes a question mark in a comment for a parameter.",
-        "pyodbc-sqlite": "SQLite's ODBC driver takes a question mark in a comment for a parameter.",
+    "returning": {"odbc-sqlite": "SQLite's ODBC driver gives no rows of RETURNING."},
+    "transactional_ddl": {"mysql": "MariaDB commits before and after CREATE, ALTER and DROP."},
+    "unix_sockets": {},
+    "update_returning": {
+        "mysql": "MariaDB has RETURNING for INSERT and DELETE only.",
+        "odbc-sqlite": "SQLite's ODBC driver gives no rows of RETURNING.",
     },
+    "wal": {"odbc-sqlite": "Through ODBC a file of SQLite keeps the journal mode that it has."},
     "zoned_moments": {
         "mysql": "MySQL's types have no time zone.",
-        "aioodbc-postgresql": "ODBC has no type for a moment with a time zone.",
-        "pyodbc-postgresql": "ODBC has no type for a moment with a time zone.",
+        "odbc-postgresql": "ODBC has no type for a moment with a time zone.",
     },
-    "unix_sockets": {},
 }
 """What cannot be done: by a name for `@pytest.mark.needs`, then by dialect or driver, with the reason."""

@@ -240,7 +240,7 @@ async def test_a_server_that_does_not_answer_blocks_nobody_else(library, odbc, t
             "postgresql",
             {False: False, "prefer": True, "require": True, "verify-ca": True, "verify-full": True, True: True},
         ),
-        ("mysql", {False: False, "require": True, "verify-full": True, True: True}),
+        ("mysql", {False: False, "verify-full": True, True: True}),
     ],
 )
 async def test_each_word_for_tls_does_what_it_says(kind, modes, dsn, request):

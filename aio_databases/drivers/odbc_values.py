@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from aio_databases.drivers.mysql_literals import literal
+from aio_databases.drivers.sqlite_values import adapted
 from aio_databases.errors import DataError
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ def for_mysql(params: Sequence[Any]) -> list[Any]:
 
 def for_sqlite(params: Sequence[Any]) -> list[Any]:
     """Return parameters as the text that the other drivers for SQLite store."""
-    from aio_databases.drivers.sqlite_verbs import adapted  # noqa: PLC0415 - it brings sqlite3, which few need here
-
     return _converted(adapted(params), _COMMON)
 
 

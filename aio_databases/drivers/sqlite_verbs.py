@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import deque
-from collections.abc import Mapping
-from datetime import date, datetime, time
-from decimal import Decimal
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar, cast
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from aio_databases.drivers.sqlite_values import adapted
 from aio_databases.drivers.thread import CallConnection
 from aio_databases.record import Result
-from aio_databases.url import anything
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -192,27 +187,3 @@ class _ReadOnlyView(SQLiteVerbs):
 
     def terminate(self) -> None:
         """Leave the connection open: it is not this reader's."""
-
-
-# Values that sqlite3 does not take, or takes with adapters that are deprecated since Python 3.12.
-
-_PLAIN = frozenset({bool, bytearray, bytes, float, int, memoryview, str, type(None)})
-_ADAPTERS: dict[type, Callable[[Any], Any]] = {
-    datetime: lambda value: value.isoformat(" "),
-    date: date.isoformat,
-    time: time.isoformat,
-    Decimal: str,
-    UUID: str,
-    dict: json.dumps,
-    list: json.dumps,
-}
-
-
-def adapted(params: Any) -> Any:
-    """Return parameters with dates and times, Decimal, UUID, and JSON's dict and list as text."""
-    if isinstance(params, Mapping):
-        named = cast("Mapping[str, Any]", params)
-        return dict(zip(named, adapted(tuple(named.values())), strict=True))
-    if _PLAIN.issuperset(map(type, params)):
-        return params
-    return [_ADAPTERS.get(type(value), anything)(value) for value in cast("Sequence[object]", params)]

@@ -1,0 +1,38 @@
+"""Values that SQLite does not take, or takes with adapters that are deprecated since Python 3.12."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+from aio_databases.url import anything
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ("adapted",)
+
+_PLAIN = frozenset({bool, bytearray, bytes, float, int, memoryview, str, type(None)})
+_ADAPTERS: dict[type, Callable[[Any], Any]] = {
+    datetime: lambda value: value.isoformat(" "),
+    date: date.isoformat,
+    time: time.isoformat,
+    Decimal: str,
+    UUID: str,
+    dict: json.dumps,
+    list: json.dumps,
+}
+
+
+def adapted(params: Any) -> Any:
+    """Return parameters with dates and times, Decimal, UUID, and JSON's dict and list as text."""
+    if isinstance(params, Mapping):
+        named = cast("Mapping[str, Any]", params)
+        return dict(zip(named, adapted(tuple(named.values())), strict=True))
+    if _PLAIN.issuperset(map(type, params)):
+        return params
+    return [_ADAPTERS.get(type(value), anything)(value) for value in cast("Sequence[object]", params)]

@@ -40,6 +40,14 @@ class Failure(NamedTuple):
     """The database's own number, where it has one."""
     text: str
 
+    @property
+    def message(self) -> str:
+        """What the database said, without what the ODBC driver and pyodbc put around it."""
+        return _AROUND.sub("", self.text)
+
+
+_AROUND = re.compile(r"^(?:\[[^\]]*\] ?)+|(?: \(-?\d+\))+ \(SQL\w+\).*", re.DOTALL)
+
 
 class Dialect:
     """A database of which nothing is known but that ODBC leads to it."""

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from aio_databases import errors
 from aio_databases.drivers.base import Capabilities
-from aio_databases.drivers.mysql import MYSQL
+from aio_databases.drivers.mysql import MYSQL, details
 from aio_databases.drivers.network import certificate_authorities
 from aio_databases.drivers.odbc_dialects import BEGINS, ENDS, Dialect, beginning_with, refusal
 from aio_databases.drivers.odbc_values import duration, for_mysql
 from aio_databases.error_codes import kind_of_mysql_errno
+from aio_databases.errors import Diagnosis
 
 if TYPE_CHECKING:
     import re
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from aio_databases.drivers.base import TransactionOptions
     from aio_databases.drivers.odbc import OdbcDriver
     from aio_databases.drivers.odbc_dialects import Failure
-    from aio_databases.errors import Diagnosis
 
 __all__ = ("MySQL",)
 
@@ -93,11 +93,9 @@ class MySQL(Dialect):
         """Tell what a failure means, by its number."""
         found = super().diagnosis(failure)
         kind = kind_of_mysql_errno(failure.number)
-        if kind is not errors.DatabaseError:
-            found = found._replace(kind=kind)
-        elif failure.number == _SOCKET_ERROR:
-            found = found._replace(kind=errors.ConnectionLost)
-        return found
+        if kind is errors.DatabaseError:  # a number of nobody's
+            kind = errors.ConnectionLost if failure.number == _SOCKET_ERROR else found.kind
+        return Diagnosis(kind, found.sqlstate, found.errno, **details(failure.message))
 
     def is_broken_by(self, sql: str, diagnosis: Diagnosis) -> bool:
         """Return whether a connection is of no use any more: after two statements in one, MariaDB's driver hangs."""

@@ -49,7 +49,7 @@ class SQLite(Dialect):
     def defaults(self, driver: OdbcDriver) -> Mapping[str, Any]:
         """Have integers of 64 bits, and what the other drivers for SQLite begin with."""
         del driver
-        return {"BigInt": 1, "FKSupport": 1, "Timeout": 5000}
+        return {"BigInt": 1, "FKSupport": 1, "JournalMode": "WAL", "Timeout": 5000}
 
     def encryption(self, driver: OdbcDriver) -> dict[str, Any]:
         """Return nothing, as there is no network to encrypt."""
@@ -97,7 +97,7 @@ class SQLite(Dialect):
         name = _SQLITE_NAMES.get(failure.number)
         if name is None or failure.sqlstate != "HY000":
             return found
-        match = re.search(r"(UNIQUE|NOT NULL|CHECK|FOREIGN KEY) constraint failed(?:: (.+?))? \(", failure.text)
+        match = re.match(r"(UNIQUE|NOT NULL|CHECK|FOREIGN KEY) constraint failed(?:: (.+))?", failure.message)
         which, what = (match[1].replace(" ", ""), match[2] or "") if match else ("", "")
         found = found._replace(kind=kind_of_sqlite_name(f"{name}_{which}" if which else name), sqlstate=None)
         table, _, column = what.partition(".")

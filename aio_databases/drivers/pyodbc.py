@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import pyodbc
 
 from aio_databases import errors
+from aio_databases.drivers.base import diagnose_builtin
 from aio_databases.drivers.odbc import OdbcDriver
 from aio_databases.drivers.odbc_dialects import Failure
 from aio_databases.drivers.odbc_strings import redacted
@@ -73,10 +74,10 @@ class PyodbcDriver(OdbcDriver):
 
     def diagnose(self, exc: Exception) -> Diagnosis | None:
         """Tell what an exception of pyodbc means, by SQLSTATE and the database's own number."""
-        if isinstance(exc, OverflowError | UnicodeError):
+        if isinstance(exc, OverflowError):
             return Diagnosis(errors.DataError)
         if not isinstance(exc, pyodbc.Error):
-            return None
+            return diagnose_builtin(exc)
         found = self.ways.diagnosis(_failure(exc))
         exc.args = tuple(self.ways.told(part) if isinstance(part, str) else part for part in exc.args)
         return found

@@ -137,8 +137,8 @@ WORDS = {
         no_database="Unknown database 'test_missing'",
         own_id="select connection_id()",
         kill="kill {}",
-        running="select info from information_schema.processlist where db = database() and command in ('Query', 'Execute') "
-        "and id <> connection_id()",
+        running="select info from information_schema.processlist where db = database() "
+        "and command in ('Query', 'Execute') and id <> connection_id()",
     ),
 }
 

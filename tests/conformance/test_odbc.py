@@ -364,8 +364,9 @@ async def test_a_failed_transaction_of_postgresql_is_not_committed_in_silence(li
                 with pytest.raises(Error):
                     await database.execute("select 1 / 0")
         async with database.transaction():
-            with pytest.raises(DataError):
-                await database.execute("select ?::text", "\0")  # refused before it is sent: the server knows nothing
+            for value, error in (("\0", DataError), (object(), ProgrammingError)):
+                with pytest.raises(error):
+                    await database.execute("select ?::text", value)  # refused before it is sent: the server knows nothing
 
 
 async def test_a_transaction_that_sqlite_has_ended_is_noticed(library, odbc, tmp_path):
@@ -429,6 +430,21 @@ async def test_an_unknown_database_has_what_odbc_has(library, odbc, tmp_path):
         with pytest.raises(NotSupportedError, match="refuse writes"):
             async with database.replica():
                 await database.fetchval("select 1")
+
+
+async def test_a_relative_of_a_database_need_not_have_all_of_it(library, odbc, tmp_path):
+    dsn = f"Driver={odbc('sqlite')};Database={tmp_path}/x.db"
+    async with Database(f"{library[0]}://", dsn=dsn, db_type="mysql", max_size=1) as database:
+        with anyio.move_on_after(0.05) as scope:
+            await database.fetchval(ROWS["sqlite"].format(3_000_000))  # nobody knows how to stop it
+        assert scope.cancelled_caught
+        async with database.connection() as connection:
+            await connection.execute("begin")
+            with pytest.raises(Error):
+                await connection.execute("nonsense")
+            await connection.execute("create temporary table one (id integer)")
+            await connection.execute("rollback")
+            assert 1 == await connection.fetchval("select 1")
 
 
 async def test_the_database_itself_keeps_replicas_from_writing(db):

@@ -235,7 +235,8 @@ def test_a_file_of_sqlite_is_a_uri():
     url = "odbc:////data/my%20ü;{}.db?driver=SQLite3"
     assert "file:/data/my%20%C3%BC%3B%7B%7D.db" == said(url)["database"]
     assert "file:/data/my%20%C3%BC%3B%7B%7D.db?mode=ro" == said(url, read_only=True)["database"]
-    assert ("1", "1", "5000") == tuple(said(url)[name] for name in ("bigint", "fksupport", "timeout"))
+    options = {"bigint": "1", "fksupport": "1", "journalmode": "WAL", "timeout": "5000"}
+    assert options == {name: said(url)[name] for name in options}
 
 
 @pytest.mark.parametrize("url", ["odbc://h/x.db", "odbc://", "odbc:///:memory:"])
@@ -468,12 +469,26 @@ def failure(state, text, number=0, kind=e.DatabaseError):
         (SQLite(), failure("HY000", "[SQLite]attempt to write a readonly database (8) (8) (", 8), e.ReadOnlyError),
         (SQLite(), failure("HY000", "[SQLite]no such table: x (1) (1) (", 1), e.ProgrammingError),
         (SQLite(), failure("HY000", "[SQLite]connect failed (14) (", 14), e.ConnectError),
-        (SQLite(), failure("HY000", "[SQLite]FOREIGN KEY constraint failed (19) (19) (", 19), e.ForeignKeyViolation),
+        (SQLite(), failure("HY000", "[SQLite]FOREIGN KEY constraint failed (19) (19) (SQLExecute)", 19), e.ForeignKeyViolation),
         (SQLite(), failure("07009", "unsupported parameter type", -1), e.ProgrammingError),
     ],
 )
 def test_an_error_is_known_by_its_codes(dialect, found, kind):
     assert kind is dialect.diagnosis(found).kind
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Duplicate entry '1' for key 'PRIMARY' (1062)", (None, None, "PRIMARY")),
+        ("Column 'name' cannot be null (1048)", (None, "name", None)),
+        ("CONSTRAINT `s.c` failed for `test`.`s` (4025)", ("s", None, "s.c")),
+        ("Lock wait (1) (1205)", (None, None, None)),
+    ],
+)
+def test_what_an_error_of_mysql_names_is_told(text, expected):
+    found = MySQL().diagnosis(failure("23000", f"[23000] [ma-3.1.15][10.11.19-MariaDB]{text} (SQLExecDirectW)", 1062))
+    assert expected == (found.table, found.column, found.constraint)
 
 
 def test_what_an_error_of_postgresql_names_is_told():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
@@ -79,7 +78,6 @@ TARGETS = {
     str(target): target
     for dialect, schemes in DIALECTS.items()
     for scheme in schemes
-    if find_spec(f"aio_databases.drivers.{scheme.replace('-', '_')}")
     for loop in LOOPS[scheme]
     for memory in ((False, True) if scheme in {"sqlite", "aiosqlite"} else (False,))
     for pooled in (True, False)

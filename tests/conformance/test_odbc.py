@@ -366,7 +366,7 @@ async def test_a_failed_transaction_of_postgresql_is_not_committed_in_silence(li
         async with database.transaction():
             for value, error in (("\0", DataError), (object(), ProgrammingError)):
                 with pytest.raises(error):
-                    await database.execute("select ?::text", value)  # refused before it is sent: the server knows nothing
+                    await database.execute("select ?::text", value)  # not even sent
 
 
 async def test_a_transaction_that_sqlite_has_ended_is_noticed(library, odbc, tmp_path):

@@ -469,7 +469,11 @@ def failure(state, text, number=0, kind=e.DatabaseError):
         (SQLite(), failure("HY000", "[SQLite]attempt to write a readonly database (8) (8) (", 8), e.ReadOnlyError),
         (SQLite(), failure("HY000", "[SQLite]no such table: x (1) (1) (", 1), e.ProgrammingError),
         (SQLite(), failure("HY000", "[SQLite]connect failed (14) (", 14), e.ConnectError),
-        (SQLite(), failure("HY000", "[SQLite]FOREIGN KEY constraint failed (19) (19) (SQLExecute)", 19), e.ForeignKeyViolation),
+        (
+            SQLite(),
+            failure("HY000", "[SQLite]FOREIGN KEY constraint failed (19) (19) (SQLExecute)", 19),
+            e.ForeignKeyViolation,
+        ),
         (SQLite(), failure("07009", "unsupported parameter type", -1), e.ProgrammingError),
     ],
 )

@@ -12,12 +12,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 import aiopg
-import anyio
 import psycopg2
 import psycopg2.extensions as pg
 from psycopg2.extensions import AsIs
 from psycopg2.extras import Json
 
+from aio_databases.drivers.base import run_aside
 from aio_databases.drivers.cursor import CursorConnection
 from aio_databases.drivers.postgresql import PostgreSQLConnection
 from aio_databases.record import Result
@@ -25,6 +25,8 @@ from aio_databases.record import Result
 if TYPE_CHECKING:
     from asyncio import Future
     from collections.abc import Sequence
+
+    from aio_databases.drivers.base import Driver
 
 __all__ = ("AiopgConnection", "PatientConnection")
 
@@ -55,9 +57,11 @@ class _Cursor(aiopg.Cursor):
 class AiopgConnection(PostgreSQLConnection, CursorConnection):
     """A connection of aiopg, which is always in autocommit mode."""
 
-    def __init__(self, raw: aiopg.Connection) -> None:
-        """Take an open connection."""
+    def __init__(self, raw: aiopg.Connection, driver: Driver) -> None:
+        """Take an open connection that ``driver`` has made."""
         self.raw = raw
+        self._driver = driver
+        self._pid: int = raw.raw.get_backend_pid()
 
     @property
     def is_closed(self) -> bool:
@@ -110,7 +114,10 @@ class AiopgConnection(PostgreSQLConnection, CursorConnection):
         """Stop a cancelled statement on the server and wait for its end."""
         if not self.raw.closed:
             if self.raw.isexecuting():
-                await anyio.to_thread.run_sync(self.raw.raw.cancel, abandon_on_cancel=True)
+                if self._driver.sessionless:
+                    return False  # the number is the proxy's
+                # psycopg 2's own cancel() would stop the whole interpreter until the server answers.
+                await run_aside(self._driver, f"SELECT pg_catalog.pg_cancel_backend({self._pid})")
                 await self.raw.drain()
             await self.absorb_cancel()
         return not self.raw.closed

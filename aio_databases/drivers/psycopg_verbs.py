@@ -9,7 +9,6 @@ from contextlib import suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.types.json import JsonDumper, set_json_loads
@@ -31,8 +30,6 @@ __all__ = ("CancellableConnection", "NativeConnection", "ThreadedConnection")
 class PsycopgConnection(PostgreSQLConnection):
     """What is particular to psycopg, natively and in a thread."""
 
-    _cancel: Any = None
-
     @property
     def in_transaction(self) -> bool:
         """Whether a transaction is open, as the server said with its last answer."""
@@ -44,8 +41,7 @@ class PsycopgConnection(PostgreSQLConnection):
         return bool(self.raw.pgconn.transaction_status == TransactionStatus.INERROR)
 
     def set_up(self, *, parse_json: bool) -> None:
-        """Make the connection treat JSON as the other drivers do, and keep what it takes to cancel a statement."""
-        self._cancel = self.raw.pgconn.get_cancel()  # good for closed connections, too
+        """Make the connection treat JSON as the other drivers do."""
         self.raw.adapters.register_dumper(dict, _AnyJsonDumper)
         set_json_loads(json.loads if parse_json else _text, self.raw)
 
@@ -117,7 +113,7 @@ class NativeConnection(PsycopgConnection, CursorConnection):
         return not self.raw.closed
 
     async def _stop(self) -> None:
-        await anyio.to_thread.run_sync(self._cancel.cancel, abandon_on_cancel=True)
+        await self.raw.cancel_safe(timeout=_CANCEL_TIMEOUT)
 
     async def close(self) -> None:
         """Close the connection in good order."""
@@ -131,6 +127,8 @@ class NativeConnection(PsycopgConnection, CursorConnection):
 class ThreadedConnection(PsycopgConnection, ThreadConnection):
     """A connection of psycopg in a thread of its own."""
 
+    _canceller: Thread | None = None
+
     @property
     def is_closed(self) -> bool:
         """Whether the connection was closed, by us or by the server."""
@@ -139,13 +137,17 @@ class ThreadedConnection(PsycopgConnection, ThreadConnection):
     async def settle(self) -> bool:
         """Stop a cancelled statement, wait for its end, and keep late cancel requests from the next one."""
         if await super().settle():
+            if self._canceller is not None:
+                await self.run(self._canceller.join)
             await self.absorb_cancel()
         return not self.is_closed
 
     def interrupt(self) -> None:
         """Ask the server to stop the statement; in a thread, because that takes a connection."""
-        if self._cancel is not None and not sys.is_finalizing():  # when no thread can be started any more
-            Thread(target=_request, args=(self._cancel,), daemon=True).start()
+        asked = self._canceller is not None and self._canceller.is_alive()
+        if self.db is not None and not asked and not sys.is_finalizing():  # when no thread can be started any more
+            self._canceller = Thread(target=_request, args=(self.db,), daemon=True)
+            self._canceller.start()
 
     def cut(self) -> None:
         """Wake the thread, if it waits for the server."""
@@ -153,6 +155,7 @@ class ThreadedConnection(PsycopgConnection, ThreadConnection):
             shut_down(self.db.fileno())
 
 
+_CANCEL_TIMEOUT = 3.0  # seconds; shorter than the pool's for clearing up
 _INTERVAL = 0.1  # seconds; psycopg looks up now and then while it waits
 
 
@@ -170,6 +173,6 @@ def _text(data: str | bytes) -> str:
     return data if isinstance(data, str) else bytes(data).decode()
 
 
-def _request(cancel: Any) -> None:
-    with suppress(psycopg.OperationalError):  # the server is gone, and the statement with it
-        cancel.cancel()
+def _request(connection: Any) -> None:
+    with suppress(psycopg.Error):  # the server is gone, and the statement with it, or it does not answer
+        connection.cancel_safe(timeout=_CANCEL_TIMEOUT)

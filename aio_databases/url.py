@@ -142,7 +142,7 @@ def _without_bad_port(host: str) -> str:
 
 
 def _is_secret(name: str) -> bool:
-    return any(word in unquote(name).lower() for word in ("pass", "pwd", "secret", "token"))
+    return any(word in unquote(name).lower() for word in ("dsn", "pass", "pwd", "secret", "token"))
 
 
 def typed_options(

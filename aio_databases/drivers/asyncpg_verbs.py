@@ -173,7 +173,7 @@ class AsyncpgCursor(Cursor):
         """Close the portal, and commit the transaction that was begun for it."""
         portal, self._portal = self._portal, None
         began, self._began = self._began, False
-        if portal is not None and not began and not self._raw.is_closed():
+        if portal is not None and not began and not self._raw.is_closed() and self._raw.is_in_transaction():
             # asyncpg leaves it to the end of the transaction, which could not change the table until then.
             await portal._close_portal(None)  # noqa: SLF001
         if began and not self._raw.is_closed() and self._raw.is_in_transaction():

@@ -67,10 +67,11 @@ LOOPS = {
 """The drivers, and the event loops that each runs on."""
 
 DIALECTS = {
-    "sqlite": ("sqlite", "aiosqlite", "aioodbc", "pyodbc"),
-    "postgresql": ("asyncpg", "psycopg", "aiopg", "aioodbc", "pyodbc"),
-    "mysql": ("asyncmy", "aiomysql", "pymysql", "trio-mysql", "aioodbc", "pyodbc"),
+    "sqlite": ("sqlite", "aiosqlite"),
+    "postgresql": ("asyncpg", "psycopg", "aiopg"),
+    "mysql": ("asyncmy", "aiomysql", "pymysql", "trio-mysql"),
 }
+"""ODBC, with limits of its own, has tests of its own: test_odbc.py."""
 FIRST = ("sqlite", "asyncpg", "asyncmy")
 """The drivers on which all tests run with and without a pool; the others do without one where a test asks for it."""
 

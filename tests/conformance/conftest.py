@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from aio_databases import Database
+from conformance.addresses import with_option
 from conformance.dialects import LIMITS, WORDS
 
 if TYPE_CHECKING:
@@ -67,13 +68,15 @@ LOOPS = {
 """The drivers, and the event loops that each runs on."""
 
 DIALECTS = {
-    "sqlite": ("sqlite", "aiosqlite"),
-    "postgresql": ("asyncpg", "psycopg", "aiopg"),
-    "mysql": ("asyncmy", "aiomysql", "pymysql", "trio-mysql"),
+    "sqlite": ("sqlite", "aiosqlite", "aioodbc", "pyodbc"),
+    "postgresql": ("asyncpg", "psycopg", "aiopg", "aioodbc", "pyodbc"),
+    "mysql": ("asyncmy", "aiomysql", "pymysql", "trio-mysql", "aioodbc", "pyodbc"),
 }
-"""ODBC, with limits of its own, has tests of its own: test_odbc.py."""
 FIRST = ("sqlite", "asyncpg", "asyncmy")
-"""The drivers on which all tests run with and without a pool; the others do without one where a test asks for it."""
+"""The drivers on which all tests run without a pool, too; the others do so where a test asks for it."""
+
+TWINS = (("pyodbc", "asyncio"), ("pymysql", "asyncio"))
+"""What does the same by the same code as the driver does on trio: only tests that ask for a kind of pool run there."""
 
 TARGETS = {
     str(target): target
@@ -105,9 +108,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         for name, target in TARGETS.items()
         if all(_fits(getattr(target, field), value) for field, value in wanted.items())
         and not any(map(target.lacks, needed))
-        and ("pooled" in wanted or target.pooled or target.scheme in FIRST)
+        and ("pooled" in wanted or _is_chosen(target))
     ]
     metafunc.parametrize("target", chosen, indirect=True)
+
+
+def _is_chosen(target: Target) -> bool:
+    return target.scheme in FIRST or (target.pooled and (target.scheme, target.loop) not in TWINS)
 
 
 def _fits(actual: Any, wanted: Any) -> bool:
@@ -133,16 +140,26 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def url(target: Target, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def as_target(target: Target, request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """Give a function that turns the URL of a database, or of a server, into one for the target's driver."""
+
+    def convert(address: str) -> str:
+        address = f"{target.scheme}://{address.partition('://')[2]}"
+        if target.odbc:
+            address = with_option(address, f"driver={quote(request.getfixturevalue('odbc')(target.dialect), safe='')}")
+        return address
+
+    return convert
+
+
+@pytest.fixture
+def url(target: Target, as_target: Callable[[str], str], request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Give the URL of an empty database."""
-    address = f"{target.scheme}:///:memory:" if target.memory else f"{target.scheme}:///{tmp_path}/test.db"
-    if target.dialect != "sqlite":
-        name = {"postgresql": "postgres"}.get(target.dialect, target.dialect)
-        request.getfixturevalue(f"empty_{name}")()
-        address = request.getfixturevalue(f"{name}_url").replace(f"{target.dialect}://", f"{target.scheme}://", 1)
-    if target.odbc:
-        address += f"?driver={quote(request.getfixturevalue('odbc')(target.dialect), safe='')}"
-    return address
+    if target.dialect == "sqlite":
+        return as_target("sqlite:///:memory:" if target.memory else f"sqlite:///{tmp_path}/test.db")
+    name = {"postgresql": "postgres"}.get(target.dialect, target.dialect)
+    request.getfixturevalue(f"empty_{name}")()
+    return as_target(request.getfixturevalue(f"{name}_url"))
 
 
 @pytest.fixture

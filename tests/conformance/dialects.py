@@ -143,6 +143,10 @@ WORDS = {
 }
 
 LIMITS: dict[str, dict[str, str]] = {
+    "application_name": {"odbc-mysql": "The ODBC drivers for MySQL tell the server their own name."},
+    "busy_timeout": {
+        "odbc-sqlite": "SQLite's ODBC driver waits for a lock as long as it was told to when it connected."
+    },
     "counts_behind_with": {
         "mysql": "MariaDB has WITH before SELECT only.",
         "odbc-sqlite": "SQLite's ODBC driver counts no rows of a statement that begins with WITH.",
@@ -162,13 +166,12 @@ LIMITS: dict[str, dict[str, str]] = {
         "odbc": "ODBC drivers take a zero byte for the end of a text.",
     },
     "returning": {"odbc-sqlite": "SQLite's ODBC driver gives no rows of RETURNING."},
+    "tls_words": {"odbc-mysql": "MariaDB's ODBC driver encrypts for certain with 'verify-full' only."},
     "transactional_ddl": {"mysql": "MariaDB commits before and after CREATE, ALTER and DROP."},
-    "unix_sockets": {},
     "update_returning": {
         "mysql": "MariaDB has RETURNING for INSERT and DELETE only.",
         "odbc-sqlite": "SQLite's ODBC driver gives no rows of RETURNING.",
     },
-    "wal": {"odbc-sqlite": "Through ODBC a file of SQLite keeps the journal mode that it has."},
     "zoned_moments": {
         "mysql": "MySQL's types have no time zone.",
         "odbc-postgresql": "ODBC has no type for a moment with a time zone.",

@@ -78,7 +78,6 @@ async def test_a_server_that_does_not_answer_is_told(make_database, url):
 
 
 @NETWORK
-@pytest.mark.needs("unix_sockets")
 async def test_a_socket_that_is_not_there_is_told(make_database, url, tmp_path):
     with pytest.raises(ConnectError, match=r"cannot connect to .*; check that the server runs"):
         await use(make_database, placed(url, host="", port=""), unix_socket=f"{tmp_path}/nowhere")

@@ -30,6 +30,7 @@ NETWORK = pytest.mark.targets(dialect={"postgresql", "mysql"})
 
 
 @pytest.mark.targets(memory=False)
+@pytest.mark.needs("busy_timeout")
 async def test_a_lock_that_is_not_free_in_time_is_told(shop, make_database, target, words):
     other = await make_database()
     async with other.connection(), shop.transaction():

@@ -14,7 +14,7 @@ from aio_databases import ConfigurationError, ConnectError, Database, QueryTimeo
 from conformance.addresses import placed, with_option
 from servers import GivenServer, MariaDBServer, PostgresServer
 
-pytestmark = pytest.mark.targets(dialect={"postgresql", "mysql"}, odbc=False)
+pytestmark = pytest.mark.targets(dialect={"postgresql", "mysql"})
 
 SCHEMES = {
     "asyncpg": ("asyncpg", "postgresql+asyncpg", "postgres+asyncpg", "asyncpg+pool", "postgressql+asyncpg"),
@@ -24,6 +24,8 @@ SCHEMES = {
     "aiomysql": ("aiomysql", "mysql+aiomysql", "aiomysql+pool"),
     "pymysql": ("pymysql", "mysql+pymysql", "mariadb+pymysql"),
     "trio-mysql": ("trio-mysql", "mysql+trio-mysql", "trio-mysql+pool"),
+    "aioodbc": ("aioodbc", "odbc+aioodbc", "aioodbc+pool"),
+    "pyodbc": ("pyodbc", "odbc+pyodbc", "pyodbc+pool"),
 }
 
 
@@ -50,11 +52,11 @@ async def test_every_spelling_of_the_scheme_works(make_database, target, url):
         assert 1 == await database.fetchval("select 1")
 
 
-async def test_parts_of_the_url_can_be_given_as_options(make_database, target, url):
+async def test_parts_of_the_url_can_be_given_as_options(make_database, url, as_target):
     parts = parts_of(url)
-    assert parts["database"] == await one(make_database, f"{target.scheme}://", **parts)
-    query = f"?host={parts.pop('host')}&port={parts.pop('port')}&user={quote(parts.pop('user'))}"
-    assert parts["database"] == await one(make_database, f"{target.scheme}://{query}", **parts)
+    assert parts["database"] == await one(make_database, as_target("://"), **parts)
+    query = f"host={parts.pop('host')}&port={parts.pop('port')}&user={quote(parts.pop('user'))}"
+    assert parts["database"] == await one(make_database, with_option(as_target("://"), query), **parts)
 
 
 async def test_options_win_over_the_url(make_database, url):
@@ -96,27 +98,28 @@ def socket_path(server):
     return f"{server.sockets}/.s.PGSQL.{server.port}" if server.scheme == "postgresql" else str(server.socket)
 
 
-async def test_a_unix_socket_is_an_option_or_a_host_with_a_slash(make_database, url, target, socket_path):
+async def test_a_unix_socket_is_an_option_or_a_host_with_a_slash(make_database, url, as_target, socket_path):
     parts = parts_of(url)
     del parts["host"], parts["port"]
+    nowhere = as_target("://")
     for address, options in (
-        (f"{target.scheme}://", {"unix_socket": socket_path}),
-        (f"{target.scheme}://", {"host": socket_path}),
-        (f"{target.scheme}://?unix_socket={quote(socket_path)}", {}),
-        (f"{target.scheme}://?host={quote(socket_path)}", {}),
-        (f"{target.scheme}://{quote(socket_path, safe='')}/", {}),
+        (nowhere, {"unix_socket": socket_path}),
+        (nowhere, {"host": socket_path}),
+        (with_option(nowhere, f"unix_socket={quote(socket_path)}"), {}),
+        (with_option(nowhere, f"host={quote(socket_path)}"), {}),
+        (as_target(f"://{quote(socket_path, safe='')}/"), {}),
     ):
         assert parts["database"] == await one(make_database, address, **options, **parts), (address, options)
 
 
 @pytest.mark.targets(dialect="postgresql")
-async def test_the_socket_of_postgresql_may_be_a_folder(make_database, url, target, server, socket_path):
+async def test_the_socket_of_postgresql_may_be_a_folder(make_database, url, as_target, server, socket_path):
     parts = parts_of(url)
     del parts["host"]
     folder = str(server.sockets)
-    assert parts["database"] == await one(make_database, f"{target.scheme}://", unix_socket=folder, **parts)
+    assert parts["database"] == await one(make_database, as_target("://"), unix_socket=folder, **parts)
     port = parts.pop("port")
-    address = f"{target.scheme}:///?host={quote(folder)}&port={port}"
+    address = with_option(as_target("://"), f"host={quote(folder)}&port={port}")
     assert parts["database"] == await one(make_database, address, **parts)
 
 
@@ -145,12 +148,11 @@ def servers_on_ipv6(require_server):
         yield start
 
 
-async def test_an_ipv6_address_stands_in_brackets(make_database, target, servers_on_ipv6):
+async def test_an_ipv6_address_stands_in_brackets(make_database, target, as_target, servers_on_ipv6):
     server = servers_on_ipv6(target.dialect)
-    address = server.url().replace(f"{target.dialect}://", f"{target.scheme}://", 1)
     query = "select inet_server_addr()::text" if target.dialect == "postgresql" else "select current_user()"
     for place, options in (("[::1]", {}), ("localhost", {"host": "::1"})):
-        database = await make_database(address.replace(server.host, place, 1), **options)
+        database = await make_database(as_target(server.url().replace(server.host, place, 1)), **options)
         assert ("::1/128" if target.dialect == "postgresql" else "app@%") == await database.fetchval(query)
 
 
@@ -175,6 +177,7 @@ async def test_a_timeout_of_nothing_is_none(make_database, timeout):
     assert 1 == await database.fetchval("select 1")
 
 
+@pytest.mark.targets(pooled=True)
 async def test_a_connection_that_is_not_answered_leaves_no_socket(url):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
@@ -195,6 +198,7 @@ def verify_hung_up(silent):
             pass
 
 
+@pytest.mark.targets(pooled=True)
 async def test_a_connection_whose_opening_is_cancelled_leaves_no_socket(url):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
@@ -242,6 +246,7 @@ async def test_what_a_password_function_raises_comes_through_unchanged(make_data
     assert (False, 0) == (database.is_connected, database.stats()["primary"].size)
 
 
+@pytest.mark.targets(odbc=False)
 async def test_options_of_the_library_are_passed_on_or_refused(make_database, target):
     database = await make_database(connect_args=CONNECT_ARGS[target.scheme])
     assert 1 == await database.fetchval("select 1")
@@ -281,9 +286,9 @@ def watchful_mysql(require_server):
 
 
 @pytest.mark.targets(dialect="mysql")
-async def test_the_server_of_mysql_is_told_who_is_there(make_database, target, watchful_mysql):
-    address = watchful_mysql.url().replace("mysql://", f"{target.scheme}://", 1)
-    database = await make_database(f"{address}?application_name=my%20app")
+@pytest.mark.needs("application_name")
+async def test_the_server_of_mysql_is_told_who_is_there(make_database, as_target, watchful_mysql):
+    database = await make_database(with_option(as_target(watchful_mysql.url()), "application_name=my%20app"))
     async with database.connection() as connection:
         number = await connection.fetchval("select connection_id()")
         told = "select attr_value from performance_schema.session_connect_attrs "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl as tls
 from contextlib import ExitStack
+from functools import partial
 from urllib.parse import quote
 
 import pytest
@@ -15,9 +16,9 @@ from servers import MariaDBServer, PostgresServer
 from servers.system import give_to_account
 
 NETWORK = {"postgresql", "mysql"}
-LIBPQ = {"psycopg", "aiopg"}
+LIBPQ = {"psycopg", "aiopg", "aioodbc", "pyodbc"}
 
-pytestmark = pytest.mark.targets(dialect=NETWORK, odbc=False, pooled=True)
+pytestmark = [pytest.mark.targets(dialect=NETWORK, pooled=True), pytest.mark.needs("tls_words")]
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ async def test_a_context_of_pythons_is_taken(make_database, words, url, authorit
 
 
 @pytest.mark.targets(scheme=LIBPQ)
-def test_libpq_takes_no_context(url):
+def test_libraries_that_encrypt_by_themselves_take_no_context(url):
     with pytest.raises(ConfigurationError, match="sslrootcert"):
         Database(url, ssl=tls.create_default_context())
 
@@ -82,7 +83,7 @@ def test_libpq_takes_no_context(url):
 
 
 @pytest.fixture(scope="module")
-def server_of_kind(require_server):
+def servers_by_kind(require_server):
     """Give a function that returns a server of a dialect that is `plain`, or certified for `another` name."""
     running = {}
     with ExitStack() as stack:
@@ -101,6 +102,12 @@ def server_of_kind(require_server):
         yield start
 
 
+@pytest.fixture
+def other_server(target, servers_by_kind):
+    """Give a function that returns a server of the target's kind of database, by its own kind."""
+    return partial(servers_by_kind, target.dialect)
+
+
 def certify(server):
     """Have a server show a certificate for another host."""
     authority = trustme.CA()
@@ -117,24 +124,24 @@ def certify(server):
 
 
 @pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full", True], ids=str)
-async def test_a_server_without_encryption_is_refused(target, server_of_kind, mode, stranger):
-    address = server_of_kind(target.dialect, "plain").url().replace(target.dialect, target.scheme, 1)
+async def test_a_server_without_encryption_is_refused(as_target, other_server, mode, stranger):
+    address = as_target(other_server("plain").url())
     with pytest.raises(ConnectError, match=r"(?i)ssl|tls"):
         await Database(address, ssl=mode, sslrootcert=stranger).connect()
 
 
 @pytest.mark.parametrize("mode", ["prefer", "allow", "disable", False, None], ids=str)
 async def test_a_server_without_encryption_is_taken_where_it_is_not_asked_for(
-    make_database, words, target, server_of_kind, mode
+    make_database, words, as_target, other_server, mode
 ):
-    address = server_of_kind(target.dialect, "plain").url().replace(target.dialect, target.scheme, 1)
+    address = as_target(other_server("plain").url())
     database = await make_database(address, **({} if mode is None else {"ssl": mode}))
     assert not await database.fetchval(words.cipher)
 
 
-async def test_the_name_of_the_host_is_verified_in_full_mode_only(make_database, words, target, server_of_kind):
-    server = server_of_kind(target.dialect, "another")
-    address = server.url().replace(target.dialect, target.scheme, 1)
+async def test_the_name_of_the_host_is_verified_in_full_mode_only(make_database, words, as_target, other_server):
+    server = other_server("another")
+    address = as_target(server.url())
     authority = str(server.folder / "authority.pem")
     database = await make_database(address, ssl="verify-ca", sslrootcert=authority)
     assert await database.fetchval(words.cipher)

@@ -175,7 +175,7 @@ async def test_concurrent_updates_are_a_serialization_failure(users):
     assert "Ann!" == await users.fetchval("select name from users where id = 1")
 
 
-@pytest.mark.needs("wal")
+@pytest.mark.needs("busy_timeout")
 @pytest.mark.targets(dialect="sqlite", memory=False)
 async def test_transactions_of_sqlite_take_the_write_lock_at_their_beginning(users, make_database, words):
     other = await make_database()

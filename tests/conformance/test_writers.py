@@ -48,6 +48,7 @@ async def test_a_writer_that_waits_too_long_is_told_so(make_database):
     await database.execute("insert into t (i) values (1)")
 
 
+@pytest.mark.needs("busy_timeout")
 async def test_the_writer_of_another_database_is_met_as_a_lock(users, make_database, words):
     other = await make_database()
     async with other.connection():

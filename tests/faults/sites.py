@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from aio_databases import Database
 from faults.cancelling import CURRENT
@@ -12,6 +13,8 @@ from unit.fake import FakeDriver, make_database, script_of, verify_closed
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 SIZE = 2
 """Connections of the pool."""
@@ -55,9 +58,10 @@ class SQLiteSite:
 
     _openings = 0
 
-    def __init__(self, scheme: str, path: Path | None) -> None:
+    def __init__(self, scheme: str, path: Path | None, query: str = "") -> None:
         self._scheme = scheme
         self._path = path
+        self._query = query
         if path is not None:
             with sqlite3.connect(path) as db:
                 db.execute("create table t (x integer)")
@@ -66,7 +70,7 @@ class SQLiteSite:
     def make(self, size: int = SIZE) -> Database:
         """Return a database."""
         self._openings = 0
-        return Database(f"{self._scheme}:///{self._path or ':memory:'}", max_size=size, init=self._init)
+        return Database(f"{self._scheme}:///{self._path or ':memory:'}{self._query}", max_size=size, init=self._init)
 
     async def _init(self, db: Any) -> None:
         self._openings += 1
@@ -87,6 +91,9 @@ class SQLiteSite:
         finally:
             other.close()
 
+    def remove(self) -> None:
+        """Do nothing: the file goes with its folder."""
+
     def close(self, db: Database) -> None:
         """Fail if the memory was lost on the way; warnings tell what was left open."""
         assert self._path or self._openings == 1 or CURRENT.reopens, db.stats()
@@ -95,11 +102,11 @@ class SQLiteSite:
 class ServerSite:
     """A database of a server."""
 
-    def __init__(self, scheme: str, server: Any) -> None:
+    def __init__(self, scheme: str, server: Any, query: str = "") -> None:
         self.hardly_waits = scheme == "aiopg"  # it takes an answer that is there already without waiting for it
         self._server = server
         self._name = server.create_database()
-        self._url = server.url(database=self._name).replace(server.scheme, scheme, 1)
+        self._url = server.url(database=self._name).replace(server.scheme, scheme, 1) + query
         self.ask("create table t (x integer)")
         if server.scheme == "postgresql":
             self.ask("grant all on t to public")
@@ -134,3 +141,13 @@ _SESSIONS = {
     "and pid <> pg_backend_pid() and backend_type = 'client backend'",
     "mysql": "select command, info from information_schema.processlist where db = database() and id <> connection_id()",
 }
+
+
+def site_of(driver: str, request: pytest.FixtureRequest, path: Path | None) -> Any:
+    """Return a database for a driver such as ``asyncpg``, or ``pyodbc+mysql`` with the kind of database behind ODBC."""
+    scheme, _, kind = driver.partition("+")
+    query = f"?driver={quote(request.getfixturevalue('odbc')(kind), safe='')}" if kind else ""
+    if "sqlite" in driver:
+        return SQLiteSite(scheme, path, query)
+    is_mysql = "mysql" in driver or driver == "asyncmy"
+    return ServerSite(scheme, request.getfixturevalue("mysql" if is_mysql else "postgres"), query)

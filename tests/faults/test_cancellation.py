@@ -15,10 +15,11 @@ from anyio.lowlevel import checkpoint
 
 from aio_databases import TransactionState
 from faults.cancelling import CURRENT, WAYS
-from faults.sites import SIZE, FakeSite, ServerSite, SQLiteSite
+from faults.sites import SIZE, FakeSite, SQLiteSite, site_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
+    from pathlib import Path
 
     from aio_databases import Database
 
@@ -179,9 +180,8 @@ def fake_site() -> FakeSite:
 
 
 @pytest.fixture
-def server_site(scheme: str, request: pytest.FixtureRequest) -> Iterator[ServerSite]:
-    server = "mysql" if "my" in scheme else "postgres"
-    site = ServerSite(scheme, request.getfixturevalue(server))
+def server_site(driver: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    site = site_of(driver, request, tmp_path / "test.db")
     yield site
     site.remove()
 
@@ -268,14 +268,16 @@ async def test_sqlite_in_memory_recovers_from_a_cancellation_at_every_await(sche
     await sweep(SQLiteSite(scheme, None), scenario, way)
 
 
-SERVERS = [
+DRIVERS = [
     *(("asyncio", scheme, way) for scheme in ("asyncpg", "psycopg", "asyncmy") for way in WAYS),
     *(("asyncio", scheme, way) for scheme in ("aiopg", "aiomysql", "pymysql") for way in ("task-twice", "scope")),
     *(("trio", scheme, "scope") for scheme in ("psycopg", "pymysql", "trio-mysql")),
+    *(("asyncio", f"aioodbc+{kind}", "task-twice") for kind in ("sqlite", "postgresql", "mysql")),
+    *(("trio", f"pyodbc+{kind}", "scope") for kind in ("sqlite", "postgresql", "mysql")),
 ]
 
 
-@pytest.mark.parametrize(("anyio_backend", "scheme", "way"), SERVERS)
+@pytest.mark.parametrize(("anyio_backend", "driver", "way"), DRIVERS)
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-async def test_a_server_recovers_from_a_cancellation_at_every_await(server_site, scenario, way, anyio_backend):
+async def test_a_driver_recovers_from_a_cancellation_at_every_await(server_site, scenario, way, anyio_backend):
     await sweep(server_site, scenario, way)

@@ -17,7 +17,7 @@ import pytest
 import trio
 from anyio.lowlevel import checkpoint
 
-from faults.sites import ServerSite, SQLiteSite
+from faults.sites import site_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,9 @@ DRIVERS = [
     *(("asyncio", scheme) for scheme in ("sqlite", "aiosqlite")),
     *(("asyncio", scheme) for scheme in ("asyncpg", "psycopg", "aiopg")),
     *(("asyncio", scheme) for scheme in ("asyncmy", "aiomysql", "pymysql")),
+    *(("asyncio", f"aioodbc+{kind}") for kind in ("sqlite", "postgresql", "mysql")),
     *(("trio", scheme) for scheme in ("sqlite", "psycopg", "pymysql", "trio-mysql")),
+    *(("trio", f"pyodbc+{kind}") for kind in ("sqlite", "postgresql", "mysql")),
 ]
 SLOW = {
     "sqlite": "with recursive n (i) as (select 1 union all select i + 1 from n where i < 1 + 2000000 * ?) "
@@ -52,12 +54,9 @@ CAST = {"postgresql": "cast(? as integer)"}
 
 
 @pytest.fixture
-def site(scheme: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+def site(driver: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     """Give a database with the table `t`."""
-    if "sqlite" in scheme:
-        yield SQLiteSite(scheme, tmp_path / "test.db")
-        return
-    site = ServerSite(scheme, request.getfixturevalue("mysql" if "my" in scheme else "postgres"))
+    site = site_of(driver, request, tmp_path / "test.db")
     yield site
     site.remove()
 
@@ -178,7 +177,7 @@ async def everything_came_back(db: Database) -> None:
             await checkpoint()
 
 
-@pytest.mark.parametrize(("anyio_backend", "scheme"), DRIVERS)
+@pytest.mark.parametrize(("anyio_backend", "driver"), DRIVERS)
 async def test_whenever_tasks_are_cancelled_every_answer_is_the_right_one(site, anyio_backend):
     choose = random.Random(anyio_backend)  # noqa: S311 - so that it can be repeated
     numbers = count(10, 10_000)

@@ -217,6 +217,20 @@ async def test_k13_transaction_options_are_sent_and_init_runs_once_per_connectio
         assert fake.connections == initialised
 
 
+@pytest.mark.parametrize(
+    ("anyio_backend", "scheme"), [("asyncio", "odbc"), ("asyncio", "aioodbc"), ("trio", "odbc"), ("trio", "pyodbc")]
+)
+async def test_k14_odbc_works_without_a_pool_and_tells_what_it_leads_to(odbc, tmp_path, scheme, anyio_backend):
+    dsn = f"Driver={odbc('sqlite')};Database={tmp_path}/test.db"
+    db = Database(f"{scheme}://", dsn=dsn)
+    await db.execute("create table t (name text)")
+    async with db.connection() as connection:
+        await connection.execute("insert into t values (?)", "Ann")
+    async with db.transaction():
+        assert "Ann" == await db.fetchval("select name from t")
+    assert ("sqlite", 0) == (db.backend.db_type, db.stats()["primary"].size)
+
+
 async def test_k15_placeholders_in_literals_and_comments_are_left_alone(memory):
     row = await memory.fetchone("select '%s', %s, %s -- %s", 1, 2)
     assert ("%s", 1, 2) == row

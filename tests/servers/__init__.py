@@ -8,6 +8,7 @@ from servers.mysql import GivenMySQL, MariaDBServer, MySQLAccess
 from servers.odbc import odbc_driver
 from servers.pgbouncer import PgBouncer
 from servers.postgres import GivenPostgres, PostgresAccess, PostgresServer
+from servers.proxy import Proxy
 
 __all__ = (
     "GivenMySQL",
@@ -19,6 +20,7 @@ __all__ = (
     "PostgresAccess",
     "PostgresServer",
     "PrivateServer",
+    "Proxy",
     "ServerAccess",
     "ServerError",
     "ServerMissing",

@@ -81,6 +81,11 @@ class ServerProcess(ABC):
             raise ServerError(f"{self!r} does not run: call start() first")
         return self._popen.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Tell whether the server was started and not stopped or killed since."""
+        return self._popen is not None
+
     def start(self) -> None:
         """Start the server and wait until it is ready; a second time on the same port and data."""
         if self._popen is not None:

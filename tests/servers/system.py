@@ -106,11 +106,11 @@ def wait_until_gone(pids: Iterable[int]) -> None:
 
 
 def wait_until_frozen(pids: Iterable[int]) -> None:
-    """Wait until every thread of the processes has stopped, where the system tells: the signal takes its time."""
+    """Wait until every thread of the processes has stopped or ended, where the system tells: it takes its time."""
     deadline = time.monotonic() + GONE_SECONDS
     for stat in [stat for pid in pids for stat in Path(f"/proc/{pid}/task").glob("*/stat")]:
         with suppress(OSError):  # ended since it was listed
-            while stat.read_text(errors="replace").rpartition(")")[2].split()[0] not in "Tt":
+            while stat.read_text(errors="replace").rpartition(")")[2].split()[0] not in "TtXZ":
                 if time.monotonic() > deadline:
                     raise ServerError(f"{stat} still runs {GONE_SECONDS:g} s after it was stopped")
                 time.sleep(0.001)

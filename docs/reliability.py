@@ -1,0 +1,56 @@
+"""Write what the tests of faults have found into docs/reliability.md: `python docs/reliability.py`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+
+PAGE = Path(__file__).with_name("reliability.md")
+OUTCOMES = Path(__file__).parents[1] / "tests" / "faults" / "outcomes.json"
+BEGIN = "<!-- outcomes: written by docs/reliability.py -->"
+END = "<!-- end of outcomes -->"
+COLUMNS = {
+    "PostgreSQL": ("asyncpg", "psycopg", "aiopg"),
+    "MySQL, MariaDB": ("asyncmy", "aiomysql", "pymysql", "trio-mysql"),
+    "SQLite": ("sqlite", "aiosqlite"),
+    "ODBC": ("aioodbc", "pyodbc"),
+}
+
+
+def shown(outcome: str) -> str:
+    """Return an outcome with the names in it as code."""
+    return re.sub(r"\w+Error|[A-Z][a-z]+[A-Z]\w+|\w+=\w+", r"`\g<0>`", outcome)
+
+
+def cell(outcomes: dict[str, str], schemes: tuple[str, ...]) -> str:
+    """Return what the drivers of a column saw: one text, or one for each group of them that agrees."""
+    clients = defaultdict(list)
+    for client, outcome in outcomes.items():
+        if client.startswith(schemes):
+            clients[outcome].append(client)
+    if len(clients) <= 1:
+        return "".join(map(shown, clients)) or "-"
+    return "; ".join(f"{shown(outcome)} ({', '.join(names)})" for outcome, names in clients.items())
+
+
+def table() -> str:
+    """Return the table."""
+    lines = [f"| fault | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for fault, outcomes in json.loads(OUTCOMES.read_text(encoding="utf-8")).items():
+        lines.append(f"| {fault} | {' | '.join(cell(outcomes, schemes) for schemes in COLUMNS.values())} |")
+    return "\n".join(lines)
+
+
+def renewed(page: str) -> str:
+    """Return the page with the table as it has to be."""
+    head, begin, rest = page.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"{PAGE.name} lacks the comments {BEGIN!r} and {END!r}")
+    return f"{head}{begin}\n\n{table()}\n\n{end}{tail}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -31,14 +31,16 @@ from aio_databases.errors import (
     ReadOnlyError,
     SerializationFailure,
     TransactionError,
+    TransactionTimeout,
     TurnTimeout,
     UniqueViolation,
     UnknownDriver,
 )
-from aio_databases.pool import PoolStats
+from aio_databases.leases import PoolStats
+from aio_databases.levels import TransactionState
 from aio_databases.record import Record, Result
 from aio_databases.streams import RecordStream
-from aio_databases.transaction import Transaction, TransactionState
+from aio_databases.transaction import Transaction
 
 __all__ = (
     "AuthenticationError",
@@ -75,6 +77,7 @@ __all__ = (
     "Transaction",
     "TransactionError",
     "TransactionState",
+    "TransactionTimeout",
     "TurnTimeout",
     "UniqueViolation",
     "UnknownDriver",

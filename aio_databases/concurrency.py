@@ -1,16 +1,16 @@
 """Waiting on asyncio and on trio; the only module that knows which event loop runs.
 
-It adds to anyio what anyio lacks: cleanup that survives a native ``task.cancel()``, queues of waiting tasks that are
-served first come, first served, and a way for worker threads to report several results with one wake-up of the loop.
+It adds to anyio what anyio lacks: cleanup that survives a native ``task.cancel()``, tasks that wait to be woken by
+another one, and a way for worker threads to report several results with one wake-up of the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections import OrderedDict, deque
+from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary, ref
 
 import anyio
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 __all__ = (
-    "FifoLock",
     "Outbox",
-    "WaitQueue",
+    "TaskReference",
     "Waiter",
     "current_task",
+    "is_foreign",
     "new_waiter",
     "running_loop",
     "runs_on_trio",
@@ -45,6 +45,14 @@ def running_loop() -> Any:
         return _trio().lowlevel.current_trio_token()
 
 
+def is_foreign(loop: Any) -> bool:
+    """Return whether another event loop than this one runs in this thread."""
+    try:
+        return running_loop() is not loop
+    except RuntimeError:
+        return False  # none does, as in a worker thread
+
+
 def runs_on_trio() -> bool:
     """Return whether the running event loop is trio's."""
     return not isinstance(running_loop(), asyncio.AbstractEventLoop)
@@ -60,7 +68,37 @@ def current_task() -> Any:
 
 def task_name(task: Any) -> str:
     """Return a task's name for messages."""
+    if task is None:
+        return "none"  # code of asyncio may run outside of any
     return str(task.get_name() if isinstance(task, asyncio.Task) else task.name)
+
+
+class TaskReference:
+    """Remembers the task that runs now, without keeping it.
+
+    An ended task keeps its error, and the traceback of that everything which the task has used.
+    """
+
+    __slots__ = ("_name", "_task")
+
+    def __init__(self) -> None:
+        task = current_task()
+        self._name = task_name(task)
+        self._task: Callable[[], Any] = (lambda: None) if task is None else ref(task)
+
+    def __str__(self) -> str:
+        return f"task {self._name!r}{', which has ended' if self._has_ended else ''}"
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it is this task that runs now."""
+        task = self._task()
+        return task is not None and task is current_task()
+
+    @property
+    def _has_ended(self) -> bool:
+        task = self._task()
+        return task is None or bool(task.done() if isinstance(task, asyncio.Task) else task.coro.cr_frame is None)
 
 
 def _trio() -> Any:
@@ -162,67 +200,6 @@ def new_waiter() -> Waiter:
     return _AsyncioWaiter(loop) if isinstance(loop, asyncio.AbstractEventLoop) else _TrioWaiter()
 
 
-class WaitQueue(Generic[T]):
-    """Tasks that wait for one thing, woken first come, first served."""
-
-    __slots__ = ("waiters",)
-
-    def __init__(self) -> None:
-        self.waiters: OrderedDict[Waiter, None] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self.waiters)
-
-    async def wait(self, timeout: float, undo: Callable[[T], object]) -> T:
-        """Wait in line for at most ``timeout`` seconds and return what `wake_next` hands over.
-
-        A task that is cancelled just after it was handed something hands it on with ``undo``.  Raises TimeoutError.
-        """
-        waiter = new_waiter()
-        self.waiters[waiter] = None
-        try:
-            await waiter.wait(timeout)
-        except BaseException:
-            self.waiters.pop(waiter, None)
-            if waiter.woken:
-                undo(waiter.value)
-            raise
-        return cast("T", waiter.value)
-
-    def wake_next(self, value: T) -> bool:
-        """Hand ``value`` to the first in line and return True, or False when nobody waits."""
-        while self.waiters:
-            waiter, _ = self.waiters.popitem(last=False)
-            if waiter.wake(value):
-                return True
-        return False
-
-    def wake_all(self, value: T) -> None:
-        """Hand ``value`` to everybody in line."""
-        while self.wake_next(value):
-            pass
-
-
-class FifoLock:
-    """A lock that is handed on first come, first served; any task may release it."""
-
-    __slots__ = ("_line", "locked")
-
-    def __init__(self) -> None:
-        self.locked = False
-        self._line: WaitQueue[None] = WaitQueue()
-
-    async def acquire(self, timeout: float) -> None:
-        """Wait for the lock for at most ``timeout`` seconds.  Raises TimeoutError."""
-        if self.locked:
-            await self._line.wait(timeout, lambda _: self.release())
-        self.locked = True
-
-    def release(self) -> None:
-        """Hand the lock to the first in line, or free it."""
-        self.locked = self._line.wake_next(None)
-
-
 # Cleanup that a cancellation cannot interrupt
 
 
@@ -252,6 +229,9 @@ async def _shielded_on_asyncio(function: Callable[[], Coroutine[Any, Any, T]], t
     except asyncio.CancelledError as exc:
         cancelled = exc
         await _wait_through_cancellations(task, min(deadline, monotonic() + grace))
+    except GeneratorExit:
+        task.cancel()  # this coroutine is being closed: nobody will ask for the result
+        raise
     if not task.done():
         task.cancel()
         await _wait_through_cancellations(task, monotonic() + _GRACE)

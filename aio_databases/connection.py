@@ -6,19 +6,22 @@ from logging import DEBUG
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aio_databases import errors
-from aio_databases.concurrency import FifoLock
 from aio_databases.drivers.base import TransactionOptions
+from aio_databases.misfits import name_parameter
 from aio_databases.queries import rows_of, text_and_params
 from aio_databases.recovery import clear_up, note_transaction, recover
 from aio_databases.streams import RecordStream
 from aio_databases.transaction import Transaction
+from aio_databases.turns import add_place, describe
 from aio_databases.verbs import Verbs
+from aio_databases.waiting import FifoLock
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Awaitable, Callable, Coroutine
 
     from aio_databases.drivers.base import DriverConnection
+    from aio_databases.levels import Level
     from aio_databases.physical import Physical
     from aio_databases.pool import Pool
     from aio_databases.sql import Plan, Values
@@ -95,14 +98,14 @@ class Connection(Verbs):
     def physical(self) -> Physical:
         """The physical connection.  Raises InterfaceError after the release."""
         if self._physical is None:
-            raise ConnectionReleased(self)
+            raise ConnectionReleased.of(self)
         return self._physical
 
     @property
     def driver(self) -> DriverConnection:
         """The driver's connection.  Raises InterfaceError after the release."""
         if self._driver is None:
-            raise ConnectionReleased(self)
+            raise ConnectionReleased.of(self)
         return self._driver
 
     @property
@@ -142,7 +145,9 @@ class Connection(Verbs):
             await self._lock.acquire(float("inf"))
             try:
                 if self._physical is None:
-                    self.attach(self.pool.acquire_nowait() or await self.pool.acquire())
+                    physical = self.pool.acquire_nowait() or await self.pool.acquire()
+                    self.pool.note_block(physical)
+                    self.attach(physical)
             finally:
                 self._lock.release()
         return self
@@ -192,10 +197,11 @@ class Connection(Verbs):
         readonly: bool | None = None,
         deferrable: bool | None = None,
         mode: str | None = None,
+        timeout: float | None = None,
     ) -> Transaction:
         """Return a transaction on this connection, to be used with ``async with``; see `Database.transaction`."""
         options = TransactionOptions(isolation, readonly, deferrable, mode)
-        return Transaction(self.owner, options, self.sibling, connection=self, silent=silent)
+        return Transaction(self.owner, options, self.sibling, connection=self, silent=silent, timeout=timeout)
 
     def _stream(self, query: Any, params: Args, into: Any, chunk_size: int) -> RecordStream[Any]:
         return RecordStream(lambda: self, self.sibling, query, params, into, chunk_size)
@@ -216,7 +222,7 @@ class Connection(Verbs):
 
     async def _run_anew(self, verb: str, query: Any, params: Args, more: Args = ()) -> Any:
         if not self._reconnects:
-            raise ConnectionReleased(self)
+            raise ConnectionReleased.of(self)
         await self.acquire()
         return await self.run(verb, query, params, more)
 
@@ -260,12 +266,10 @@ class Connection(Verbs):
                 await clear_up(physical)
             result = await function(*args)
             if plan.session or (plan.writes and turns.stack):
-                note_transaction(physical)  # MySQL commits by itself before and after CREATE TABLE and the like
+                note_transaction(physical, plan)  # MySQL commits by itself before and after CREATE TABLE and the like
         except BaseException as exc:
-            error = await self._failed(physical, exc)
-            if error is exc:
-                raise
-            raise error from exc
+            await self._raise_translated(physical, plan, args, exc)
+            raise
         finally:
             if turns.waiting:
                 turns.give_back()
@@ -294,21 +298,36 @@ class Connection(Verbs):
     def _check_lease(self, turns: Turns) -> None:
         if turns is not self.turns:
             turns.give_back()
-            raise ConnectionReleased(self)
+            raise ConnectionReleased.of(self)
 
-    async def lock_writers(self, lock: FifoLock) -> None:
-        """Wait in line with the other writers.  Raises LockTimeout."""
+    async def lock_writers(self, lock: FifoLock, transaction: Level | None = None) -> None:
+        """Wait in line with the other writers, for a transaction or a single statement.  Raises LockTimeout."""
         try:
             await lock.acquire(self.pool.options.timeout)
         except TimeoutError:
-            message = f"waited {self.pool.options.timeout:g} s for another write transaction of this Database to end: "
-            raise errors.LockTimeout(message + "SQLite has one writer at a time") from None
+            writer = lock.holder
+            message = f"waited {self.pool.options.timeout:g} s for {describe(writer) if writer else 'other writers'} "
+            error = errors.LockTimeout(message + "to end: SQLite has one writer at a time")
+            if writer is not None:
+                add_place(error, writer)
+            try:
+                raise error from None
+            finally:
+                del error  # whose traceback holds this frame
+        lock.holder = transaction
 
-    async def _failed(self, physical: Physical, exc: BaseException) -> BaseException:
+    async def _raise_translated(self, physical: Physical, plan: Plan, args: Args, exc: BaseException) -> None:
+        """Get over a failure; return if it is to be raised as it is."""
         error = await recover(self.pool, physical, exc, self.logger)
         if self._reconnects and physical.driver.is_closed and isinstance(exc, Exception):
             await self._try_to_reconnect()
-        return error
+        if isinstance(error, errors.DataError):
+            name_parameter(error, plan, *args[1:2])
+        try:
+            if error is not exc:
+                raise error from exc
+        finally:
+            del error, exc  # whose tracebacks hold this frame
 
     async def _try_to_reconnect(self) -> None:
         try:
@@ -320,5 +339,7 @@ class Connection(Verbs):
 class ConnectionReleased(errors.InterfaceError, RuntimeError):
     """A connection was used after its release, or released while a call waited for its turn."""
 
-    def __init__(self, connection: Connection) -> None:
-        super().__init__(f"{connection!r} was used after its release; use it inside its block, or acquire() it again")
+    @classmethod
+    def of(cls, connection: Connection) -> ConnectionReleased:
+        """Return the error for a connection."""
+        return cls(f"{connection!r} was used after its release; use it inside its block, or acquire() it again")

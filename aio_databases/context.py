@@ -67,6 +67,7 @@ class ReplicaBlock(Block):
         self.check_unused()
         pool, physical = await self._replicas.acquire(fallback=self._fallback)
         self.connection = Connection(self.owner, pool, self._logger, read_only=True)
+        pool.note_block(physical)
         self.connection.attach(physical)
         self.enter()
         return self.connection

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging as _logging
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from aio_databases.concurrency import FifoLock
+import anyio
+
 from aio_databases.connection import Connection, ConnectionReleased
 from aio_databases.context import ConnectionBlock, CurrentConnection, ReplicaBlock
 from aio_databases.drivers import driver_class
 from aio_databases.drivers.base import TransactionOptions
-from aio_databases.errors import ConfigurationError
+from aio_databases.errors import AuthenticationError, ConfigurationError, ConnectError
 from aio_databases.options import split_options
 from aio_databases.replicas import Replicas
+from aio_databases.retries import run_until_committed
 from aio_databases.shared_pool import make_pool
 from aio_databases.streams import RecordStream
 from aio_databases.transaction import Transaction
@@ -21,16 +25,19 @@ from aio_databases.url import parse_url
 from aio_databases.verbs import Verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
     from logging import Logger
     from types import TracebackType
-    from typing import Self
+    from typing import Self, TypeVar, TypeVarTuple
 
     from aio_databases.drivers.base import Driver
+    from aio_databases.leases import PoolStats
     from aio_databases.options import PoolOptions
-    from aio_databases.pool import Pool, PoolStats
+    from aio_databases.pool import Pool
 
     Args = tuple[Any, ...]
+    T = TypeVar("T")
+    Ts = TypeVarTuple("Ts")
 
 __all__ = ("Database", "current_conn")
 
@@ -74,6 +81,7 @@ class Database(Verbs):
         self.logger = logger
         self.child_tasks = child_tasks
         driver, pool_options = _make_driver(url, options)
+        self.debug = pool_options.debug
         self._pool = primary = make_pool(driver, pool_options, logger)
         if not driver.shared:
             primary = make_pool(driver, pool_options._replace(min_size=0), logger, read_only=True)
@@ -82,7 +90,6 @@ class Database(Verbs):
             driver, replica_options = _make_driver(replica, options)
             pools.append(make_pool(driver, replica_options._replace(min_size=0), logger, read_only=True))
         self._replicas = Replicas(pools, primary, logger)
-        self._connecting = FifoLock()
 
     @property
     def backend(self) -> Driver:
@@ -109,21 +116,37 @@ class Database(Verbs):
         """Whether connections are pooled: between `connect` and `disconnect`."""
         return self._pool.is_open
 
-    async def connect(self) -> Self:
+    async def connect(self, *, retry_for: float = 0.0) -> Self:
         """Open the pool, with at least one connection, and return this object; does nothing if it is open.
 
-        Raises ConnectError or AuthenticationError.
+        A server that cannot be reached, as one that is still starting up, is tried again for ``retry_for`` seconds.
+
+        Raises ConnectError or, at once, AuthenticationError; PoolClosed when `disconnect` is called meanwhile.
         """
-        await self._connecting.acquire(float("inf"))
+        opening = self._pool.opening
+        await opening.acquire(float("inf"))
         try:
             if not self._pool.is_open:
                 self.logger.info("connecting to %s", self.backend.address)
-                await self._pool.open()
+                await self._open(retry_for)
                 for pool in self._replicas.pools:
                     pool.open_lazily()
         finally:
-            self._connecting.release()
+            opening.release()
         return self
+
+    async def _open(self, retry_for: float) -> None:
+        deadline, pause = monotonic() + retry_for, _FIRST_PAUSE
+        while True:
+            try:
+                return await self._pool.open()
+            except ConnectError as exc:
+                if isinstance(exc, AuthenticationError) or monotonic() + pause > deadline:
+                    raise
+                self.logger.info("trying again in %.1f s: %s", pause, exc)
+            await anyio.sleep(pause)
+            self._pool.check_opening()
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def disconnect(self, *_: object, timeout: float = 10.0) -> None:
         """Close all connections; those still in use are waited for, for at most ``timeout`` seconds, and then cut.
@@ -131,14 +154,14 @@ class Database(Verbs):
         Blocks that this call is made in lose their connections at once.  Does nothing if nothing is open.
         """
         self.logger.info("disconnecting from %s", self.backend.address)
-        pools = (*self._replicas.pools, self._pool)
+        pools, deadline = (*self._replicas.pools, self._pool), monotonic() + timeout
         for pool in pools:
             pool.shut()
         try:
             for connection in connections_here(self):
                 await connection.release()
             for pool in pools:
-                await pool.close(timeout)
+                await pool.close(max(0.0, deadline - monotonic()))
         finally:
             for pool in pools:
                 pool.terminate()
@@ -167,6 +190,17 @@ class Database(Verbs):
         """The connection that statements made here would use, or None if they would lease one."""
         return live_connection(self)
 
+    @property
+    def current_transaction(self) -> Transaction | None:
+        """The innermost transaction that statements made here would be part of, or None.
+
+        Raises TransactionError in the block of a failed one.
+        """
+        connection = live_connection(self)
+        if connection is None or connection.turns is None:
+            return None
+        return cast("Transaction | None", connection.turns.standing())
+
     def connection(self, create: bool = True, *, reconnect: bool = False) -> ConnectionBlock:  # noqa: FBT001, FBT002 - 1.x
         """Return a block whose statements share one connection: ``async with db.connection() as connection``.
 
@@ -185,15 +219,45 @@ class Database(Verbs):
         readonly: bool | None = None,
         deferrable: bool | None = None,
         mode: str | None = None,
+        timeout: float | None = None,
     ) -> Transaction:
         """Return a transaction block: ``async with db.transaction()``; inside of another it is a savepoint.
 
         With ``create`` it runs on a connection of its own.  ``isolation`` is a level such as ``"serializable"``,
         ``mode`` is SQLite's (``"immediate"`` by default, ``"deferred"``, ``"exclusive"``).  With ``silent`` it is no
-        error when the transaction is gone with its connection.
+        error when the transaction is gone with its connection.  A block that takes longer than ``timeout`` seconds is
+        cancelled and rolled back, and raises TransactionTimeout.
+
+        As a decorator it runs each call of a coroutine function in such a block.
+        """
+        if callable(create):
+            raise TypeError("a decorator needs its parentheses: write @db.transaction()")
+        options = TransactionOptions(isolation, readonly, deferrable, mode)
+        return Transaction(self, options, self._lease, create=create, silent=silent, timeout=timeout)
+
+    async def run_transaction(
+        self,
+        function: Callable[[*Ts], Awaitable[T]],
+        *args: *Ts,
+        retries: int = 3,
+        backoff: float = 0.1,
+        isolation: str | None = None,
+        readonly: bool | None = None,
+        deferrable: bool | None = None,
+        mode: str | None = None,
+        timeout: float | None = None,
+    ) -> T:
+        """Run a coroutine function in a transaction, commit, and return its result.
+
+        After an error that is ``retryable`` (a deadlock, a serialization failure, a lock that was not free) the whole
+        function is run again in a new transaction, up to ``retries`` times, after a random pause of at most ``backoff``
+        seconds, which doubles each time up to 10.  The other options are those of `transaction`, for each try.
+
+        Raises TransactionError inside of a transaction, and what the last try has raised.
         """
         options = TransactionOptions(isolation, readonly, deferrable, mode)
-        return Transaction(self, options, self._lease, create=create, silent=silent)
+        begin = partial(Transaction, self, options, self._lease, timeout=timeout, outermost=True)
+        return await run_until_committed(begin, function, args, retries=retries, backoff=backoff, logger=self.logger)
 
     def replica(self, *, fallback: bool = True) -> ReplicaBlock:
         """Return a block whose statements read from a replica: ``async with db.replica()``.
@@ -252,3 +316,6 @@ def _make_driver(url: str, options: dict[str, Any]) -> tuple[Driver, PoolOptions
     driver = driver_class(address.scheme, address.redacted)
     pool_options, driver_options, connect_args = split_options(driver, address, options)
     return driver(address, driver_options, connect_args), pool_options
+
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds between attempts to connect

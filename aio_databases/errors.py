@@ -26,6 +26,7 @@
         │   ├── PoolTimeout               no connection was free in time          (also TimeoutError)
         │   ├── QueryTimeout              the database stopped a statement
         │   ├── SerializationFailure      the transaction has to be run again
+        │   ├── TransactionTimeout        a transaction took longer than it may   (also TimeoutError)
         │   └── TurnTimeout               another task kept the connection busy   (also TimeoutError)
         └── ProgrammingError              bad SQL, an unknown table, parameters that do not match
 
@@ -64,6 +65,7 @@ __all__ = (
     "ReadOnlyError",
     "SerializationFailure",
     "TransactionError",
+    "TransactionTimeout",
     "TurnTimeout",
     "UniqueViolation",
     "UnknownDriver",
@@ -74,7 +76,7 @@ class Error(Exception):
     """Any error of the library or of a database.
 
     ``sqlstate`` (SQLSTATE of the server), ``errno`` (number of MySQL or SQLite), ``constraint``, ``table`` and
-    ``column`` are None where the database does not tell.
+    ``column`` are None where the database does not tell.  ``args`` are those of the library; `str` is one line.
     """
 
     retryable: ClassVar[bool] = False
@@ -85,6 +87,16 @@ class Error(Exception):
     constraint: str | None = None
     table: str | None = None
     column: str | None = None
+
+    parameter: str | None = None
+    """Which value could not be sent: its name, as in ``:id``, or its number, counted from 1."""
+    text: str | None = None
+    """What to show instead of the arguments."""
+
+    def __str__(self) -> str:
+        # A library's own way is passed over: asyncpg's adds PostgreSQL's DETAIL, which quotes values.
+        text = Exception.__str__(self) if self.text is None else self.text
+        return " ".join(filter(None, map(str.strip, text.splitlines())))
 
 
 class InterfaceError(Error):
@@ -197,6 +209,10 @@ class SerializationFailure(OperationalError):
     retryable = True
 
 
+class TransactionTimeout(OperationalError, TimeoutError):
+    """A transaction took longer than its ``timeout``, and was rolled back."""
+
+
 class TurnTimeout(OperationalError, TimeoutError):
     """Another task kept the connection busy for too long."""
 
@@ -214,6 +230,10 @@ class Diagnosis(NamedTuple):
     constraint: str | None = None
     table: str | None = None
     column: str | None = None
+    parameter: str | None = None
+    """The number of the value that could not be sent, counted from 1 as the library counts."""
+    text: str | None = None
+    """What the error is to show, if not its arguments as they are."""
 
 
 def translate(exc: Exception, diagnosis: Diagnosis, message: str | None = None) -> Exception:
@@ -275,7 +295,6 @@ def _derive(kind: type[Error], foreign: type[Exception]) -> type[Exception]:
         "__qualname__": kind.__qualname__,
         "__doc__": kind.__doc__,
         "__reduce__": _reduce,
-        "__str__": Exception.__str__,  # asyncpg's adds PostgreSQL's DETAIL, which quotes values
     }
     try:
         return type(foreign.__name__, (kind, foreign), namespace)

@@ -29,6 +29,8 @@ class PoolOptions(NamedTuple):
     connect_timeout: float = 10.0
     cleanup_timeout: float = 5.0
     commit_timeout: float = 60.0
+    leak_warning: float | None = None
+    debug: bool = False
     reset: str | Callable[[Any], Any] = "auto"
     init: Callable[[Any], Any] | None = None
 
@@ -78,6 +80,8 @@ _POOL: dict[str, Callable[[Any], Any]] = {
     "connect_timeout": seconds,
     "cleanup_timeout": seconds,
     "commit_timeout": seconds,
+    "leak_warning": optional(seconds),
+    "debug": boolean,
     "reset": _reset,
     "init": optional(function),
 }

@@ -34,6 +34,7 @@ class Physical:
         "handle",
         "in_doubt",
         "leases",
+        "lent",
         "session_changed",
         "turns",
         "used",
@@ -41,7 +42,7 @@ class Physical:
 
     def __init__(self, driver: DriverConnection, options: PoolOptions) -> None:
         self.driver = driver
-        self.used = monotonic()
+        self.used = self.lent = monotonic()
         lifetime = options.max_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - against mass reconnection
         self.expires = self.used + (lifetime or float("inf"))
         self._options = options
@@ -54,12 +55,17 @@ class Physical:
         Raises ConnectError or AuthenticationError with one sentence, and unchanged what the user's ``init`` raises.
         """
         opened: DriverConnection | None = None
+        init_failed = False
 
         async def connect() -> DriverConnection:
-            nonlocal opened
+            nonlocal opened, init_failed
             opened = await driver.connect(read_only=read_only)
             if options.init is not None:
-                await opened.initialise(options.init)
+                try:
+                    await opened.initialise(options.init)
+                except Exception:
+                    init_failed = True
+                    raise
             return opened
 
         try:
@@ -67,13 +73,17 @@ class Physical:
         except BaseException as exc:
             if opened is not None:
                 opened.terminate()
-            if isinstance(exc, Exception) and (opened is None or isinstance(exc, TimeoutError)):
+            if isinstance(exc, Exception) and not init_failed:
                 raise _connect_error(driver, exc, within) from exc
             raise
 
     def needs_check(self, now: float) -> bool:
         """Whether the connection may not be lent before it has answered, or not at all."""
         return now - self.used >= self._options.check_after or now >= self.expires or self.driver.is_closed
+
+    def distrust(self) -> None:
+        """Have the connection checked before it is lent again."""
+        self.used = float("-inf")
 
     def renew(self) -> None:
         """Start with a clean slate, for the next user."""
@@ -100,6 +110,11 @@ class Physical:
             or driver.is_closed
             or driver.in_transaction
         )
+
+    @property
+    def holds_something(self) -> bool:
+        """Whether a transaction, cursor or statement of its user's is still open at the database."""
+        return bool(self.in_doubt or self.cursors or self.turns.stack or self.driver.in_transaction)
 
     async def settle(self) -> bool:
         """Clear up what a cancelled verb and abandoned streams left, and return whether the connection is usable."""
@@ -168,16 +183,18 @@ def _connect_error(driver: Driver, exc: Exception, within: float) -> Exception:
     if isinstance(exc, errors.Error):
         return exc
     diagnosis = driver.diagnose(exc)
-    reason, kind = " ".join(str(exc).split()), diagnosis.kind if diagnosis else None
     if isinstance(exc, TimeoutError):
-        reason, kind = f"no answer within {within:g} s", errors.ConnectError
-    if kind is None and not isinstance(exc, TypeError | ValueError):
+        diagnosis = errors.Diagnosis(errors.ConnectError, text=f"no answer within {within:g} s")
+    elif diagnosis is None and isinstance(exc, TypeError | ValueError):
+        diagnosis = errors.Diagnosis(errors.ConfigurationError)
+    if diagnosis is None:
         return exc
-    if kind is None or issubclass(kind, errors.ConfigurationError):
+    kind, reason = diagnosis.kind, " ".join((diagnosis.text or str(exc)).split())
+    if issubclass(kind, errors.ConfigurationError):
         kind, hint = errors.ConfigurationError, "check the options of the driver and connect_args"
     elif issubclass(kind, errors.AuthenticationError):
         hint = "check user and password"
     else:
         kind, hint = kind if issubclass(kind, errors.ConnectError) else errors.ConnectError, driver.connect_hint
     message = f"cannot connect to {driver.address}: {reason}; {hint}"
-    return errors.translate(exc, errors.Diagnosis(kind, getattr(exc, "sqlstate", None)), message)
+    return errors.translate(exc, diagnosis._replace(kind=kind, text=None), message)

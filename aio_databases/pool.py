@@ -1,45 +1,35 @@
 """The pool: lends connections, and decides what becomes of them when they come back.
 
 It has no background tasks.  Connections are opened, checked and closed by the task that needs them, so that asyncio and
-trio behave alike and nothing outlives `Pool.close`.  Idle connections are a stack, the most recently used on top, so
-that surplus ones grow old; waiting tasks are a queue, and a connection that comes back goes to the first of them.
-
-``_size`` counts places: a place is a connection, or the right of one task to open one.  Whoever takes a place hands it
-on with its connection (`Pool._put`) or without (`Pool._free_place`).
+trio behave alike and nothing outlives `Pool.close`.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
+from threading import get_ident
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from aio_databases import errors
-from aio_databases.concurrency import FifoLock, WaitQueue, running_loop, shielded
-from aio_databases.physical import Physical
+from aio_databases.concurrency import running_loop, shielded
+from aio_databases.forks import keep_for_ever, watch_forks
+from aio_databases.leases import Lease, Leases, PoolStats
+from aio_databases.places import Places
+from aio_databases.waiting import FifoLock, WaitQueue
 
 if TYPE_CHECKING:
     import logging
 
     from aio_databases.drivers.base import Driver
     from aio_databases.options import PoolOptions
+    from aio_databases.physical import Physical
 
-__all__ = ("Pool", "PoolStats")
-
-
-class PoolStats(NamedTuple):
-    """A snapshot of one pool: connections, waiting tasks, and counts since it was made."""
-
-    size: int
-    idle: int
-    waiting: int
-    opened: int
-    closed: int
-    timeouts: int
+__all__ = ("Pool",)
 
 
-class Pool:
+class Pool(Places):
     """The connections of one driver: all read-only, or none."""
 
     def __init__(self, driver: Driver, options: PoolOptions, logger: logging.Logger, *, read_only: bool) -> None:
@@ -48,19 +38,26 @@ class Pool:
         self.read_only = read_only
         self.is_open = False
         self.is_closed = False
-        single_writer = driver.capabilities.single_writer and not driver.shared and not read_only
-        self.writer_lock = FifoLock() if single_writer else None
+        self.loop: Any = None
+        self.thread = 0  # of the event loop
         self._always_resets = callable(self.options.reset) or self.options.reset == "always"
         self._logger = logger
         self._given_driver = driver
-        self._loop: Any = None
+        self._remembers_places = options.debug or bool(options.leak_warning)
         self._process = os.getpid()
-        self._size = 0
-        self._idle: list[Physical] = []
-        self._lent: set[Physical] = set()
-        self._waiting: WaitQueue[Physical | None] = WaitQueue()
+        self._is_inherited = False  # from the process that has connected it
+        self._timeouts = self._waits = 0
+        self._wait_seconds = self._use_seconds = 0.0
+        super().__init__()
+        watch_forks(self)
+
+    def _begin_empty(self) -> None:
+        super()._begin_empty()
+        single_writer = self.driver.capabilities.single_writer and not self.driver.shared and not self.read_only
+        self.writer_lock = FifoLock() if single_writer else None
+        self.opening = FifoLock()
+        self._lent = Leases()
         self._drained: WaitQueue[None] = WaitQueue()
-        self._opened = self._closed = self._timeouts = 0
 
     def __repr__(self) -> str:
         role = "replica" if self.read_only else "primary"
@@ -69,41 +66,44 @@ class Pool:
     @property
     def stats(self) -> PoolStats:
         """A snapshot of the pool."""
-        counts = (self._opened, self._closed, self._timeouts)
-        return PoolStats(self._size, len(self._idle), len(self._waiting), *counts)
+        now = (self._size, len(self._idle), len(self._waiting))
+        counts = (self._opened, self._closed, self._timeouts, self._waits)
+        return PoolStats(*now, *counts, self._wait_seconds, self._use_seconds)
 
     @property
     def lent(self) -> int:
         """The number of connections in use."""
         return len(self._lent)
 
-    @property
-    def has_room(self) -> bool:
-        """Whether a connection can be had without waiting for somebody to return one."""
-        return bool(self._idle) or self._size < self.options.max_size
-
     # Opening and closing
 
     def open_lazily(self) -> None:
         """Keep connections from now on, without opening one yet."""
+        self._is_inherited = False
         self._check_loop()
         self.is_open, self.is_closed = True, False
 
     async def open(self) -> None:
         """Open ``min_size`` connections, but at least one, so that a wrong URL or password shows now.
 
-        Raises ConnectError or AuthenticationError.
+        Raises ConnectError, AuthenticationError, or PoolClosed when `shut` overtakes it.
         """
         self.open_lazily()
         try:
             while self._size < max(1, self.options.min_size):
                 self._size += 1
                 self._put(await self._open_physical(self.options.connect_timeout))
+                self.check_opening()
         except BaseException:
             self.is_open = False
             while self._idle:
                 await self._discard(self._idle.pop())
             raise
+
+    def check_opening(self) -> None:
+        """Raise PoolClosed if `shut` has overtaken `open`."""
+        if self.is_closed:
+            raise errors.PoolClosed(self._say("was disconnected while it was being connected; call connect() again"))
 
     def shut(self) -> None:
         """Lend no more connections, and send those away who wait for one."""
@@ -114,12 +114,15 @@ class Pool:
     async def close(self, timeout: float) -> None:
         """Close all connections; those in use are waited for, for at most ``timeout`` seconds, and then cut."""
         self.shut()
-        here = running_loop() is self._loop
+        here = running_loop() is self.loop
         try:
             if here and self._lent and timeout:
                 await self._wait_for_leases(timeout)
-            while here and self._idle:
+            slow = False  # to say good-bye: then nobody is to wait as long for each of them
+            while here and self._idle and not slow:
+                began = monotonic()
                 await self._discard(self._idle.pop())
+                slow = monotonic() - began >= self.options.cleanup_timeout
         finally:
             self.terminate()
             if not here:  # its leases ended with their event loop
@@ -139,6 +142,7 @@ class Pool:
         for physical in (*self._idle, *self._lent):
             physical.driver.terminate()
         self._size -= len(self._idle)
+        self._closed += len(self._idle)
         self._idle.clear()
 
     def __del__(self) -> None:
@@ -151,13 +155,15 @@ class Pool:
 
     def acquire_nowait(self) -> Physical | None:
         """Lend the connection that was used last, or return None where that takes more than a look: see `acquire`."""
-        if not self._idle or running_loop() is not self._loop:
+        if not self._idle or running_loop() is not self.loop:
             return None
         physical = self._idle[-1]
-        if physical.needs_check(monotonic()):
+        now = monotonic()
+        if physical.needs_check(now):
             return None
         self._idle.pop()
-        self._lent.add(physical)
+        physical.lent = now
+        self._lent[physical] = self._lease_to_remember() if self._remembers_places else None
         return physical
 
     async def acquire(self) -> Physical:
@@ -174,8 +180,22 @@ class Pool:
         if self.is_closed:
             self._put(physical)
             raise errors.PoolClosed(self._say("was disconnected while a task waited for a connection"))
-        self._lent.add(physical)
+        physical.lent = monotonic()
+        self._lent[physical] = self._lease_to_remember() if self._remembers_places else None
         return physical
+
+    def note_block(self, physical: Physical) -> None:
+        """Note that the running task keeps a connection for more than a single statement."""
+        if self._lent.get(physical) is None:
+            self._lent[physical] = Lease()
+
+    def _lease_to_remember(self) -> Lease:
+        self._warn_of_long_leases()
+        return Lease(with_stack=True)
+
+    def _warn_of_long_leases(self) -> None:
+        if self.options.leak_warning:
+            self._lent.warn_of_long_ones(self.options.leak_warning, self._logger, self.driver.address)
 
     async def _find(self) -> Physical | None:
         """Return an idle connection, or None with a place to open one."""
@@ -187,48 +207,20 @@ class Pool:
             return None
         if options.max_waiting and len(self._waiting) >= options.max_waiting:
             raise errors.PoolTimeout(self._say(f"already has {options.max_waiting} tasks waiting (max_waiting)"))
+        self._warn_of_long_leases()
+        began = monotonic()
         try:
             physical = await self._waiting.wait(options.timeout, self._put_back)
         except TimeoutError:
             self._timeouts += 1
-            message = f"had no free connection for {options.timeout:g} s: all {self._size} are in use; hold them "
-            raise errors.PoolTimeout(self._say(message + "for a shorter time, or raise max_size or timeout")) from None
+            self._warn_of_long_leases()
+            raise self._waited_in_vain() from None
+        finally:
+            self._waits += 1
+            self._wait_seconds += monotonic() - began
         if self.is_closed:
             self._put_back(physical)
             raise errors.PoolClosed(self._say("was disconnected while a task waited for a connection"))
-        return physical
-
-    async def _is_fit(self, physical: Physical) -> bool:
-        """Return whether an idle connection may be lent; one that may not is closed, and its place stays."""
-        now = monotonic()
-        if not physical.needs_check(now):
-            return True
-        fit = False
-        try:
-            if now < physical.expires and not physical.driver.is_closed:
-                fit = await physical.is_alive(self.options.connect_timeout)
-            if not fit:
-                await self._close_physical(physical)
-        except BaseException:
-            self._drop(physical)
-            raise
-        return fit
-
-    def _exchange_place(self) -> Physical | None:
-        """Give up a place for an idle connection, if there is one."""
-        if not self._idle:
-            return None
-        self._size -= 1
-        return self._idle.pop()
-
-    async def _open_physical(self, within: float) -> Physical:
-        """Open a connection in a place that the caller holds, and free the place if that fails."""
-        try:
-            physical = await Physical.open(self.driver, self.options, read_only=self.read_only, within=within)
-        except BaseException:
-            self._free_place()
-            raise
-        self._opened += 1
         return physical
 
     # Taking back
@@ -240,8 +232,10 @@ class Pool:
         physical.used = now = monotonic()
         if now >= physical.expires or self._has_surplus(now):
             return False
-        self._lent.discard(physical)
-        self._put(physical)
+        if self._remembers_places:
+            self._warn_of_long_leases()
+        if self._end_lease(physical, now):
+            self._put(physical)
         return True
 
     async def release(self, physical: Physical) -> None:
@@ -250,8 +244,8 @@ class Pool:
         Survives the cancellation of the releasing task, is bounded by ``cleanup_timeout``, and never raises an error:
         a connection that cannot be cleaned up is cut.
         """
-        if self.release_nowait(physical):
-            return
+        if physical not in self._lent or self.release_nowait(physical):
+            return  # what is not lent belongs to another process, or was cut when an event loop had ended
         keep = False
 
         async def take_back() -> None:
@@ -268,7 +262,8 @@ class Pool:
             keep = False
             self._logger.warning("a connection of %r could not be cleaned up and is cut: %r", self, exc)
         finally:
-            self._lent.discard(physical)
+            self._warn_of_long_leases()
+            self._end_lease(physical, monotonic())
             if keep:
                 physical.renew()
                 self._put(physical)
@@ -278,81 +273,75 @@ class Pool:
                 self._drained.wake_all(None)
 
     def abandon(self, physical: Physical) -> None:
-        """Take back, without waiting, a connection whose user is gone; whoever gets it next cleans it up."""
-        self._lent.discard(physical)
-        physical.used = _LONG_AGO
-        if self.is_open and not physical.driver.is_closed:
+        """Take back, without waiting, a connection whose user is gone.
+
+        The next in line cleans it up.  When nobody waits for it, one with an open transaction or cursor is cut, because
+        it would keep locks at the database until somebody wants it.
+        """
+        if not self._end_lease(physical, monotonic()):
+            return
+        physical.distrust()
+        if self.is_open and not physical.driver.is_closed and (self._waiting.waiters or not physical.holds_something):
             self._put(physical)
         else:
             self._drop(physical)
         if not self._lent:
             self._drained.wake_all(None)
 
-    def suspect(self) -> None:
-        """Have every idle connection checked before it is lent again: another one was just found dead."""
-        for physical in self._idle:
-            physical.used = _LONG_AGO
+    def _end_lease(self, physical: Physical, now: float) -> bool:
+        if self._lent.pop(physical, self) is self:
+            return False
+        self._use_seconds += now - physical.lent
+        return True
 
     def _may_keep(self, physical: Physical) -> bool:
         physical.used = monotonic()
         return self.is_open and physical.used < physical.expires and not physical.driver.is_closed
 
-    def _put(self, physical: Physical) -> None:
-        if self.is_closed:
-            self._drop(physical)
-        elif not self._waiting.waiters or not self._waiting.wake_next(physical):
-            self._idle.append(physical)
-
-    def _put_back(self, physical: Physical | None) -> None:
-        if physical is None:
-            self._free_place()
-        else:
-            self._put(physical)
-
-    def _drop(self, physical: Physical) -> None:
-        physical.driver.terminate()
-        self._closed += 1
-        self._free_place()
-
-    def _free_place(self) -> None:
-        if not self._waiting.wake_next(None):
-            self._size -= 1
-
-    def _has_surplus(self, now: float) -> bool:
-        """Return whether the connection that is idle for longest has been so for too long."""
-        idle = self._idle
-        return bool(idle) and now - idle[0].used > self.options.max_idle and self._size > self.options.min_size
-
-    async def _discard(self, physical: Physical) -> None:
-        try:
-            await self._close_physical(physical)
-        finally:
-            self._free_place()
-
-    async def _close_physical(self, physical: Physical) -> None:
-        self._closed += 1
-        await physical.close()
+    def leave_to_parent(self) -> None:
+        """Forget the connections, in a process that was just forked from the one that opened them."""
+        if self.is_open or self._size:
+            lent = list(self._lent)
+            keep_for_ever(self._idle, lent, self.loop)
+            self._begin_empty()
+            self.loop, self.is_open, self._is_inherited = None, False, True
+            for physical in lent:
+                physical.turns.forsake("it belongs to the process that has forked this one")
+                physical.renew()
+                physical.turns.had_failure = True  # whoever holds it looks whether it is still his
 
     # Bad use
+
+    def _waited_in_vain(self) -> errors.PoolTimeout:
+        opening = self._size - len(self._lent) - len(self._idle)
+        holders = ", ".join(filter(None, (str(self._lent), f"{opening} being opened" if opening else "")))
+        message = f"had no free connection for {self.options.timeout:g} s: all {self._size} are in use ({holders}); "
+        error = errors.PoolTimeout(self._say(message + "hold them for a shorter time, or raise max_size or timeout"))
+        for place in self._lent.places():
+            error.add_note(place)
+        return error
 
     def _check_usable(self) -> None:
         if self.is_closed:
             raise errors.PoolClosed(self._say("was disconnected; call connect() before using it again"))
+        if self._is_inherited:
+            message = (
+                f"was connected by process {self._process}, which has forked this one, and its connections cannot be "
+            )
+            raise errors.InterfaceError(self._say(message + "shared between processes: call connect() in each of them"))
         self._check_loop()
 
     def _check_loop(self) -> None:
         loop = running_loop()
-        if loop is self._loop:
+        if loop is self.loop:
             return
-        if self._loop is not None and (self.is_open or self._lent):
+        if self.loop is not None and (self.is_open or self._lent):
             message = "belongs to another event loop, the one it was connected on; disconnect() before that loop ends, "
             raise errors.InterfaceError(self._say(message + "or make a Database for each event loop"))
         self.driver = self._given_driver.for_running_loop()
-        self._loop = loop
+        self.loop = loop
+        self.thread = get_ident()
         self._process = os.getpid()
 
     def _say(self, what: str) -> str:
         return f"the pool of {self.driver.address} {what}"
-
-
-_LONG_AGO = float("-inf")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from aio_databases.drivers.base import Driver
     from aio_databases.physical import Physical
     from aio_databases.pool import Pool
+    from aio_databases.sql import Plan
 
 __all__ = ("clear_up", "note_transaction", "recover", "translated")
 
@@ -36,10 +37,13 @@ async def recover(pool: Pool, physical: Physical, exc: BaseException, logger: lo
     finally:
         if isinstance(error, errors.ConnectionLost):
             pool.suspect()
+        cause = error if isinstance(error, Exception) else None
+        if cause is not None and turns.stack:
+            turns.stack[-1].note_error(cause)
         if driver.is_closed:
-            turns.end_all("its connection was lost")
+            turns.end_all("its connection was lost", cause=cause)
         elif not driver.in_transaction:
-            turns.end_all(_ROLLED_BACK)
+            turns.end_all(_ROLLED_BACK, cause=cause)
             if physical.begun_by_hand:
                 physical.begun_by_hand, physical.hand_begun_is_lost = False, True
     return error
@@ -47,9 +51,13 @@ async def recover(pool: Pool, physical: Physical, exc: BaseException, logger: lo
 
 def translated(driver: Driver, exc: Exception, *, committing: bool = False) -> Exception:
     """Return an error of the driver's library as one of ours as well, any other as it is."""
-    diagnosis = None if isinstance(exc, errors.Error) else driver.diagnose(exc)
-    if diagnosis is None:
+    if isinstance(exc, errors.Error):
         return exc
+    diagnosis = driver.diagnose(exc)
+    if diagnosis is None:
+        if not isinstance(exc, ArithmeticError | TypeError | ValueError):
+            return exc
+        diagnosis = errors.Diagnosis(errors.DataError, text=str(exc))  # of a value that it could not send, or read
     if committing and issubclass(diagnosis.kind, errors.ConnectionLost):
         diagnosis = diagnosis._replace(kind=errors.CommitUncertainError)
     return errors.translate(exc, diagnosis)
@@ -87,11 +95,13 @@ async def clear_up(physical: Physical) -> None:
         raise errors.TransactionError(message)
 
 
-def note_transaction(physical: Physical) -> None:
+def note_transaction(physical: Physical, plan: Plan) -> None:
     """Note whether a statement has begun or ended a transaction."""
     open_now = physical.driver.in_transaction
     if not physical.turns.stack:
         physical.begun_by_hand = open_now
-    elif not open_now:
+    elif physical.driver.is_closed:
+        physical.turns.end_all("its connection was lost")
+    elif not open_now or plan.ends:  # or has begun another one at once
         message = "it was ended by a statement, not by its own commit() or rollback(), and what ran before is committed"
         physical.turns.end_all(f"{message}, unless it was a ROLLBACK", uncertain=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from aio_databases.concurrency import running_loop
@@ -32,12 +33,17 @@ class SharedPool(Pool):
 
     def acquire_nowait(self) -> Physical | None:
         """Lend the connection, if it is open."""
-        if not self._idle or running_loop() is not self._loop or self._idle[0].driver.is_closed:
+        if not self._idle or running_loop() is not self.loop or self._idle[0].driver.is_closed:
             return None
         physical = self._idle[0]
+        if not physical.leases:
+            physical.lent = monotonic()
+            self._lent[physical] = None
         physical.leases += 1
-        self._lent.add(physical)
         return physical
+
+    def note_block(self, physical: Physical) -> None:
+        """Do nothing: everybody has the connection at the same time, and nobody waits for it."""
 
     async def acquire(self) -> Physical:
         """Lend the connection; the first to ask opens it.
@@ -73,7 +79,7 @@ class SharedPool(Pool):
         """End a lease."""
         physical.leases -= 1
         if not physical.leases:
-            self._lent.discard(physical)
+            self._end_lease(physical, monotonic())
             self._drained.wake_all(None)
 
     def _put(self, physical: Physical) -> None:

@@ -1,8 +1,4 @@
-"""Turn the SQL and parameters of a caller into what a driver takes, by one cached plan per SQL text.
-
-A text is scanned once, in one pass, by a lexer that knows where the strings, quoted identifiers and comments of its
-dialect end.  What a plan says about writing and about the session is a fence, not a proof: in doubt it says yes.
-"""
+"""Turn the SQL and parameters of a caller into what a driver takes, by one cached plan per SQL text."""
 
 from __future__ import annotations
 
@@ -10,13 +6,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .errors import ConfigurationError, ProgrammingError
+from .statements import FOREIGN_CHARSET, lexer_of, scan, statements, traits_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from collections.abc import Set as AbstractSet
+
+    from .statements import Token, Traits
 
 __all__ = ("Plan", "Translator")
 
@@ -32,13 +31,14 @@ class Plan:
 
     ``writes``: a replica must refuse it; SQLite's writers queue for it.  ``session``: it changes state of the session
     that outlives it, so the connection must be reset before another user gets it.  ``selects``: it is one query, of the
-    kind that a cursor can be declared for.
+    kind that a cursor can be declared for.  ``ends``: it ends the transaction that it is run in.
     """
 
     sql: str  # in the paramstyle of the driver
     writes: bool
     session: bool
     selects: bool = False
+    ends: bool = False
     names: tuple[str, ...] | None = None  # of the values, in the order the driver wants them; None: not by name
     order: tuple[int, ...] | None = None  # of positional values, as the driver wants them; None: as given
     count: int | None = None  # how many values the caller must pass; None: any number
@@ -79,7 +79,7 @@ class Translator:
         self._convert = convert
         if self._paramstyle not in _MARKS:
             raise ConfigurationError(f"The paramstyle {paramstyle!r} is not known; use one of {', '.join(_MARKS)}.")
-        self._lexer = _lexer(self._dialect)
+        self._lexer = lexer_of(self._dialect)
         self._raw: dict[str, Plan] = {}
         self._named: dict[str, Plan] = {}
         self._positional: dict[str, Plan] = {}
@@ -127,9 +127,9 @@ class Translator:
         return plan, fitted
 
     def _remember(self, plans: dict[str, Plan], text: str) -> Plan:
-        tokens = _scan(text, self._lexer)
-        traits = _traits(tokens, self._dialect)
-        if self._dialect == "mysql" and traits.session and any(map(_FOREIGN_CHARSET.search, _statements(tokens))):
+        tokens = scan(text, self._lexer)
+        traits = traits_of(tokens, self._dialect)
+        if self._dialect == "mysql" and traits.session and any(map(FOREIGN_CHARSET.search, statements(tokens))):
             message = "The character set of the connection is utf8mb4 and must stay so, as values are written in it; "
             raise ProgrammingError(message + "leave the statement out: the server converts for columns of other sets.")
         if plans is self._raw or not self._convert:
@@ -145,7 +145,7 @@ class Translator:
                 plans[text] = plan
         return plan
 
-    def _plan_named(self, text: str, tokens: list[_Token], traits: _Traits) -> Plan:
+    def _plan_named(self, text: str, tokens: list[Token], traits: Traits) -> Plan:
         kinds = {token.kind for token in tokens}
         if "foreign_name" in kinds:
             return Plan(text, *traits, named=True)
@@ -162,7 +162,7 @@ class Translator:
         names = numbers if self._paramstyle == "numeric_dollar" else found  # only $1 can use a value twice
         return Plan(sql, *traits, names=tuple(names), keys=frozenset(numbers), style="named")
 
-    def _plan_positional(self, text: str, tokens: list[_Token], traits: _Traits) -> Plan:
+    def _plan_positional(self, text: str, tokens: list[Token], traits: Traits) -> Plan:
         kinds = {token.kind for token in tokens}
         if kinds & {"foreign_name", "foreign_number"}:
             return Plan(text, *traits)
@@ -182,7 +182,7 @@ class Translator:
         order = None if numbers == [*range(1, count + 1)] else tuple(number - 1 for number in numbers)
         return Plan(sql, *traits, order=order, count=count, style=style)
 
-    def _substitute(self, text: str, chosen: list[_Token], numbers: list[int]) -> str:
+    def _substitute(self, text: str, chosen: list[Token], numbers: list[int]) -> str:
         marks = map(_MARKS[self._paramstyle].format, numbers)
         # Where the style is one of %, a percent sign is doubled in the whole text, literals included.
         percent_of_caller = "%%?" if any(token.text[0] == "%" for token in chosen) else "%"
@@ -234,134 +234,5 @@ def _listed(names: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-# Tokens
-
 _MARKS = {"numeric_dollar": "${}", "format": "%s", "qmark": "?"}
 _NAMED = frozenset({"named", "pyformat"})
-
-# Each of these runs to the end of an unterminated literal and cannot fail once it has begun: no backtracking.
-# A doubled quote is read as the end of one literal and the beginning of the next, which comes to the same.
-_QUOTED = {
-    "postgresql": r"""(?<!\w)[eE]'[^'\\]*(?:(?:\\.|'')[^'\\]*)*'?|'[^']*'?|"[^"]*"?"""
-    r"""|\$(?P<tag>[^\W\d]\w*|)\$.*?(?:\$(?P=tag)\$|\Z)""",
-    "mysql": r"""'[^'\\]*(?:\\.[^'\\]*)*'?|"[^"\\]*(?:\\.[^"\\]*)*"?|`[^`]*`?""",
-    "sqlite": r"""'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?""",
-    "odbc": r"""'[^']*'?|"[^"]*"?|`[^`]*`?|(?<![\w\])])\[[^\]]*(?:\]\][^\]]*)*\]?""",
-}
-_COMMENTS = {
-    "postgresql": r"--[^\r\n]*|/\*",  # and on to the end of what is nested in it
-    "mysql": r"--(?=\s|\Z)[^\n]*|#[^\n]*|/\*M?![0-9]*|/\*.*?(?:\*/|\Z)",  # what stands in /*! */ is run
-    "odbc": r"--[^\n]*|/\*.*?(?:\*/|\Z)",
-}
-_NESTING = re.compile(r"/\*|\*/")
-_OTHERS = {
-    "postgresql": r"(?P<operator>::|%%|\?\|(?!\|)|\?&(?!&)|(?<!@)@\?)|(?P<escaped>\?\?)",
-    "sqlite": r"(?P<operator>::|%%)|(?P<foreign_name>@\w+|\$[^\W\d]\w*)",
-    "odbc": r"(?P<operator>::|%%)",
-}
-
-
-def _lexer(dialect: str) -> re.Pattern[str]:
-    comment, quoted, others = (table.get(dialect, table["odbc"]) for table in (_COMMENTS, _QUOTED, _OTHERS))
-    return re.compile(
-        rf"(?P<comment>{comment})|(?P<quoted>{quoted})|(?P<pyformat>%\(\w+\)s)|(?P<format>%s(?!\w))"
-        # The look-behind spares the slice a[1:n] and the time 12:30.
-        r"|(?P<named>(?<![\w$)\[\]:]):[^\W\d]\w*)|(?P<numeric_dollar>(?<!\w)\$[1-9][0-9]{0,4}(?!\w))"
-        rf"|(?P<foreign_number>\?[0-9]+)|{others}|(?P<qmark>\?)|(?P<word>:=|@{{0,2}}\w[\w$]*|[().;=@])",
-        re.DOTALL,
-    )
-
-
-class _Token(NamedTuple):
-    kind: str  # of a placeholder: its paramstyle
-    start: int
-    end: int
-    text: str
-
-    @property
-    def name(self) -> str:
-        return self.text.lstrip("%(:").removesuffix(")s")
-
-
-def _scan(text: str, lexer: re.Pattern[str]) -> list[_Token]:
-    tokens: list[_Token] = []
-    position = depth = 0
-    while match := (_NESTING if depth else lexer).search(text, position):
-        position = match.end()
-        if depth or match[0] == "/*":
-            depth += 1 if match[0] == "/*" else -1
-        elif match.lastgroup not in ("comment", "operator"):
-            tokens.append(_Token(match.lastgroup or "", match.start(), position, match[0]))
-    return tokens
-
-
-# What a statement does.  The patterns meet a statement in upper case, one space around each token, without comments,
-# commas and operators, and of literals only those that are one word: " SELECT F ( ? ) FROM 'X' ".
-
-_PRAGMA_READS = (
-    r" PRAGMA (?:\S+ \. )?(?:(?!WAL_CHECKPOINT|OPTIMIZE|INCREMENTAL_VACUUM|SHRINK_MEMORY)\w+ $|(?:TABLE_X?INFO"
-    r"|TABLE_LIST|INDEX_X?INFO|INDEX_LIST|FOREIGN_KEY_LIST|FOREIGN_KEY_CHECK|INTEGRITY_CHECK|QUICK_CHECK) \()"
-)
-_READS = re.compile(
-    r"[ (]*(?:SELECT|WITH|VALUES|TABLE|SHOW|DECLARE|FETCH|CLOSE|MOVE|BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT"
-    rf"|RELEASE|SET|RESET|USE|DEALLOCATE|LISTEN|UNLISTEN|DISCARD) |{_PRAGMA_READS}"
-)
-_WRITES = re.compile(
-    r" INTO (?!@)| FOR (?:NO KEY )?UPDATE | FOR (?:KEY )?SHARE | LOCK IN SHARE MODE | NEXT VALUE FOR "
-    r"|[()] (?:UPDATE|DELETE) [\w\"`\[]"
-    r"| \"?(?:NEXTVAL|SETVAL|PG_NOTIFY|LO_CREATE?|LO_IMPORT|LO_UNLINK|LO_PUT|LO_FROM_BYTEA|DBLINK_EXEC)\"? \("
-    # what changes the server, or would lift the fence
-    r"|^ SET (?:GLOBAL|PERSIST|PERSIST_ONLY|PASSWORD|STATEMENT|DEFAULT ROLE) |^ SET .*@@(?:GLOBAL|PERSIST)"
-    r"|^ (?:COMMIT|ROLLBACK) PREPARED |^ (?:RESET|DISCARD) ALL |^ (?:BEGIN|START|SET) (?:.* )?READ WRITE "
-    r"|^ SET .*READ_ONLY[\"`']? (?!(?:= |TO )'?(?:ON|TRUE|1|YES)'? )|^ RESET .*READ_ONLY"
-    r"| SET_CONFIG\"? \( '\w*READ_ONLY' (?!'(?:ON|TRUE|1|YES)' )"
-)
-_SESSION = re.compile(
-    r"^ (?:RESET|LISTEN|UNLISTEN|LOAD|DISCARD|PREPARE|DEALLOCATE|DO|CALL|EXECUTE|EXEC|BEGIN|START|COMMIT|END|ROLLBACK"
-    r"|ABORT|SAVEPOINT|RELEASE|USE|LOCK|UNLOCK|HANDLER|FLUSH|XA|ATTACH|DETACH|ALTER SESSION"
-    r"|SET(?! TRANSACTION | CONSTRAINTS )) |^ DECLARE (?:.* )?WITH HOLD "
-    r"|^ CREATE (?:.* )?(?:PG_)?TEMP(?:ORARY)? | INTO (?:@|(?:LOCAL |GLOBAL )?TEMP(?:ORARY)? )"
-    r"| \"?(?:SET_CONFIG|SETSEED|PG_(?:TRY_)?ADVISORY_LOCK(?:_SHARED)?|LO_OPEN|DBLINK_CONNECT(?:_U)?|GET_LOCK"
-    rf"|LOAD_EXTENSION)\"? \(| @(?: ?\S+)? := |^(?!{_PRAGMA_READS}) PRAGMA "
-)
-_FOREIGN_CHARSET = re.compile(  # of MySQL, whose drivers write values into the text
-    r"^ SET (?:.* )?(?:NAMES|CHARACTER SET|CHARSET|(?:@@)?CHARACTER_SET_(?:CLIENT|CONNECTION) :?=) ['\"`]?"
-    r"(?!UTF8|DEFAULT |@|\?)\w"
-)
-_EXPLAINS = re.compile(  # only with ANALYZE the rest is run
-    r"^ (?:EXPLAIN|DESCRIBE|DESC)(?:(?! (?:.* )?ANALY[SZ]E ).*"
-    r"|(?: ANALY[SZ]E| VERBOSE| FORMAT = \S+| \( (?!SELECT|WITH|VALUES|TABLE|\()[^)]*\))*)"
-)
-
-
-class _Traits(NamedTuple):
-    writes: bool
-    session: bool
-    selects: bool
-
-
-def _traits(tokens: list[_Token], dialect: str) -> _Traits:
-    writes = session = False
-    for statement in filter(None, _statements(tokens)):
-        writes = writes or not _READS.match(statement) or bool(_WRITES.search(statement))
-        # elsewhere LOCAL is another word for SESSION
-        local = dialect == "postgresql" and statement.startswith(" SET LOCAL ")
-        session = session or bool(not local and _SESSION.search(statement))
-    first = next((token.text.upper() for token in tokens if token.text != "("), "")
-    several = any(token.text == ";" for token in tokens[:-1])
-    return _Traits(writes, session, first in {"SELECT", "VALUES", "TABLE", "WITH"} and not several)
-
-
-def _statements(tokens: list[_Token]) -> Iterator[str]:
-    words: list[str] = []
-    for token in [*tokens, _Token("word", 0, 0, ";")]:
-        word = token.text.upper()
-        if token.kind == "quoted":
-            words.append(word if re.fullmatch(r"(['\"`])\w+\1", word) else word[0])
-        elif token.kind != "word":
-            words.append("?")
-        elif word != ";":
-            words.append(word)
-        elif words:
-            yield _EXPLAINS.sub("", f" {' '.join(words)} ")
-            words = []

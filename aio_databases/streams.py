@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from aio_databases.concurrency import Outbox
-from aio_databases.errors import InterfaceError
+from aio_databases.errors import DataError, InterfaceError
 from aio_databases.into import mapper
+from aio_databases.misfits import name_parameter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
 
     from aio_databases.connection import Connection
     from aio_databases.drivers.base import Cursor
+    from aio_databases.levels import Level
     from aio_databases.physical import Physical
     from aio_databases.record import Record
     from aio_databases.sql import Plan
-    from aio_databases.transaction import Transaction
 
 __all__ = ("CHUNK", "RecordStream")
 
@@ -50,6 +51,7 @@ class RecordStream(Generic[T_co]):
         "_plan",
         "_statement",
         "_transaction",
+        "_values",
     )
 
     _connection: Connection
@@ -57,7 +59,8 @@ class RecordStream(Generic[T_co]):
     _owned: bool
     _physical: Physical
     _plan: Plan
-    _transaction: Transaction | None
+    _transaction: Level | None
+    _values: Any
 
     def __init__(  # noqa: PLR0917 - made in two places, by us
         self,
@@ -123,6 +126,8 @@ class RecordStream(Generic[T_co]):
             self._check_transaction()
             rows = await self._connection.perform(self._physical, self._plan, cursor.fetch, self._chunk_size)
         except BaseException as exc:
+            if isinstance(exc, DataError):
+                name_parameter(exc, self._plan, self._values)
             await self._give_up(cursor, exc)
             raise
         if len(rows) < self._chunk_size:
@@ -140,7 +145,7 @@ class RecordStream(Generic[T_co]):
             await connection.acquire()
         self._connection = connection
         try:
-            self._plan, values = connection.prepare("fetch", query, params)
+            self._plan, self._values = connection.prepare("fetch", query, params)
             in_the_way = connection.cursors_are_in_the_way and not self._owned
             if self._plan.writes or not self._plan.selects or in_the_way:
                 await self._read_at_once()
@@ -152,7 +157,7 @@ class RecordStream(Generic[T_co]):
             if self._owned:
                 await connection.release()
             raise
-        self._cursor = connection.driver.cursor(self._plan.sql, values)
+        self._cursor = connection.driver.cursor(self._plan.sql, self._values)
         self._physical.cursors.add(self._cursor)
         self._outbox = Outbox.of_running_loop()
         return self._cursor

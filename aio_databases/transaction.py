@@ -1,74 +1,42 @@
-"""Transactions: a strict stack of BEGIN and savepoints per connection, with statements of our own."""
+"""Transactions as users see them: blocks, and what begins, decorates and ends them by hand."""
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aio_databases import errors
-from aio_databases.concurrency import current_task, shielded
-from aio_databases.recovery import translated
-from aio_databases.sql import Plan
-from aio_databases.turns import Block, current_block, live_connection
+from aio_databases.deadlines import Deadline
+from aio_databases.hooks import Hooks, When
+from aio_databases.levels import Level, TransactionState
+from aio_databases.turns import live_connection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from types import TracebackType
-    from typing import Self
+    from typing import ParamSpec, Self, TypeVarTuple
 
-    from aio_databases.concurrency import FifoLock
     from aio_databases.connection import Connection
-    from aio_databases.drivers.base import DriverConnection, TransactionOptions
-    from aio_databases.physical import Physical
-    from aio_databases.pool import Pool
-    from aio_databases.turns import Turns
+    from aio_databases.drivers.base import TransactionOptions
 
-__all__ = ("Transaction", "TransactionState")
+    P = ParamSpec("P")
+    Ts = TypeVarTuple("Ts")
 
+__all__ = ("Transaction",)
 
-class TransactionState(Enum):
-    """What has become of a transaction."""
-
-    NEW = "not started"
-    ACTIVE = "open"
-    COMMITTED = "committed"
-    ROLLED_BACK = "rolled back"
-    FAILED = "failed"
+T = TypeVar("T")
 
 
-class Transaction(Block):
+class Transaction(Level):
     """A transaction, or inside of one a nested transaction (a savepoint).
 
     Use it with ``async with``: the block commits at its end, and rolls back when an exception leaves it.  `commit` and
     `rollback` end it earlier; `start` begins one without a block.  Ending a transaction ends those inside of it first.
+    As a decorator it runs each call of a coroutine function in a transaction of its own.
     """
 
-    __slots__ = (
-        "_connection",
-        "_create",
-        "_driver",
-        "_lease",
-        "_options",
-        "_owned",
-        "_physical",
-        "_pool",
-        "_savepoint",
-        "_silent",
-        "_turns",
-        "_uncertain",
-        "_writer_lock",
-        "failure",
-        "has_block",
-        "state",
-    )
-
-    is_transaction = True
-
-    _connection: Connection
-    _driver: DriverConnection
-    _physical: Physical
-    _pool: Pool
-    _turns: Turns
+    __slots__ = ("_create", "_given", "_lease", "_owned", "_silent", "_starting", "was_given_up")
 
     def __init__(
         self,
@@ -79,60 +47,81 @@ class Transaction(Block):
         connection: Connection | None = None,
         create: bool = False,
         silent: bool = False,
+        timeout: float | None = None,
+        outermost: bool = False,
     ) -> None:
         """Prepare a transaction on ``connection``, else on the one in use here, else (or with ``create``) a lease."""
-        super().__init__(owner)
-        self.connection = connection
-        self.state = TransactionState.NEW
-        self.failure: str | None = None
-        self.has_block = False
-        self._lease = lease
+        super().__init__(owner, options, outermost=outermost)
+        if timeout is not None:
+            self.deadline = Deadline(timeout)
         self._create = create
-        self._options = options
+        self._given = connection
+        self._lease = lease
         self._owned = False
-        self._savepoint: str | None = None
         self._silent = silent
-        self._uncertain = False
-        self._writer_lock: FifoLock | None = None
+        self._starting = False
+        self.was_given_up = False  # by a rollback() of the user's own
 
-    def __repr__(self) -> str:
-        return f"<Transaction {self.state.value}{' nested' if self._savepoint else ''}>"
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+        """Decorate a coroutine function: each call runs in a new transaction like this one.
 
-    @property
-    def turns(self) -> Turns | None:
-        """The line in front of the connection that the transaction is on, once it has begun."""
-        return getattr(self, "_turns", None)
+        Raises TypeError for any other function.
+        """
+        if not iscoroutinefunction(function):
+            kind = type(function).__name__
+            raise TypeError(f"transaction() decorates coroutine functions ('async def', without yield), no {kind}")
+        self._check_new()
 
-    @property
-    def label(self) -> str:
-        """What messages call it."""
-        return "a nested transaction" if self._savepoint else "a transaction"
+        @wraps(function)
+        async def run(*args: P.args, **kwargs: P.kwargs) -> T:
+            async with self._another():
+                return await function(*args, **kwargs)
 
-    @property
-    def is_active(self) -> bool:
-        """Whether statements can be run in it."""
-        return self.state is TransactionState.ACTIVE
+        return run
 
-    @property
-    def is_read_only(self) -> bool:
-        """Whether it was begun ``readonly``."""
-        return bool(self._options.readonly)
+    def _another(self) -> Transaction:
+        return Transaction(
+            self.owner,
+            self._options,
+            self._lease,
+            connection=self._given,
+            create=self._create,
+            silent=self._silent,
+            timeout=None if self.deadline is None else self.deadline.seconds,
+        )
 
     # Beginning
 
     async def __aenter__(self) -> Self:
         self._check_new()
         self.has_block = True
-        return await self.start()
+        if self.deadline is None:
+            return await self.start()
+        self.deadline.enter()
+        try:
+            return await self.start()
+        except BaseException as exc:
+            self.deadline.leave(exc)
+            raise
 
     async def start(self) -> Self:
         """Begin the transaction and return it; `commit` or `rollback` has to end it.
 
-        Raises TransactionError if it was started before, NotSupportedError for an option the database lacks,
-        ReadOnlyError in a replica block unless it is ``readonly``, and what leasing a connection raises.
+        Raises TransactionError if it was started before, InterfaceError if it has a ``timeout``, NotSupportedError for
+        an option the database lacks, ReadOnlyError in a replica block unless it is ``readonly``, and what leasing a
+        connection raises.
         """
         self._check_new()
-        connection = self.connection or (None if self._create else live_connection(self.owner))
+        if self.deadline is not None and not self.has_block:
+            raise errors.InterfaceError("a timeout needs a block: use 'async with', or start() without timeout")
+        self._starting = True
+        try:
+            return await self._start()
+        finally:
+            self._starting = False
+
+    async def _start(self) -> Self:
+        connection = self._given or (None if self._create else live_connection(self.owner))
         self._owned = connection is None
         if connection is None:
             connection = self._lease()
@@ -141,7 +130,10 @@ class Transaction(Block):
             await connection.acquire()
         self.connection = connection
         try:
-            await self._begin(connection)
+            await self.begin(connection)
+        except GeneratorExit:
+            self._abandon_lease()
+            raise
         except BaseException:
             await self._give_lease_back()
             raise
@@ -153,45 +145,50 @@ class Transaction(Block):
         if self.state is not TransactionState.NEW:
             message = f"this transaction is {self.state.value} and cannot be started again; make a new one"
             raise errors.TransactionError(message)
+        if self._starting:
+            raise errors.TransactionError("another task is starting this transaction; make one for each of them")
 
-    async def _begin(self, connection: Connection) -> None:
-        self._physical = physical = connection.physical
-        self._connection, self._driver, self._pool = connection, connection.driver, connection.pool
-        self._turns = physical.turns
-        self.task = current_task()
-        lock = self._pool.writer_lock
-        if lock is not None and self._writes and physical.turns.standing() is None:
-            await connection.lock_writers(lock)
-            self._writer_lock = lock
-        try:
-            await connection.perform(physical, _NO_PLAN, self._send_begin)
-        except BaseException:
-            self._unlock()
-            raise
+    # Hooks
+
+    def on_commit(self, function: Callable[[*Ts], object], *args: *Ts) -> None:
+        """Call ``function``, be it ordinary or a coroutine function, after the outermost transaction was committed.
+
+        It runs where a call made after the end would run: outside of the transaction.  A nested transaction that is
+        rolled back takes its hooks along.  Raises TransactionError if this transaction is not open.
+        """
+        self._add_hook(When.COMMITTED, function, args)
+
+    def on_rollback(self, function: Callable[[*Ts], object], *args: *Ts) -> None:
+        """Call ``function`` after the end of the outermost transaction, if nothing that was done in this one is left.
+
+        Raises TransactionError if this transaction is not open.
+        """
+        self._add_hook(When.ROLLED_BACK, function, args)
+
+    def _add_hook(self, when: When, function: Callable[..., object], args: tuple[Any, ...]) -> None:
+        self.raise_failure()
+        if not self.is_active:
+            message = f"hooks belong to an open transaction, and this one is {self.state.value}"
+            raise errors.TransactionError(message)
+        if self.hooks is None:
+            self.hooks = Hooks()
+        self.hooks.add(when, function, args)
 
     @property
-    def _writes(self) -> bool:
-        options = self._options
-        return not options.readonly and (options.mode or "").lower() != "deferred"
+    def _refuses_statements(self) -> bool:
+        return self.state is TransactionState.FAILED or (self.deadline is not None and self.deadline.is_over)
 
-    async def _send_begin(self) -> None:
-        stack, driver = self._turns.stack, self._driver
-        if stack:
-            self._unlock()
-            known = self._options._replace(readonly=None) if self._connection.read_only else self._options
-            if any(option is not None for option in known):
-                message = "isolation, readonly, deferrable and mode belong to the outermost transaction"
-                raise errors.NotSupportedError(message)
-            name = f"aiodb_{len(stack)}"
-            await driver.savepoint(name)
-            self._savepoint = name
+    async def _call_hooks(self, leaving: BaseException | None) -> None:
+        if self.hooks is None or (not self.ended and self._refuses_statements):
+            return  # they are called at the end of the block
+        hooks, self.hooks = self.hooks, None
+        logger = self._connection.logger
+        if isinstance(leaving, GeneratorExit):
+            hooks.drop(_CLOSED, logger)
+        elif self.state is TransactionState.COMMITTED:
+            await hooks.call(When.COMMITTED, leaving, logger)
         else:
-            if driver.in_transaction:
-                message = "a transaction that was begun with SQL is open on this connection; end that first"
-                raise errors.TransactionError(message)
-            await driver.begin(self._options)
-        stack.append(self)
-        self.state = TransactionState.ACTIVE
+            await hooks.call(None if self.may_be_committed else When.ROLLED_BACK, leaving, logger)
 
     # Ending
 
@@ -199,160 +196,93 @@ class Transaction(Block):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.leave()
+        try:
+            await self._end_block(exc)
+        except BaseException as failure:
+            await self._call_hooks(failure)
+            raise
+        if self.hooks is not None:
+            await self._call_hooks(exc)
+
+    async def _end_block(self, exc: BaseException | None) -> None:
         if isinstance(exc, GeneratorExit):
             self._drop()
+            if self.deadline is not None:
+                self.deadline.leave(exc)
             return
         try:
-            if exc is not None:
+            try:
+                await self._commit_block(exc)
+            finally:
                 if self.is_active:
                     await self.abort()
-            elif self.is_active:
-                await self._commit_or_abort(at_exit=True)
-            elif not self._silent:
-                self.raise_failure()
+        except GeneratorExit:
+            self._drop()
+            raise
         finally:
+            self.last_error = self.cause = None  # whose tracebacks may lead back here
             await self._give_lease_back()
+
+    async def _commit_block(self, exc: BaseException | None) -> None:
+        """Commit, unless ``exc`` leaves the block; raise what leaves it instead if its time is over."""
+        if self.deadline is not None and not (self.task is not None and self.task.is_current):
+            self.deadline.stop()
+            raise exc or errors.InterfaceError("a block with a timeout is left by the task that has entered it")
+        try:
+            if exc is None and self.is_active:
+                await self.commit_or_abort(at_exit=True)
+            elif exc is None and not self._silent:
+                self.raise_failure()
+        except BaseException as failure:
+            if self.deadline is not None:
+                self.deadline.leave(failure)
+            raise
+        if self.deadline is not None:
+            self.deadline.leave(exc)
 
     def _drop(self) -> None:
         """Leave without waiting, as a coroutine that is being closed has to: the connection's next user rolls back."""
         if self.is_active:
             self._physical.in_doubt = True
-            self._turns.end_all("the coroutine that it was open in was closed")
-        if self._owned:
-            self._owned = False
-            self._connection.abandon()
+            self._turns.end_all(_CLOSED)
+        self._abandon_lease()
 
     async def commit(self, *, silent: bool | None = None) -> None:
         """Commit the transaction; if the database refuses, it is rolled back.
 
         With ``silent`` a transaction whose connection is gone is no error.  Raises TransactionError when it is not
-        open, CommitUncertainError when the link breaks meanwhile, and what the database says.
+        open, CommitUncertainError when the link breaks meanwhile, TransactionTimeout when it comes too late, what the
+        database says, and an ExceptionGroup of the errors of hooks.
         """
-        try:
-            if self._can_end("commit", silent=silent):
-                await self._commit_or_abort()
-        finally:
-            await self._leave_if_started_by_hand()
+        await self._end_by_hand("commit", self.commit_or_abort, silent=silent)
 
     async def rollback(self, *, silent: bool | None = None) -> None:
         """Roll the transaction back; the exit of its block does nothing then.
 
-        With ``silent`` a transaction whose connection is gone is no error.  Raises TransactionError if it is not open.
+        With ``silent`` a transaction whose connection is gone is no error.  Raises TransactionError if it is not open,
+        and an ExceptionGroup of the errors of hooks.
         """
-        try:
-            if self._can_end("roll back", silent=silent):
-                await self.abort()
-        finally:
-            await self._leave_if_started_by_hand()
+        if self.is_active:
+            self.was_given_up = True
+            if self.deadline is not None:
+                self.deadline.stop()
+        await self._end_by_hand("roll back", self.abort, silent=silent)
 
-    async def _commit_or_abort(self, *, at_exit: bool = False) -> None:
-        turns, timeout = self._turns, self._pool.options.commit_timeout
+    async def _end_by_hand(
+        self, verb: str, end: Callable[[], Coroutine[Any, Any, None]], *, silent: bool | None
+    ) -> None:
         try:
             try:
-                await turns.take(self._pool.options.timeout, at=self)
-            except errors.TransactionError:
-                if at_exit and self.state is not TransactionState.FAILED:
-                    return  # another task ended it by hand: the exit has nothing left to do
-                raise
-            if not self.is_active:
-                turns.give_back()
-                self.raise_failure()
-                return
-            await shielded(self._send_commit, timeout)
-        except BaseException as exc:
-            await self.abort()
-            if isinstance(exc, TimeoutError) and not isinstance(exc, errors.Error):
-                message = f"COMMIT had no answer for {timeout:g} s: the transaction may or may not be committed, "
-                raise errors.CommitUncertainError(message + "look for its rows before you run it again") from None
+                if self._can_end(verb, silent=silent):
+                    await end()
+            finally:
+                if not self.has_block and not self.is_active:
+                    self.leave()
+                    await self._give_lease_back()
+        except BaseException as failure:
+            await self._call_hooks(failure)
             raise
-
-    async def _send_commit(self) -> None:
-        turns, driver, savepoint = self._turns, self._driver, self._savepoint
-        try:
-            await (driver.release_savepoint(savepoint) if savepoint else driver.commit())
-            for transaction in turns.end(self):
-                transaction.finish(TransactionState.COMMITTED)
-        except Exception as exc:
-            error = translated(self._pool.driver, exc, committing=not savepoint)
-            if isinstance(error, errors.ConnectionLost):
-                self._physical.driver.terminate()
-                turns.end_all("its connection was lost", uncertain=not savepoint)
-            elif not driver.in_transaction:  # PostgreSQL ends a transaction that it cannot commit
-                for transaction in turns.end(turns.stack[0]):
-                    transaction.finish(TransactionState.ROLLED_BACK)
-            if error is exc:
-                raise
-            raise error from exc
-        except BaseException:
-            self._physical.driver.terminate()  # time is over: nobody will know the answer
-            turns.end_all("its COMMIT had no answer", uncertain=True)
-            raise
-        finally:
-            turns.give_back()
-
-    async def abort(self, reason: str | None = None) -> None:
-        """Roll back if the transaction is open; ``reason`` tells those who still use it why it is gone.
-
-        Never raises an error: a connection on which ROLLBACK fails is cut, which rolls back as well.
-        """
-        if not self.is_active:
-            return
-        turns = self._turns
-        if self._physical.driver.is_closed:
-            turns.end_all(reason or "its connection was lost")
-            return
-        try:
-            await shielded(lambda: self._send_rollback(reason), self._pool.options.cleanup_timeout)
-        except Exception as exc:  # noqa: BLE001 - what matters is the exception that led here
-            self._connection.logger.warning("ROLLBACK failed, the connection is cut: %r", exc)
-        finally:
-            if self in turns.stack:
-                self._physical.driver.terminate()
-                turns.end_all(reason or "its connection was cut")
-
-    async def _send_rollback(self, reason: str | None) -> None:
-        turns, driver, savepoint = self._turns, self._driver, self._savepoint
-        await turns.take_urgently(self._pool.options.cleanup_timeout)
-        try:
-            if self not in turns.stack:
-                return
-            await (driver.rollback_to_savepoint(savepoint) if savepoint else driver.rollback())
-            for transaction in turns.end(self):
-                if reason is None and (transaction is self or transaction.is_entered_here):
-                    transaction.finish(TransactionState.ROLLED_BACK)
-                else:
-                    transaction.fail(reason or "the transaction around it was rolled back")
-        finally:
-            turns.give_back()
-
-    @property
-    def is_entered_here(self) -> bool:
-        """Whether whoever runs now is inside this transaction's block, and so ends it knowingly."""
-        block = current_block.get()
-        while block is not None and block is not self:
-            block = block.outer
-        return block is self
-
-    def finish(self, state: TransactionState) -> None:
-        """Note that the transaction has ended."""
-        self.state = state
-        self._unlock()
-
-    def fail(self, reason: str, *, uncertain: bool = False) -> None:
-        """Note that the transaction was ended from outside: whoever uses it from now on is told why.
-
-        ``uncertain`` means that something of it may have been committed.
-        """
-        self.failure = reason
-        self._uncertain = uncertain
-        self.finish(TransactionState.FAILED)
-
-    def raise_failure(self) -> None:
-        """Raise TransactionError if the transaction was ended from outside."""
-        if self.state is TransactionState.FAILED:
-            lost = "" if self._uncertain else ", and nothing of it was committed"
-            message = f"{self.label} cannot be used any more: {self.failure}{lost}"
-            raise errors.TransactionError(message)
+        await self._call_hooks(None)
 
     def _can_end(self, verb: str, *, silent: bool | None) -> bool:
         if self.is_active:
@@ -366,21 +296,16 @@ class Transaction(Block):
         message = f"cannot {verb} a transaction that is {self.state.value}"
         raise errors.TransactionError(message)
 
-    async def _leave_if_started_by_hand(self) -> None:
-        if not self.has_block and not self.is_active:
-            self.leave()
-            await self._give_lease_back()
-
     async def _give_lease_back(self) -> None:
         if self._owned:
             self._owned = False
             if not self._connection.release_nowait():
                 await self._connection.release()
 
-    def _unlock(self) -> None:
-        lock, self._writer_lock = self._writer_lock, None
-        if lock is not None:
-            lock.release()
+    def _abandon_lease(self) -> None:
+        if self._owned:
+            self._owned = False
+            self._connection.abandon()
 
 
 def _check(options: TransactionOptions, connection: Connection) -> None:
@@ -392,4 +317,4 @@ def _check(options: TransactionOptions, connection: Connection) -> None:
     connection.pool.driver.check_options(options)
 
 
-_NO_PLAN = Plan("", writes=False, session=False)
+_CLOSED = "the coroutine that it was open in was closed"

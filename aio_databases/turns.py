@@ -9,23 +9,30 @@ the one it stands in; until then it waits, first come, first served.
 from __future__ import annotations
 
 from contextvars import ContextVar
+from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
-from aio_databases.concurrency import WaitQueue, current_task, task_name
+from aio_databases.concurrency import TaskReference, current_task, is_foreign, task_name
 from aio_databases.errors import InterfaceError, TransactionError, TurnTimeout
+from aio_databases.forks import call_after_fork
+from aio_databases.stacks import as_text, stack_here
+from aio_databases.waiting import WaitQueue
 
 if TYPE_CHECKING:
-    from aio_databases.connection import Connection
-    from aio_databases.transaction import Transaction
+    from traceback import StackSummary
 
-__all__ = ("Block", "Turns", "connections_here", "current_block", "live_connection")
+    from aio_databases.connection import Connection
+    from aio_databases.levels import Level
+    from aio_databases.pool import Pool
+
+__all__ = ("Block", "Turns", "add_place", "connections_here", "current_block", "describe", "live_connection")
 
 
 class Block:
     """One ``connection()``, ``transaction()`` or ``replica()`` block of a `Database`."""
 
-    __slots__ = ("connection", "ended", "outer", "owner", "task")
+    __slots__ = ("connection", "ended", "opened_at", "outer", "owner", "task")
 
     is_transaction = False
 
@@ -34,7 +41,8 @@ class Block:
         self.outer: Block | None = None
         self.connection: Connection | None = None
         self.ended = True
-        self.task: Any = None
+        self.task: TaskReference | None = None
+        self.opened_at: StackSummary | None = stack_here() if owner.debug else None
 
     def raise_failure(self) -> None:
         """Raise TransactionError if this is a transaction's block, and the transaction was ended from outside."""
@@ -51,7 +59,7 @@ class Block:
         if self.outer is not None:
             self.outer.outer = _nearest_open(self.outer.outer)  # so that what has ended is not kept for ever
         self.ended = False
-        self.task = current_task()
+        self.task = TaskReference()
         current_block.set(self)
 
     def leave(self) -> None:
@@ -63,6 +71,19 @@ class Block:
         # block skips the ended ones.
 
 
+def describe(transaction: Level) -> str:
+    """Return what messages call a transaction that somebody else has opened."""
+    task = transaction.task
+    who = "the very task that waits" if task is not None and task.is_current else f"{task}"
+    return f"{transaction.label}, opened by {who},"
+
+
+def add_place(error: Exception, transaction: Level) -> None:
+    """Add to an error where a transaction was opened, if that is known."""
+    if transaction.opened_at is not None:
+        error.add_note(f"{transaction.label} was opened at:\n{as_text(transaction.opened_at)}")
+
+
 def _nearest_open(block: Block | None) -> Block | None:
     while block is not None and block.ended:
         block = block.outer
@@ -70,6 +91,7 @@ def _nearest_open(block: Block | None) -> Block | None:
 
 
 current_block: ContextVar[Block | None] = ContextVar("aio_databases_block", default=None)
+call_after_fork(lambda: current_block.set(None))  # the connections of the blocks are the parent's
 
 
 def live_connection(owner: Any) -> Connection | None:
@@ -83,10 +105,16 @@ def live_connection(owner: Any) -> Connection | None:
             if block.is_transaction:
                 block.raise_failure()
             connection = block.connection
-            if connection is not None and connection.is_usable:
+            if connection is not None and connection.is_usable and _is_at_home(connection.pool):
                 return connection
         block = block.outer
     return None
+
+
+def _is_at_home(pool: Pool) -> bool:
+    """Return whether a pool can be used here: a thread inherits its blocks, and may run an event loop of its own."""
+    # The thread is asked first because it is told faster; an event loop may go on in another one.
+    return pool.thread == get_ident() or not is_foreign(pool.loop)
 
 
 def connections_here(owner: Any) -> list[Connection]:
@@ -94,19 +122,20 @@ def connections_here(owner: Any) -> list[Connection]:
     found: list[Connection] = []
     block = current_block.get()
     while block is not None:
-        if block.owner is owner and not block.ended and block.connection is not None:
-            found.append(block.connection)
+        connection = block.connection
+        if block.owner is owner and not block.ended and connection is not None and _is_at_home(connection.pool):
+            found.append(connection)
         block = block.outer
     return found
 
 
 def _is_visible(block: Block) -> bool:
     """Return whether the running task sees a block.  Raises TransactionError where it is forbidden to use it."""
-    if block.task is current_task():
+    if block.task is not None and block.task.is_current:
         return True
     policy = block.owner.child_tasks
     if policy == "forbid" and block.is_transaction:
-        message = f"task {task_name(current_task())!r} uses a transaction that task {task_name(block.task)!r} opened; "
+        message = f"task {task_name(current_task())!r} uses a transaction that {block.task} opened; "
         raise TransactionError(message + "child_tasks='forbid' does not allow that: open a connection() in the child")
     return bool(policy == "forbid")
 
@@ -120,13 +149,13 @@ class Turns:
         self.busy = False
         self.dismissed = False
         self.had_failure = False  # of a transaction, in whose block calls must be refused from then on
-        self.lost: list[Transaction] = []  # those without a block, until their owner takes notice
-        self.stack: list[Transaction] = []
+        self.lost: list[Level] = []  # those without a block, until their owner takes notice
+        self.stack: list[Level] = []
         self.waiting = 0  # tasks in line; while there are any, `give_back` has to choose one
-        self._queues: dict[Transaction | None, WaitQueue[bool]] = {}
+        self._queues: dict[Level | None, WaitQueue[bool]] = {}
         self._urgent: WaitQueue[bool] = WaitQueue()
 
-    def standing(self, at: Transaction | None = None) -> Transaction | None:
+    def standing(self, at: Level | None = None) -> Level | None:
         """Return the open transaction that a call made now stands in, at least ``at``.
 
         A transaction that was started without a block belongs to everybody who stands where it was started.
@@ -136,10 +165,10 @@ class Turns:
             transaction.raise_failure()
         stack = self.stack
         block = current_block.get()
-        found: Transaction | None = None
+        found: Level | None = None
         while block is not None:
             if block.is_transaction:
-                transaction = cast("Transaction", block)
+                transaction = cast("Level", block)
                 if transaction in stack:
                     if block.owner.child_tasks == "forbid":
                         _is_visible(block)
@@ -157,7 +186,7 @@ class Turns:
             depth += 1
         return found
 
-    def take_nowait(self, at: Transaction | None = None) -> bool:
+    def take_nowait(self, at: Level | None = None) -> bool:
         """Take the turn and return True if the call may run now, or if the lease has ended and nobody is in its way."""
         if self.dismissed:
             return True
@@ -169,7 +198,7 @@ class Turns:
         self.busy = True
         return True
 
-    async def take(self, timeout: float, at: Transaction | None = None) -> None:
+    async def take(self, timeout: float, at: Level | None = None) -> None:
         """Take the turn, waiting for it for at most ``timeout`` seconds; the call stands in ``at``, if not deeper.
 
         Raises TurnTimeout, naming what it waited for.
@@ -182,14 +211,14 @@ class Turns:
             try:
                 granted = await queue.wait(deadline - monotonic(), self._undo)
             except TimeoutError:
-                raise TurnTimeout(self._waited_for(timeout)) from None
+                raise self._waited_in_vain(timeout) from None
             finally:
                 self.waiting -= 1
             if granted:
                 return
             if standing is not None and not standing.is_active:
                 message = f"{standing.label} was ended by another task while a statement of it waited for its turn"
-                raise TransactionError(message)
+                raise TransactionError(message) from standing.cause
 
     async def take_urgently(self, timeout: float) -> None:
         """Take the turn before everybody else, whatever transactions are open: to clear up.
@@ -215,7 +244,7 @@ class Turns:
             return
         self.busy = False
 
-    def end(self, transaction: Transaction) -> list[Transaction]:
+    def end(self, transaction: Level) -> list[Level]:
         """Take a transaction that has ended off the stack, and return it with those inside of it, innermost first."""
         position = self.stack.index(transaction)
         ended = self.stack[: position - 1 if position else None : -1]
@@ -224,7 +253,7 @@ class Turns:
             self._forget(each)
         return ended
 
-    def end_all(self, reason: str, *, uncertain: bool = False) -> None:
+    def end_all(self, reason: str, *, uncertain: bool = False, cause: Exception | None = None) -> None:
         """Mark every transaction that is open as ended from outside, and serve those who waited for its end.
 
         ``uncertain`` means that something of it may have been committed.
@@ -233,14 +262,22 @@ class Turns:
             return
         self.had_failure = True
         for transaction in self.end(self.stack[0]):
-            transaction.fail(reason, uncertain=uncertain)
+            transaction.fail(reason, uncertain=uncertain, cause=cause)
             if not transaction.has_block:
                 self.lost.append(transaction)
         if self.waiting and not self.busy:
             self.busy = True
             self.give_back()
 
-    def _forget(self, transaction: Transaction) -> None:
+    def forsake(self, reason: str) -> None:
+        """Mark every transaction as ended, in a forked process: those who wait for that are the parent's."""
+        self._queues.clear()
+        self.waiting, self.busy = 0, True
+        for transaction in self.stack:
+            transaction.forget_lock()
+        self.end_all(reason, uncertain=True)
+
+    def _forget(self, transaction: Level) -> None:
         # Those who wait inside it look anew where they stand.
         queue = self._queues.pop(transaction, None)
         if queue is not None:
@@ -269,11 +306,13 @@ class Turns:
         if granted:
             self.give_back()
 
-    def _waited_for(self, timeout: float) -> str:
+    def _waited_in_vain(self, timeout: float) -> TurnTimeout:
         if not self.stack:
-            return f"waited {timeout:g} s for another task's statement on this connection"
+            return TurnTimeout(f"waited {timeout:g} s for another task's statement on this connection")
         transaction = self.stack[-1]
-        return (
-            f"waited {timeout:g} s for {transaction.label}, opened by task {task_name(transaction.task)!r}, to end: "
+        error = TurnTimeout(
+            f"waited {timeout:g} s for {describe(transaction)} to end: "
             "while it is open, only calls made inside its block run on this connection"
         )
+        add_place(error, transaction)
+        return error

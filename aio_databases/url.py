@@ -195,7 +195,7 @@ def boolean(value: Any) -> bool:
 def integer(value: Any) -> int:
     """Return a whole number that is not negative."""
     number = int(value)
-    if number < 0 or number != float(value):
+    if isinstance(value, bool) or number < 0 or number != float(value):
         message = "expected a whole number, 0 or more"
         raise ValueError(message)
     return number
@@ -204,7 +204,7 @@ def integer(value: Any) -> int:
 def seconds(value: Any) -> float:
     """Return a duration in seconds that is not negative."""
     number = float(value)
-    if not number >= 0:
+    if isinstance(value, bool) or not number >= 0:
         message = "expected a number of seconds, 0 or more"
         raise ValueError(message)
     return number

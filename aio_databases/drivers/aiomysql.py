@@ -52,6 +52,11 @@ class AiomysqlConnection(MySQLConnection):
             raise
 
     @property
+    def socket(self) -> Any:
+        """The socket below aiomysql's transport."""
+        return self.raw._writer.get_extra_info("socket")
+
+    @property
     def is_closed(self) -> bool:
         """Whether the connection was closed, by us or by the server."""
         return bool(self.raw.closed or self.raw._reader.eof_received)

@@ -48,7 +48,7 @@ class AioodbcConnection(OdbcConnection):
             self._raw = await aioodbc.connect(dsn=text, autocommit=True, executor=executor, **arguments)
         except pyodbc.Error as exc:
             raise retold(exc) from None
-        await self.open(lambda: self._raw._conn)  # noqa: SLF001
+        await self.open(lambda: self._raw._conn)  # noqa: SLF001 - its own methods take a hop each
 
     async def initialise(self, init: Callable[[Any], Any]) -> None:
         """Call the user's ``init`` with the connection of aioodbc."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -51,7 +52,7 @@ class AiopgDriver(LibpqDriver):
         # Left to itself libpq connects again without encryption when a password was wrong, by a new socket that aiopg
         # does not look at: it would wait for ever.
         modes = {"prefer": ("require", "disable"), "allow": ("disable", "require")}
-        mode = keywords.pop("sslmode", "prefer")
+        mode = keywords.pop("sslmode", None) or os.environ.get("PGSSLMODE", "prefer")
         *first, last = modes.get(mode, (mode,))
         for tried in first:
             try:

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from decimal import Decimal
+from enum import Enum
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
@@ -34,6 +36,28 @@ __all__ = ("AiopgConnection", "PatientConnection")
 class PatientConnection(aiopg.Connection):
     """aiopg's connection, without its deadline and with errors left as they are."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Connect."""
+        super().__init__(*args, **kwargs)
+        self._number: Any = self._fileno
+
+    @staticmethod
+    def _ready(weak_self: Any) -> None:
+        aiopg.Connection._ready(weak_self)  # noqa: SLF001 - it is overridden
+        connection = weak_self()
+        if connection is not None:
+            connection.forget_closed_socket()
+
+    def forget_closed_socket(self) -> None:
+        """Have the event loop forget a socket that libpq has closed, as the next one will have the same number."""
+        try:
+            os.fstat(self._number)
+        except OSError:
+            self._fileno = None
+            for remove in (self._loop.remove_reader, self._loop.remove_writer):
+                with suppress(OSError):  # but then it is forgotten, too
+                    remove(self._number)
+
     async def _poll(self, waiter: Future[None], timeout: float) -> None:  # noqa: ARG002 - see above
         # aiopg's own reports a statement that the server has cancelled as the cancellation of the task.
         try:
@@ -47,6 +71,12 @@ class PatientConnection(aiopg.Connection):
         if self.isexecuting():
             with suppress(psycopg2.Error):
                 await self._poll(self._create_waiter("drain"), self.timeout)
+
+    def _close(self) -> None:
+        super()._close()
+        closed = self._notifies_proxy._close_event  # noqa: SLF001 - nobody else has it
+        if closed.done():
+            closed.exception()  # looked at by aiopg, too, but only if the event loop goes on
 
 
 class _Cursor(aiopg.Cursor):
@@ -148,4 +178,6 @@ def _adapted_value(value: Any) -> Any:
         return Json(value)
     if isinstance(value, Decimal) and value.is_infinite():
         return AsIs(f"'{value}'::numeric")  # psycopg 2 makes NaN of it
+    if isinstance(value, Enum) and not isinstance(value, int | str):
+        return _adapted_value(value.value)
     return value

@@ -1,3 +1,4 @@
+# ruff: noqa: SLF001 - aiosqlite keeps to itself what the class below tells the need for
 """SQLite through aiosqlite, on asyncio."""
 
 from __future__ import annotations
@@ -37,9 +38,10 @@ class AiosqliteConnection(SQLiteVerbs):
 
     def __init__(self, raw: aiosqlite.Connection, stop: Stop) -> None:
         """Take an open connection, whose statements look at ``stop``."""
+        super().__init__()
         self.raw = raw
         self.stop = stop
-        self.db: sqlite3.Connection = raw._conn  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        self.db: sqlite3.Connection = raw._conn  # pyright: ignore[reportPrivateUsage]
         self._closed = False
         self._idle = True
 
@@ -62,7 +64,7 @@ class AiosqliteConnection(SQLiteVerbs):
                 self._idle = True
 
         self._idle = False
-        return await self.raw._execute(call)  # type: ignore[no-any-return]  # noqa: SLF001
+        return await self.raw._execute(call)  # type: ignore[no-any-return]
 
     async def settle(self) -> bool:
         """Stop the statement whose caller was cancelled, and wait for the thread to be done with it."""
@@ -78,6 +80,7 @@ class AiosqliteConnection(SQLiteVerbs):
         """Close the connection and end the thread."""
         if not self._closed:
             self._closed = True
+            await self.raw._execute(self.close_cursors)
             await self.raw.close()
 
     def terminate(self) -> None:
@@ -86,7 +89,8 @@ class AiosqliteConnection(SQLiteVerbs):
             self._closed = True
             self.stop.request()
             # Called here, stop() would have the thread report to an event loop that may be gone by then.
-            self.raw._tx.put_nowait((None, self.raw.stop))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            for call in (self.close_cursors, self.raw.stop):
+                self.raw._tx.put_nowait((None, call))  # pyright: ignore[reportPrivateUsage]
 
 
 class AiosqliteDriver(SQLiteDriver):
@@ -100,12 +104,12 @@ class AiosqliteDriver(SQLiteDriver):
         """Open a connection; with ``read_only`` the file is opened so that SQLite refuses every write."""
         stop = self.stop()
         raw = aiosqlite.Connection(lambda: self.open(stop, read_only=read_only), iter_chunk_size=64)
-        raw._thread.daemon = True  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - or it would hang the exit
+        raw._thread.daemon = True  # pyright: ignore[reportPrivateUsage] - or it would hang the exit
         try:
             return AiosqliteConnection(await raw, stop)
         except BaseException:
             # The thread still has to report its end, to an event loop that has to be there.
             with anyio.move_on_after(_LAST_WORDS, shield=True):
-                while raw._thread.is_alive():  # noqa: ASYNC110, SLF001  # pyright: ignore[reportPrivateUsage]
+                while raw._thread.is_alive():  # noqa: ASYNC110  # pyright: ignore[reportPrivateUsage]
                     await anyio.sleep(_POLL_EVERY)
             raise

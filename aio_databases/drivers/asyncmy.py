@@ -53,6 +53,11 @@ class AsyncmyConnection(MySQLConnection):
         await self.raw.connect()
 
     @property
+    def socket(self) -> Any:
+        """The socket below asyncmy's transport."""
+        return self.raw._transport.get_extra_info("socket")
+
+    @property
     def is_closed(self) -> bool:
         """Whether the connection was closed, by us or by the server; asyncmy's own ``connected`` notices little."""
         return bool(not self.raw._connected or self.raw._stream_broken)

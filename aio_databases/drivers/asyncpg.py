@@ -43,6 +43,8 @@ class AsyncpgDriver(PostgreSQLDriver):
         """Open a connection; with ``read_only`` the server refuses writes on it."""
         arguments = {**self.arguments(read_only=read_only), "password": await self.password(), **self.connect_args}
         raw = await asyncpg.connect(**arguments, record_class=AsyncpgRecord)
+        if self.keepalive:
+            self.keepalive.watch(raw._transport.get_extra_info("socket"))  # noqa: SLF001 - there is no other way
         connection = AsyncpgConnection(raw)
         if self.options.get("json"):
             for name in ("json", "jsonb"):
@@ -69,18 +71,22 @@ class AsyncpgDriver(PostgreSQLDriver):
     def diagnose(self, exc: Exception) -> Diagnosis | None:
         """Tell what an exception of asyncpg means, by its SQLSTATE where it has one."""
         if isinstance(exc, asyncpg.PostgresError):
-            exc.args = tuple(re.sub(_VALUE, r"\1", str(text), flags=re.DOTALL) for text in exc.args)
-            return diagnosis(getattr(exc, "sqlstate", None) or "", exc)
+            refused = _REFUSED.match(f"{exc.args[0]}") if exc.args else None
+            if refused:
+                exc.args, exc.__cause__ = (_VALUE.sub("", refused[0]),), None
+            return diagnosis(getattr(exc, "sqlstate", None) or "", exc)._replace(parameter=refused and refused[1])
         if isinstance(exc, TimeoutError):
             return Diagnosis(errors.QueryTimeout)  # asyncpg's own command_timeout
         if isinstance(exc, asyncpg.InterfaceError):
             return Diagnosis(_kind_of_interface_error(exc))
         if isinstance(exc, asyncpg.InternalClientError):
-            return Diagnosis(errors.InternalError)
+            return Diagnosis(ConnectionLost)  # it has lost its place in the conversation with the server
         return diagnose_builtin(exc)
 
 
-_VALUE = r"(query argument \$\d+): .*(?= \()"  # of a parameter, which no message shall show
+_REFUSED = re.compile(r"invalid input for query argument \$(\d+).*", re.DOTALL)
+# The parameter, which no message shall show: as asyncpg quotes it, and then the type's own complaint about it.
+_VALUE = re.compile(r"(?<=\d|e): .*(?= \()|(?<= \()(?:.* (?=does not appear to be)|invalid UUID '.*': )", re.DOTALL)
 
 
 def _kind_of_interface_error(exc: Exception) -> type[errors.Error]:

@@ -279,7 +279,10 @@ async def run_aside(driver: Driver, sql: str) -> None:
 
 
 def diagnose_builtin(exc: Exception) -> Diagnosis | None:
-    """Tell what an exception of Python's own means: the network's, or that of a text which is no Unicode; else None."""
+    """Tell what an exception of Python's own means: the network's, or that of a value out of range; else None."""
+    text = str(exc) or type(exc).__name__
     if isinstance(exc, OSError):
-        return errors.Diagnosis(errors.ConnectionLost, errno=exc.errno)
-    return errors.Diagnosis(errors.DataError) if isinstance(exc, UnicodeError) else None
+        return errors.Diagnosis(errors.ConnectionLost, errno=exc.errno, text=text)
+    if isinstance(exc, OverflowError | UnicodeError):
+        return errors.Diagnosis(errors.DataError, text=text)
+    return None

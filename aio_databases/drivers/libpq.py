@@ -9,12 +9,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from aio_databases.drivers.network import certificate_authorities
-from aio_databases.drivers.postgresql import PostgreSQLDriver, diagnosis
+from aio_databases.drivers.postgresql import REFUSALS, PostgreSQLDriver, diagnosis
 from aio_databases.error_codes import kind_of_dbapi_class
 from aio_databases.errors import (
     AuthenticationError,
     ConfigurationError,
     ConnectionLost,
+    DataError,
     Diagnosis,
     InterfaceError,
     OperationalError,
@@ -52,6 +53,7 @@ class LibpqDriver(PostgreSQLDriver):
             "sslmode": self.ssl,
             "user": self.located("user"),
             **self.place(),
+            **(self.keepalive._asdict() if self.keepalive else {}),
             **{name: self.options.get(name) for name in copied},
         }
         if str(self.ssl).startswith("verify") and parameters["sslrootcert"] is None:
@@ -71,16 +73,17 @@ class LibpqDriver(PostgreSQLDriver):
         text = str(exc)
         if kind is OperationalError:
             # libpq keeps the SQLSTATE of a refused login to itself
-            kind = AuthenticationError if any(words in text for words in _REFUSALS) else ConnectionLost
+            kind = AuthenticationError if any(words in text for words in REFUSALS) else ConnectionLost
         elif kind is InterfaceError and "closed" in text:
             kind = ConnectionLost
         elif kind is ProgrammingError and text.startswith(_BAD_PARAMETERS):
             kind = ConfigurationError
+        elif kind is ProgrammingError and "t adapt type" in text:  # "cannot" in psycopg 3, "can't" in psycopg 2
+            kind = DataError
         return Diagnosis(kind)
 
 
 _BAD_PARAMETERS = ("invalid connection option", "invalid dsn", 'missing "="')
-_REFUSALS = ("authentication failed", "no password supplied", "no pg_hba.conf entry", "pg_hba.conf rejects")
 
 
 def _escaped(value: str) -> str:

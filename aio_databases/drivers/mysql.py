@@ -201,14 +201,18 @@ class MySQLDriver(NetworkDriver):
     def diagnose(self, exc: Exception) -> Diagnosis | None:
         """Tell what an exception of the library means, by its number where it has one."""
         if isinstance(exc, self.library_error):
-            errno = errno_of(exc)
-            kind = kind_of_mysql_errno(errno) if errno else ConnectionLost  # it says that it is not connected
-            return Diagnosis(kind, getattr(exc, "sqlstate", None), errno, **details(exc.args[-1] if exc.args else None))
+            errno, text = errno_of(exc), str(exc.args[-1]) if exc.args else ""
+            if not errno:
+                return Diagnosis(ConnectionLost, errno=errno, text=text or _CLOSED)
+            told = details(text)
+            sqlstate = getattr(exc, "sqlstate", None)
+            return Diagnosis(kind_of_mysql_errno(errno), sqlstate, errno, **told, text=f"{text} ({errno})")
         if isinstance(exc, EOFError) or (isinstance(exc, RuntimeError) and "TCPTransport closed" in str(exc)):
-            return Diagnosis(ConnectionLost)
+            return Diagnosis(ConnectionLost, text=str(exc) or _CLOSED)
         return diagnose_builtin(exc)
 
 
+_CLOSED = "the connection is closed"
 _FOUND_ROWS = 1 << 1
 _TLS = 1 << 11
 MULTI_STATEMENTS = 1 << 16

@@ -52,9 +52,16 @@ class MySQLConnection(DriverConnection):
     async def log_in(self) -> None:
         """Open the library's connection."""
 
+    @property
+    @abstractmethod
+    def socket(self) -> Any:
+        """The socket of the library's connection, while that is open."""
+
     async def open(self) -> None:
         """Log in and begin the session."""
         await self.log_in()
+        if self.driver.keepalive:
+            self.driver.keepalive.watch(self.socket)
         await self._begin_session()
         try:
             self.server = await self.fetch("SELECT @@hostname, @@port, @@server_id", (), None)

@@ -7,6 +7,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aio_databases.drivers.base import Driver
+from aio_databases.drivers.keepalive import Keepalive
 from aio_databases.url import anything, integer, optional, seconds
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def no_network(value: Any) -> None:
         raise ValueError(message)
 
 
+_A_MINUTE = 60.0  # seconds
 _AN_HOUR = 3600.0  # seconds
 _A_MILLISECOND = 0.001  # seconds
 
@@ -54,6 +56,7 @@ class NetworkDriver(Driver):
         "application_name": str,
         "database": str,
         "host": anything,
+        "keepalive": seconds,
         "password": anything,
         "port": optional(integer),
         "ssl": ssl_mode,
@@ -80,6 +83,12 @@ class NetworkDriver(Driver):
         """After how many seconds a library shall give up connecting, if nobody could tell it so before."""
         within: float = self.options["connect_timeout"]
         return ceil(min(within, _AN_HOUR)) + 1
+
+    @property
+    def keepalive(self) -> Keepalive | None:
+        """How a link that has gone silent is noticed; None if that is left to the system."""
+        silence: float = self.options.get("keepalive", _A_MINUTE)
+        return Keepalive.after(min(silence, _AN_HOUR)) if 0 < silence < float("inf") else None
 
     async def password(self) -> str | None:
         """Return the password for the next connection; a function or coroutine function is asked for it each time."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from aio_databases.drivers.choice import Choice
 from aio_databases.drivers.network import NetworkDriver
-from aio_databases.drivers.odbc_dialects import Dialect
+from aio_databases.drivers.odbc_dialects import Dialect, refusal
 from aio_databases.drivers.odbc_mysql import MySQL
 from aio_databases.drivers.odbc_postgresql import PostgreSQL
 from aio_databases.drivers.odbc_sqlite import SQLite
@@ -105,6 +105,8 @@ class OdbcDriver(NetworkDriver):
 
     def _check(self) -> None:
         self.ways = _DIALECTS.get(self.dialect, _UNKNOWN)
+        if "keepalive" in self.options and self.dialect != "postgresql":
+            raise refusal(self, "keepalive", "only PostgreSQL's ODBC driver can be told so")
         self.ways.check(self)
         self.ways.encryption(self)
 
@@ -118,7 +120,9 @@ class OdbcDriver(NetworkDriver):
         if twice := [name for name in more if name.lower() in said]:
             message = f"the dsn of {self.address} says {twice[0]}, and so does the URL or an option: say it once"
             raise ConfigurationError(message)
-        more |= {name: f"{value}" for name, value in self.ways.defaults(self).items() if name.lower() not in said}
+        for name, value in self.ways.defaults(self).items():
+            if name.lower() not in said:
+                more.setdefault(name, f"{value}")
         text = extended(self._source, more)
         if self.dialect == "sqlite" and os.name == "posix" and not text.isascii():
             message = f"SQLite's ODBC driver garbles the path of {self.address}, which is not ASCII: "

@@ -11,7 +11,7 @@ from aio_databases.drivers.mysql_literals import literal
 from aio_databases.drivers.network import certificate_authorities
 from aio_databases.drivers.odbc_dialects import BEGINS, Dialect, beginning_with
 from aio_databases.drivers.odbc_values import for_postgresql, uuid
-from aio_databases.drivers.postgresql import POSTGRESQL
+from aio_databases.drivers.postgresql import POSTGRESQL, REFUSALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -46,17 +46,15 @@ class PostgreSQL(Dialect):
 
     def defaults(self, driver: OdbcDriver) -> Mapping[str, Any]:
         """Have bools read as such, and a failed statement fail its transaction as it does with other libraries."""
-        del driver
-        return {"BoolsAsChar": 0, "Protocol": "7.4-0"}
+        return {"BoolsAsChar": 0, "Protocol": "7.4-0", **_for_libpq(driver, {})}
 
     def encryption(self, driver: OdbcDriver) -> dict[str, Any]:
         """Return the keywords that say how to encrypt."""
         files = {name: driver.options.get(name) for name in ("sslrootcert", "sslcert", "sslkey")}
         if str(driver.ssl).startswith("verify") and files["sslrootcert"] is None:
             files["sslrootcert"] = certificate_authorities()
-        escaped = {name: re.sub(r"([\\'])", r"\\\1", path) for name, path in files.items() if path}
-        libpq = " ".join(f"{name}='{path}'" for name, path in escaped.items())
-        return {"SSLmode": driver.ssl, "pqopt": f"{{{libpq}}}" if libpq else None}
+        given = {name: re.sub(r"([\\'])", r"\\\1", path) for name, path in files.items() if path}
+        return {"SSLmode": driver.ssl, **(_for_libpq(driver, given) if given else {})}
 
     def check(self, driver: OdbcDriver) -> None:
         """Take all options."""
@@ -87,8 +85,10 @@ class PostgreSQL(Dialect):
     def diagnosis(self, failure: Failure) -> Diagnosis:
         """Tell what a failure means."""
         found = super().diagnosis(failure)._replace(errno=None)  # psqlodbc's own, which mean nothing to anybody
-        if failure.sqlstate == "08001" and any(words in failure.text for words in _REFUSALS):
+        if failure.sqlstate == "08001" and any(words in failure.text for words in REFUSALS):
             found = found._replace(kind=errors.AuthenticationError)
+        if failure.sqlstate == "HY000" and any(words in failure.text for words in _LOST):
+            found = found._replace(kind=errors.ConnectionLost)
         if not failure.sqlstate.startswith("23"):
             return found
         constraint = re.search(r'constraint "([^"]*)"', failure.text)
@@ -104,4 +104,22 @@ class PostgreSQL(Dialect):
 
 
 _SQL_GUID = -11
-_REFUSALS = ("authentication failed", "no password supplied", "no pg_hba.conf entry", "pg_hba.conf rejects")
+
+
+_LOST = (  # psqlodbc has no SQLSTATE for a link that breaks in a transaction; FATAL is what ends a session
+    "FATAL:",
+    "PANIC:",
+    "server closed the connection",
+    "no connection to the server",
+    "could not send data to server",
+    "could not receive data from server",
+    "SSL connection has been closed",
+    "SSL SYSCALL error",
+)
+
+
+def _for_libpq(driver: OdbcDriver, files: Mapping[str, str]) -> dict[str, str]:
+    """Return the keyword with what libpq has to be told, which psqlodbc hands on."""
+    told = {**files, **(driver.keepalive._asdict() if driver.keepalive else {})}
+    words = " ".join(f"{name}='{value}'" for name, value in told.items())
+    return {"pqopt": f"{{{words}}}"} if words else {}

@@ -6,16 +6,16 @@ import re
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
-from aio_databases.drivers.base import Capabilities
 from aio_databases.drivers.odbc_dialects import BEGINS, Dialect, beginning_with, refusal
 from aio_databases.drivers.odbc_values import for_sqlite
+from aio_databases.drivers.sqlite_capabilities import CAPABILITIES, CONNECT_HINT
 from aio_databases.error_codes import kind_of_sqlite_name
 from aio_databases.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from aio_databases.drivers.base import TransactionOptions
+    from aio_databases.drivers.base import Capabilities, TransactionOptions
     from aio_databases.drivers.odbc import OdbcDriver
     from aio_databases.drivers.odbc_dialects import Failure
     from aio_databases.errors import Diagnosis
@@ -26,14 +26,8 @@ __all__ = ("SQLite",)
 class SQLite(Dialect):
     """SQLite through sqliteodbc."""
 
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        lastrowid=True,
-        isolation_levels=frozenset({"serializable"}),
-        modes=frozenset({"deferred", "immediate", "exclusive"}),
-        single_writer=True,
-        reusable_after_cancel=True,
-    )
-    connect_hint: ClassVar[str] = "check that its folder exists and that the file and the folder are writable"
+    capabilities: ClassVar[Capabilities] = CAPABILITIES
+    connect_hint: ClassVar[str] = CONNECT_HINT
     takes_braces: ClassVar[bool] = False
     begins: ClassVar[re.Pattern[str] | None] = beginning_with(BEGINS)
     keeps_failed_rows: ClassVar[bool] = True
@@ -85,7 +79,7 @@ class SQLite(Dialect):
     def way_to_stop(self, db: Any, connect: Callable[[], Any]) -> Callable[[], object] | None:
         """Return SQLCancel for an idle cursor: it stops all of the connection, and frees the rows of its own cursor."""
         del connect
-        return db.cursor().cancel  # type: ignore[no-any-return]
+        return db.cursor().cancel  # type: ignore[no-any-return]  # pyodbc's classes are not known here
 
     def adapted(self, params: Any) -> Any:
         """Return parameters as the text that the other drivers for SQLite store."""
@@ -127,11 +121,14 @@ class SQLite(Dialect):
 
 _SQLITE_NAMES = {
     1: "SQLITE_ERROR",
+    2: "SQLITE_INTERNAL",
+    3: "SQLITE_PERM",
     5: "SQLITE_BUSY",
     6: "SQLITE_LOCKED",
     8: "SQLITE_READONLY",
     9: "SQLITE_INTERRUPT",
     10: "SQLITE_IOERR",
+    11: "SQLITE_CORRUPT",
     13: "SQLITE_FULL",
     14: "SQLITE_CANTOPEN",
     18: "SQLITE_TOOBIG",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, time, timedelta
+from enum import Enum
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
@@ -37,6 +38,8 @@ def _converted(params: Sequence[Any], converters: Mapping[type, Callable[[Any], 
 
 
 def _convert(value: object, converters: Mapping[type, Callable[[Any], Any]]) -> Any:
+    if isinstance(value, Enum):
+        return _converted((value.value,), converters)[0]
     convert = converters.get(type(value))
     if convert is None:  # a subclass of one, or something that is pyodbc's business
         convert = next((convert for base, convert in converters.items() if isinstance(value, base)), None)
@@ -48,6 +51,11 @@ def _whole(text: str) -> str:
         message = "text with a NUL character does not pass through ODBC, whose drivers take it for the end of the text"
         raise DataError(message)
     return text
+
+
+def _refused(value: Any) -> str:
+    message = f"ODBC takes no values of the type {type(value).__name__} for this database"
+    raise DataError(message)
 
 
 def _json(value: Any) -> str:
@@ -76,7 +84,7 @@ def _unquoted(value: Any) -> str:
 
 
 _PLAIN = frozenset({bool, bytes, float, int, type(None)})
-_COMMON: dict[type, Callable[[Any], Any]] = {memoryview: bytes, str: _whole}
+_COMMON: dict[type, Callable[[Any], Any]] = {memoryview: bytes, str: _whole, tuple: _refused}
 _POSTGRESQL: dict[type, Callable[[Any], Any]] = {
     **_COMMON,
     datetime: datetime.isoformat,  # with its offset
@@ -90,6 +98,7 @@ _MYSQL: dict[type, Callable[[Any], Any]] = {
     **_COMMON,
     datetime: _unquoted,
     dict: _json,
+    list: _refused,
     time: _unquoted,
     timedelta: _unquoted,
     UUID: str,

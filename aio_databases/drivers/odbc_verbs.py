@@ -96,6 +96,8 @@ class OdbcConnection(ThreadConnection):
 
     async def run(self, function: Callable[..., T], /, *args: Any) -> T:
         """Call a function in the thread, and note what its failure means for the connection."""
+        if self._lost:
+            raise errors.ConnectionLost("the connection was lost when an earlier statement on it failed")
         return await super().run(self._watched, function, *args)
 
     def _watched(self, function: Callable[..., T], *args: Any) -> T:
@@ -126,7 +128,7 @@ class OdbcConnection(ThreadConnection):
     def cursor(self, sql: str, params: Any, /) -> Cursor:
         """Return a cursor; psqlodbc would read all rows at once, so on PostgreSQL it is declared by SQL."""
         if self.driver.dialect == "postgresql":
-            return DeclaredCursor(cast("Any", self), sql, params)
+            return DeclaredCursor(self, sql, params)
         return super().cursor(sql, params)
 
     def open_cursor(self, sql: str, params: Any) -> _Cursor:
@@ -282,6 +284,7 @@ class OdbcConnection(ThreadConnection):
         self.stop.clear()
 
     def _close(self) -> None:
+        self.close_cursors()
         if self.db is not None:
             self.stop.close(self.db)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from itertools import count
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from aio_databases import errors
 from aio_databases.drivers.base import Capabilities, Cursor, DriverConnection
@@ -18,13 +18,14 @@ from aio_databases.url import anything, boolean, integer, optional, seconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from aio_databases.record import Record
+    from aio_databases.record import Record, Result
     from aio_databases.url import Address
 
 __all__ = (
     "ASYNCPG_OPTIONS",
     "POSTGRESQL",
     "POSTGRESQL_OPTIONS",
+    "REFUSALS",
     "RESET",
     "ROLLED_BACK",
     "AnyPostgreSQL",
@@ -155,10 +156,25 @@ class PostgreSQLConnection(DriverConnection):
                 return
 
 
+class Declares(Protocol):
+    """What a `DeclaredCursor` asks of its connection."""
+
+    @property
+    def is_closed(self) -> bool: ...
+    @property
+    def in_transaction(self) -> bool: ...
+    @property
+    def has_failed(self) -> bool: ...
+    async def execute(self, sql: str, params: Any, /) -> Result: ...
+    async def fetch(self, sql: str, params: Any, limit: int | None, /) -> list[Record]: ...
+    async def commit(self) -> None: ...
+    async def rollback(self) -> None: ...
+
+
 class DeclaredCursor(Cursor):
     """A cursor that is declared, read and closed by SQL."""
 
-    def __init__(self, connection: PostgreSQLConnection, sql: str, params: Any) -> None:
+    def __init__(self, connection: Declares, sql: str, params: Any) -> None:
         """Keep what to run; nothing is sent before the first `fetch`."""
         self._connection = connection
         self._statement = (sql, params)
@@ -206,6 +222,9 @@ ROLLED_BACK = (
     "the transaction was rolled back instead of committed, because a statement in it had failed: "
     "run what may fail in a nested transaction"
 )
+
+REFUSALS = ("authentication failed", "no password supplied", "no pg_hba.conf entry", "pg_hba.conf rejects")
+"""What the server says of a refused login, of which libpq does not tell the SQLSTATE."""
 
 _RESET_LIKE_ASYNCPG = """
 SELECT pg_catalog.pg_advisory_unlock_all();

@@ -6,10 +6,12 @@ import asyncio
 import json
 import sys
 from contextlib import suppress
+from enum import Enum
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from psycopg.adapt import PyFormat, RecursiveDumper
 from psycopg.pq import TransactionStatus
 from psycopg.types.json import JsonDumper, set_json_loads
 from psycopg.waiting import wait_async
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from aio_databases.record import Result
 
 __all__ = ("CancellableConnection", "NativeConnection", "ThreadedConnection")
+
+_INTERVAL = 0.1  # seconds; psycopg looks up now and then while it waits
 
 
 class PsycopgConnection(PostgreSQLConnection):
@@ -43,6 +47,7 @@ class PsycopgConnection(PostgreSQLConnection):
     def set_up(self, *, parse_json: bool) -> None:
         """Make the connection treat JSON as the other drivers do."""
         self.raw.adapters.register_dumper(dict, _AnyJsonDumper)
+        self.raw.adapters.register_dumper(Enum, _EnumDumper)
         set_json_loads(json.loads if parse_json else _text, self.raw)
 
 
@@ -54,13 +59,19 @@ class CancellableConnection(psycopg.AsyncConnection[Any]):
     """
 
     _unfinished: Any = None
+    is_cut = False
 
-    async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-        """Wait until psycopg's generator is done."""
+    async def wait(self, gen: Any, interval: float = _INTERVAL, timeout: float | None = None) -> Any:
+        """Wait until psycopg's generator is done; without an interval it would ask all the time."""
+        limit = {} if timeout is None else {"timeout": timeout}  # older versions have none
         try:
-            return await wait_async(gen, self.pgconn.socket, *args, **kwargs)
+            return await wait_async(gen, self.pgconn.socket, interval=interval, **limit)
         except asyncio.CancelledError:
             self._unfinished = gen
+            raise
+        except psycopg.OperationalError as exc:
+            if self.is_cut:  # older versions only tell what became of the file descriptor
+                raise psycopg.OperationalError("the connection was closed while a statement ran") from exc
             raise
 
     async def finish(self) -> None:
@@ -93,10 +104,23 @@ class NativeConnection(PsycopgConnection, CursorConnection):
     async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
         """Run a statement once per row of parameters, all or nothing."""
         # In a task of its own, because psycopg's pipelines come to harm when they are cancelled.
-        task = self._batch = asyncio.create_task(super().executemany(sql, rows))
+        task = self._batch = asyncio.create_task(self._run_all(sql, rows))
         task.add_done_callback(_take_notice)
         await asyncio.wait((task,))
         return task.result()
+
+    async def _run_all(self, sql: str, rows: Sequence[Any]) -> Result:
+        if len(rows) <= 1 or self.in_transaction:
+            return await super().executemany(sql, rows)
+        # A value that cannot be sent ends psycopg's pipeline, which commits the rows before it.
+        await self.execute("BEGIN", ())
+        try:
+            result = await super().executemany(sql, rows)
+            await self.execute("COMMIT", ())
+        finally:
+            if self.in_transaction:
+                await self.rollback()
+        return result
 
     async def settle(self) -> bool:
         """Stop a cancelled statement on the server and wait for its end."""
@@ -121,6 +145,7 @@ class NativeConnection(PsycopgConnection, CursorConnection):
 
     def terminate(self) -> None:
         """Cut the connection."""
+        self.raw.is_cut = True
         self.raw.pgconn.finish()
 
 
@@ -133,6 +158,18 @@ class ThreadedConnection(PsycopgConnection, ThreadConnection):
     def is_closed(self) -> bool:
         """Whether the connection was closed, by us or by the server."""
         return self._closed or (self.db is not None and bool(self.db.closed))
+
+    def _executemany(self, sql: str, rows: Sequence[Any]) -> Result:
+        if len(rows) <= 1 or self.in_transaction:
+            return super()._executemany(sql, rows)
+        self.db.execute("BEGIN")  # see above
+        try:
+            result = super()._executemany(sql, rows)
+            self.db.execute("COMMIT")
+        finally:
+            if self.in_transaction:
+                self.db.execute("ROLLBACK")
+        return result
 
     async def settle(self) -> bool:
         """Stop a cancelled statement, wait for its end, and keep late cancel requests from the next one."""
@@ -156,13 +193,21 @@ class ThreadedConnection(PsycopgConnection, ThreadConnection):
 
 
 _CANCEL_TIMEOUT = 3.0  # seconds; shorter than the pool's for clearing up
-_INTERVAL = 0.1  # seconds; psycopg looks up now and then while it waits
 
 
 class _AnyJsonDumper(JsonDumper):
     """Leaves it to the server whether a dict is ``json``, ``jsonb`` or text."""
 
     oid = 0
+
+
+class _EnumDumper(RecursiveDumper):
+    """Sends an Enum as its value; psycopg's own, which sends its name, stays with those that were registered."""
+
+    oid = 0
+
+    def dump(self, obj: Any) -> Any:
+        return self._tx.get_dumper(obj.value, PyFormat.TEXT).dump(obj.value)
 
 
 def _take_notice(task: asyncio.Task[Result]) -> None:

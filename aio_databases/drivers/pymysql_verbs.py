@@ -103,6 +103,10 @@ class _Session(MySQLConnection):
         self.raw.connect()
 
     @property
+    def socket(self) -> Any:
+        return self.raw._sock
+
+    @property
     def is_closed(self) -> bool:
         return not self.raw.open
 

@@ -74,13 +74,16 @@ class PyodbcDriver(OdbcDriver):
 
     def diagnose(self, exc: Exception) -> Diagnosis | None:
         """Tell what an exception of pyodbc means, by SQLSTATE and the database's own number."""
-        if isinstance(exc, OverflowError):
-            return Diagnosis(errors.DataError)
         if not isinstance(exc, pyodbc.Error):
             return diagnose_builtin(exc)
-        found = self.ways.diagnosis(_failure(exc))
+        failure = _failure(exc)
         exc.args = tuple(self.ways.told(part) if isinstance(part, str) else part for part in exc.args)
-        return found
+        text = self.ways.told(failure.message)
+        if _UNBOUND.search(failure.text):  # by pyodbc, so that its SQLSTATE is not the database's
+            number = _INDEX.search(failure.text)
+            return Diagnosis(errors.DataError, parameter=f"{int(number[1]) + 1}" if number else None, text=text)
+        found = self.ways.diagnosis(failure)
+        return found._replace(text=f"{text} ({found.errno})" if found.errno else text)
 
 
 def retold(exc: Any) -> Any:
@@ -102,5 +105,7 @@ def _failure(exc: Any) -> Failure:
     return Failure(kind_of_dbapi_class(exc), state, int(number[1]) if number else 0, text)
 
 
+_INDEX = re.compile(r"param-index=(\d+)")
 _STATE = re.compile(r"[0-9A-Z]{5}")
+_UNBOUND = re.compile(r"^(?:Invalid parameter type|Cannot bind|.*\bTVP)")
 _NUMBER = re.compile(r"\((-?\d+)\) \(SQL\w+\)")

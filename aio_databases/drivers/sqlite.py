@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl, quote, urlencode
 
 from aio_databases import errors
-from aio_databases.drivers.base import Capabilities, Driver, diagnose_builtin
+from aio_databases.drivers.base import Driver, diagnose_builtin
 from aio_databases.drivers.network import no_network, statement_timeout
+from aio_databases.drivers.sqlite_capabilities import CAPABILITIES, CONNECT_HINT
 from aio_databases.drivers.sqlite_thread import SQLiteConnection
 from aio_databases.drivers.sqlite_verbs import Stop
 from aio_databases.error_codes import kind_of_dbapi_class, kind_of_sqlite_name
@@ -20,7 +21,7 @@ from aio_databases.url import boolean, function, optional
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from aio_databases.drivers.base import DriverConnection
+    from aio_databases.drivers.base import Capabilities, DriverConnection
     from aio_databases.url import Address
 
 __all__ = ("BUSY_TIMEOUT", "SQLiteDriver")
@@ -28,6 +29,8 @@ __all__ = ("BUSY_TIMEOUT", "SQLiteDriver")
 # Reliable on a crash of the process, fast, and readers do not wait for the writer; `pragmas=` has the last word.
 _PRAGMAS = {"foreign_keys": "ON", "journal_mode": "WAL", "synchronous": "NORMAL"}
 BUSY_TIMEOUT = 5.0  # seconds
+_UNBOUND = re.compile(r"Error binding parameter (\d+)?")
+_UNREADABLE = " with text "
 _URI_PARAMETERS = frozenset({"cache", "immutable", "mode", "modeof", "nolock", "psow", "vfs"})
 
 
@@ -45,14 +48,8 @@ class SQLiteDriver(Driver):
     name: ClassVar[str] = "sqlite"
     dialect: ClassVar[str] = "sqlite"
     paramstyle: ClassVar[str] = "qmark"
-    connect_hint: ClassVar[str] = "check that its folder exists and that the file and the folder are writable"
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        lastrowid=True,
-        isolation_levels=frozenset({"serializable"}),
-        modes=frozenset({"deferred", "immediate", "exclusive"}),
-        single_writer=True,
-        reusable_after_cancel=True,
-    )
+    connect_hint: ClassVar[str] = CONNECT_HINT
+    capabilities: ClassVar[Capabilities] = CAPABILITIES
     option_types: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
         "application_name": str,
         "functions": _functions,
@@ -118,10 +115,12 @@ class SQLiteDriver(Driver):
 
     def diagnose(self, exc: Exception) -> Diagnosis | None:
         """Tell what an sqlite3 exception means, by its extended result code."""
-        if isinstance(exc, OverflowError):
-            return Diagnosis(errors.DataError)  # an integer of more than 64 bits
         if not isinstance(exc, sqlite3.Error):
             return diagnose_builtin(exc)
+        if unbound := _UNBOUND.match(str(exc)):
+            return Diagnosis(errors.DataError, parameter=unbound[1])
+        if _UNREADABLE in str(exc):
+            return Diagnosis(errors.DataError, text=str(exc).partition(_UNREADABLE)[0])
         name = getattr(exc, "sqlite_errorname", None)
         kind = kind_of_sqlite_name(name) if name else kind_of_dbapi_class(exc)
         table, _, column = str(exc).rpartition(": ")[2].partition(".")

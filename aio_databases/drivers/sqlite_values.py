@@ -6,10 +6,9 @@ import json
 from collections.abc import Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
+from enum import Enum
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
-
-from aio_databases.url import anything
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,10 +28,16 @@ _ADAPTERS: dict[type, Callable[[Any], Any]] = {
 
 
 def adapted(params: Any) -> Any:
-    """Return parameters with dates and times, Decimal, UUID, and JSON's dict and list as text."""
+    """Return parameters with dates and times, Decimal, UUID, and JSON's dict and list as text, an Enum as its value."""
     if isinstance(params, Mapping):
         named = cast("Mapping[str, Any]", params)
         return dict(zip(named, adapted(tuple(named.values())), strict=True))
     if _PLAIN.issuperset(map(type, params)):
         return params
-    return [_ADAPTERS.get(type(value), anything)(value) for value in cast("Sequence[object]", params)]
+    return [_ADAPTERS.get(type(value), _other)(value) for value in cast("Sequence[object]", params)]
+
+
+def _other(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return adapted((value.value,))[0]
+    return value

@@ -159,7 +159,9 @@ class _ReadOnlyView(SQLiteVerbs):
 
     def __init__(self, connection: SQLiteVerbs) -> None:
         """Look through ``connection``."""
+        super().__init__()
         self._connection = connection
+        self.half_read = connection.half_read
         self.db = connection.db
         self.raw = connection.raw
 

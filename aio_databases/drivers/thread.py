@@ -7,6 +7,7 @@ The threads are daemons, so an open connection never keeps the interpreter from 
 from __future__ import annotations
 
 from abc import abstractmethod
+from contextlib import suppress
 from functools import partial
 from inspect import iscoroutinefunction
 from queue import SimpleQueue
@@ -37,6 +38,10 @@ class CallConnection(DriverConnection):
     db: Any
     """The synchronous connection."""
 
+    def __init__(self) -> None:
+        self.half_read: set[Any] = set()
+        """The synchronous cursors that are open between calls."""
+
     @abstractmethod
     async def run(self, function: Callable[..., T], /, *args: Any) -> T:
         """Call a function where the synchronous library may block."""
@@ -56,6 +61,12 @@ class CallConnection(DriverConnection):
     def cursor(self, sql: str, params: Any, /) -> Cursor:
         """Return a cursor that runs the statement at its first fetch."""
         return CallCursor(self, sql, params)
+
+    def close_cursors(self) -> None:
+        """Close what is half read, which libraries come to harm by after the connection's close; part of a call."""
+        while self.half_read:
+            with suppress(Exception):  # the link may be broken
+                self.half_read.pop().close()
 
     def open_cursor(self, sql: str, params: Any) -> Any:
         """Run a statement and return the synchronous cursor; part of a call."""
@@ -118,10 +129,12 @@ class CallCursor(Cursor):
     def _fetch(self, size: int) -> list[Record]:
         if self._cursor is None:
             self._cursor = self._connection.open_cursor(*self._statement)
+            self._connection.half_read.add(self._cursor)
         return read(self._cursor, size)
 
     def _close(self) -> None:
         cursor, self._cursor = self._cursor, None
+        self._connection.half_read.discard(cursor)
         cursor.close()
 
 
@@ -141,6 +154,7 @@ class ThreadConnection(CallConnection):
 
     def __init__(self) -> None:
         """Start the thread."""
+        super().__init__()
         self.db = None
         self._closed = False
         self._inbox: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
@@ -220,6 +234,10 @@ class ThreadConnection(CallConnection):
         self._closed = True
         try:
             await self._submit(self._close)
+        except BaseException:  # the thread waits for a server that does not answer
+            self.interrupt()
+            self.cut()
+            raise
         finally:
             self._inbox.put(None)
 
@@ -256,6 +274,7 @@ class ThreadConnection(CallConnection):
         self._kept.append(self.db)
 
     def _close(self) -> None:
+        self.close_cursors()
         if self.db is not None:
             self.db.close()
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import socket
 import struct
 from contextlib import suppress
 from typing import Any
@@ -38,7 +37,6 @@ class RepairedConnection(Guard, trio_mysql.Connection):  # type: ignore[misc]  #
                 self._secure = True
             else:
                 sock = await trio.open_tcp_stream(self.host, self.port)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._sock = sock
         try:
             await super().connect(sock)
@@ -119,6 +117,11 @@ class TrioMySQLConnection(MySQLConnection):
     async def log_in(self) -> None:
         """Open trio-mysql's connection."""
         await self.raw.connect()
+
+    @property
+    def socket(self) -> Any:
+        """The socket below trio's stream, which may be below one that encrypts."""
+        return getattr(self.raw._sock, "transport_stream", self.raw._sock).socket
 
     @property
     def is_closed(self) -> bool:

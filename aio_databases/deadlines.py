@@ -1,0 +1,74 @@
+"""Deadlines: how long a block may take."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from math import inf
+from typing import Any
+
+import anyio
+
+from aio_databases.errors import ConfigurationError, TransactionTimeout
+
+__all__ = ("Deadline", "duration")
+
+
+def duration(name: str, value: Any) -> float:
+    """Return a number of seconds.  Raises ConfigurationError, with the ``name`` of the argument, if it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        message = f"{name} must be a number of seconds, 0 or more, not {value!r}"
+        raise ConfigurationError(message)
+    return float(value)
+
+
+class Deadline:
+    """The time that a block may take: a cancel scope, entered and left together with the block."""
+
+    __slots__ = ("_scope", "seconds")
+
+    _scope: anyio.CancelScope
+
+    def __init__(self, seconds: float) -> None:
+        """Allow so many seconds, counted from `enter`.  Raises ConfigurationError."""
+        self.seconds = duration("timeout", seconds)
+
+    def enter(self) -> None:
+        """Cancel what the running task does when the time is over."""
+        self._scope = anyio.CancelScope(deadline=anyio.current_time() + self.seconds)
+        self._scope.__enter__()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is over, be it noticed yet or not."""
+        return self._scope.cancel_called or anyio.current_time() >= self._scope.deadline
+
+    def stop(self) -> bool:
+        """Stop the clock and return True, or False if it is too late for that."""
+        if self.is_over:
+            return False
+        self._scope.deadline = inf
+        return True
+
+    def leave(self, exc: BaseException | None) -> None:
+        """Leave the scope by ``exc``, and raise TransactionTimeout in its place if the time is over.
+
+        An error on its way stays, and so does a cancellation from outside.
+        """
+        if isinstance(exc, GeneratorExit):
+            with suppress(RuntimeError):  # another task closes the coroutine, or none if the event loop has ended
+                self._scope.deadline = inf
+                self._scope.__exit__(None, None, None)
+            return
+        is_over = self.is_over
+        if exc is None:
+            self._scope.__exit__(None, None, None)
+        elif not self._scope.__exit__(type(exc), exc, exc.__traceback__):
+            return  # it is not the scope's own cancellation
+        if is_over:
+            raise self.error() from exc
+
+    def error(self) -> TransactionTimeout:
+        """Return the error that says what happened."""
+        return TransactionTimeout(
+            f"the transaction took longer than its timeout of {self.seconds:g} s and was rolled back"
+        )

@@ -1,0 +1,328 @@
+"""One level of a connection's stack of transactions, BEGIN or a savepoint: how it begins, and how it ends."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from aio_databases import errors
+from aio_databases.concurrency import TaskReference, shielded
+from aio_databases.hooks import Hooks
+from aio_databases.recovery import translated
+from aio_databases.sql import Plan
+from aio_databases.turns import Block, current_block
+
+if TYPE_CHECKING:
+    from aio_databases.connection import Connection
+    from aio_databases.deadlines import Deadline
+    from aio_databases.drivers.base import DriverConnection, TransactionOptions
+    from aio_databases.physical import Physical
+    from aio_databases.pool import Pool
+    from aio_databases.turns import Turns
+    from aio_databases.waiting import FifoLock
+
+__all__ = ("Level", "TransactionState", "is_refusal")
+
+
+class TransactionState(Enum):
+    """What has become of a transaction."""
+
+    NEW = "not started"
+    ACTIVE = "open"
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled back"
+    FAILED = "failed"
+
+
+class Level(Block):
+    """A transaction as the others on its connection see it; `Transaction` adds what its user sees."""
+
+    __slots__ = (
+        "_around",
+        "_connection",
+        "_driver",
+        "_is_uncertain",
+        "_options",
+        "_outermost",
+        "_physical",
+        "_pool",
+        "_savepoint",
+        "_turns",
+        "_writer_lock",
+        "cause",
+        "deadline",
+        "failure",
+        "has_block",
+        "hooks",
+        "last_error",
+        "state",
+    )
+
+    is_transaction = True
+
+    _connection: Connection
+    _driver: DriverConnection
+    _physical: Physical
+    _pool: Pool
+    _turns: Turns
+
+    def __init__(self, owner: Any, options: TransactionOptions, *, outermost: bool = False) -> None:
+        """Prepare a transaction; ``outermost`` ones refuse to be nested."""
+        super().__init__(owner)
+        self.state = TransactionState.NEW
+        self.failure: str | None = None
+        self.cause: Exception | None = None  # of the failure
+        self.last_error: Exception | None = None  # of a statement, which may have been caught
+        self.has_block = False
+        self.hooks: Hooks | None = None
+        self.deadline: Deadline | None = None
+        self._around: Level | None = None
+        self._is_uncertain = False
+        self._options = options
+        self._outermost = outermost
+        self._savepoint: str | None = None
+        self._writer_lock: FifoLock | None = None
+
+    def __repr__(self) -> str:
+        return f"<Transaction {self.state.value}{' nested' if self._savepoint else ''}>"
+
+    @property
+    def turns(self) -> Turns | None:
+        """The line in front of the connection that the transaction is on, once it has begun."""
+        return getattr(self, "_turns", None)
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return "a nested transaction" if self._savepoint else "a transaction"
+
+    @property
+    def is_active(self) -> bool:
+        """Whether statements can be run in it."""
+        return self.state is TransactionState.ACTIVE
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether it was begun ``readonly``."""
+        return bool(self._options.readonly)
+
+    @property
+    def may_be_committed(self) -> bool:
+        """Whether it is, or for all that is known may be, in the database."""
+        return self.state is TransactionState.COMMITTED or self._is_uncertain
+
+    @property
+    def is_entered_here(self) -> bool:
+        """Whether whoever runs now is inside this transaction's block, and so ends it knowingly."""
+        block = current_block.get()
+        while block is not None and block is not self:
+            block = block.outer
+        return block is self
+
+    # Beginning
+
+    async def begin(self, connection: Connection) -> None:
+        """Begin on a connection that is leased: a transaction, or inside of another one a savepoint."""
+        self._physical = physical = connection.physical
+        self._connection, self._driver, self._pool = connection, connection.driver, connection.pool
+        self._turns = physical.turns
+        self.task = TaskReference()
+        lock = self._pool.writer_lock
+        if lock is not None and self._writes and physical.turns.standing() is None:
+            await connection.lock_writers(lock, self)
+            self._writer_lock = lock
+        try:
+            await connection.perform(physical, _NO_PLAN, self._send_begin)
+        except BaseException:
+            self._unlock()
+            raise
+
+    @property
+    def _writes(self) -> bool:
+        options = self._options
+        return not options.readonly and (options.mode or "").lower() != "deferred"
+
+    async def _send_begin(self) -> None:
+        stack, driver = self._turns.stack, self._driver
+        if stack:
+            self._unlock()
+            self._check_nesting()
+            name = f"aiodb_{len(stack)}"
+            await driver.savepoint(name)
+            self._savepoint = name
+            self._around = stack[-1]
+        else:
+            if driver.in_transaction:
+                message = "a transaction that was begun with SQL is open on this connection; end that first"
+                raise errors.TransactionError(message)
+            await driver.begin(self._options)
+        stack.append(self)
+        self.state = TransactionState.ACTIVE
+
+    def _check_nesting(self) -> None:
+        if self._outermost:
+            message = "run_transaction() begins and ends a transaction of its own: call it outside of the one open here"
+            raise errors.TransactionError(message)
+        known = self._options._replace(readonly=None) if self._connection.read_only else self._options
+        if any(option is not None for option in known):
+            message = "isolation, readonly, deferrable and mode belong to the outermost transaction"
+            raise errors.NotSupportedError(message)
+
+    # Ending
+
+    async def commit_or_abort(self, *, at_exit: bool = False) -> None:
+        """Commit when nothing runs in the transaction any more; roll back if that fails, or comes too late."""
+        turns, timeout = self._turns, self._pool.options.commit_timeout
+        try:
+            try:
+                await turns.take(self._pool.options.timeout, at=self)
+            except errors.TransactionError:
+                if at_exit and self.state is not TransactionState.FAILED:
+                    return  # another task ended it by hand: the exit has nothing left to do
+                raise
+            if not self.is_active:
+                turns.give_back()
+                self.raise_failure()
+                return
+            if self.deadline is not None and not self.deadline.stop():
+                turns.give_back()
+                raise self.deadline.error()  # noqa: TRY301 - it is rolled back like everything that fails here
+            await shielded(self._send_commit, timeout)
+        except GeneratorExit:
+            if self.is_active:  # the coroutine is being closed: nobody will hear the answer
+                self._physical.driver.terminate()
+                turns.end_all("the coroutine that it was open in was closed", uncertain=not self._savepoint)
+            raise
+        except BaseException as exc:
+            await self.abort()
+            if isinstance(exc, TimeoutError) and not isinstance(exc, errors.Error):
+                raise self._no_answer(timeout) from None
+            raise
+
+    async def _send_commit(self) -> None:
+        turns, driver, savepoint = self._turns, self._driver, self._savepoint
+        try:
+            if driver.is_closed:
+                raise errors.ConnectionLost("the connection was lost before COMMIT was sent")  # noqa: TRY301 - told as any loss here
+            await (driver.release_savepoint(savepoint) if savepoint else driver.commit())
+            for transaction in turns.end(self):
+                transaction.finish(TransactionState.COMMITTED)
+        except Exception as exc:
+            error = translated(self._pool.driver, exc, committing=not savepoint)
+            if isinstance(error, errors.TransactionError) or is_refusal(error):
+                error.__cause__ = self.last_error or error.__cause__
+            if isinstance(error, errors.ConnectionLost):
+                self._physical.driver.terminate()
+                uncertain = isinstance(error, errors.CommitUncertainError)
+                turns.end_all("its connection was lost", uncertain=uncertain, cause=error)
+            elif not driver.in_transaction:  # PostgreSQL ends a transaction that it cannot commit
+                for transaction in turns.end(turns.stack[0]):
+                    transaction.finish(TransactionState.ROLLED_BACK)
+            if error is exc:
+                raise
+            raise error from exc
+        except BaseException:
+            self._physical.driver.terminate()  # time is over: nobody will know the answer
+            turns.end_all("its COMMIT had no answer", uncertain=not savepoint)
+            raise
+        finally:
+            turns.give_back()
+
+    def _no_answer(self, timeout: float) -> errors.Error:
+        if self._savepoint:
+            return errors.ConnectionLost(f"the commit of a nested transaction had no answer for {timeout:g} s")
+        message = f"COMMIT had no answer for {timeout:g} s: the transaction may or may not be committed, "
+        return errors.CommitUncertainError(message + "look for its rows before you run it again")
+
+    async def abort(self, reason: str | None = None) -> None:
+        """Roll back if the transaction is open; ``reason`` tells those who still use it why it is gone.
+
+        Never raises an error: a connection on which ROLLBACK fails is cut, which rolls back as well.
+        """
+        if not self.is_active:
+            return
+        turns = self._turns
+        if self._physical.driver.is_closed:
+            turns.end_all(reason or "its connection was lost")
+            return
+        try:
+            await shielded(lambda: self._send_rollback(reason), self._pool.options.cleanup_timeout)
+        except Exception as exc:  # noqa: BLE001 - what matters is the exception that led here
+            self._connection.logger.warning("ROLLBACK failed, the connection is cut: %r", exc)
+        finally:
+            if self in turns.stack:
+                self._physical.driver.terminate()
+                turns.end_all(reason or "its connection was cut")
+
+    async def _send_rollback(self, reason: str | None) -> None:
+        turns, driver, savepoint = self._turns, self._driver, self._savepoint
+        await turns.take_urgently(self._pool.options.cleanup_timeout)
+        try:
+            if self not in turns.stack:
+                return
+            await (driver.rollback_to_savepoint(savepoint) if savepoint else driver.rollback())
+            for transaction in turns.end(self):
+                if reason is None and (transaction is self or transaction.is_entered_here):
+                    transaction.finish(TransactionState.ROLLED_BACK)
+                else:
+                    transaction.fail(reason or "the transaction around it was rolled back")
+        finally:
+            turns.give_back()
+
+    # What has become of it
+
+    def finish(self, state: TransactionState) -> None:
+        """Note that the transaction has ended."""
+        self.state = state
+        self._unlock()
+        around = self._around
+        if self.hooks is not None and around is not None:
+            around.hooks = around.hooks or Hooks()
+            around.hooks.take_over(self.hooks, undone=not self.may_be_committed)
+            self.hooks = None
+
+    def fail(self, reason: str, *, uncertain: bool = False, cause: Exception | None = None) -> None:
+        """Note that the transaction was ended from outside: whoever uses it from now on is told why.
+
+        ``uncertain`` means that something of it may have been committed.
+        """
+        self.failure, self.cause = reason, cause
+        self._is_uncertain = uncertain
+        self.finish(TransactionState.FAILED)
+
+    def note_error(self, error: Exception) -> None:
+        """Keep the error of a statement, to name it as the cause of those that follow from it."""
+        if is_refusal(error):
+            error.__cause__ = self.last_error or error.__cause__
+        else:
+            self.last_error = error
+
+    def raise_failure(self) -> None:
+        """Raise TransactionError if the transaction was ended from outside."""
+        if self.state is TransactionState.FAILED:
+            lost = "" if self._is_uncertain else ", and nothing of it was committed"
+            error = errors.TransactionError(f"{self.label} cannot be used any more: {self.failure}{lost}")
+            if self.cause is not None:
+                error.__cause__ = self.cause
+            try:
+                raise error
+            finally:
+                del error  # whose traceback holds this frame
+
+    def forget_lock(self) -> None:
+        """Leave the writers' lock to others who have it as well."""
+        self._writer_lock = None
+
+    def _unlock(self) -> None:
+        lock, self._writer_lock = self._writer_lock, None
+        if lock is not None:
+            lock.release()
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Return whether this is how PostgreSQL refuses all further statements of a transaction in which one has failed."""
+    return isinstance(error, errors.Error) and error.sqlstate == _IN_FAILED_TRANSACTION
+
+
+_IN_FAILED_TRANSACTION = "25P02"
+_NO_PLAN = Plan("", writes=False, session=False)

@@ -1,0 +1,99 @@
+"""Which parameter it was that a library could not send."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from types import NoneType
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from aio_databases.errors import DataError
+    from aio_databases.sql import Plan
+
+__all__ = ("name_parameter",)
+
+
+def name_parameter(error: DataError, plan: Plan, values: Any = ()) -> None:
+    """Have an error tell the name, or the number, and the type of the value that could not be sent; never the value.
+
+    Some libraries tell which one it was; for the others it is the first that is out of the ordinary, or else perhaps
+    one that is made of others.
+    """
+    if error.parameter is None and (error.sqlstate or error.errno):
+        return  # it was sent, and the database did not like it
+    _forget_text(error)
+    is_told = error.parameter is not None and not isinstance(values, list)
+    for is_it in (_is_anything,) if is_told else (_is_odd, _is_composite):
+        for name, value in _suspects(error, plan, values):
+            if is_it(value):
+                perhaps = "perhaps " if is_it is _is_composite else ""  # it may as well be a value that cannot be read
+                error.parameter = None if perhaps else name
+                error.text = f"{error} ({perhaps}parameter {name}, of type {type(value).__name__})"
+                return
+
+
+def _forget_text(error: BaseException | None) -> None:
+    while error is not None:
+        if isinstance(error, UnicodeEncodeError):
+            error.object, error.args = "", (error.encoding, "", 0, 0, error.reason)
+        error = error.__cause__
+
+
+def _suspects(error: DataError, plan: Plan, values: Any) -> Iterator[tuple[str, object]]:
+    """Give the values that may have been meant, each with what the caller calls it."""
+    many = isinstance(values, list)
+    rows = cast("list[Any]", values) if many else [values]
+    for number, row in enumerate(rows[:_MOST], 1):
+        for place, name, value in _items(row, plan):
+            if error.parameter in {None, place}:
+                yield f"{name} of row {number}" if many else name, value
+
+
+def _items(row: Any, plan: Plan) -> Iterator[tuple[str, str, object]]:
+    """Give each value with its number as the library counts, and what the caller calls it."""
+    if isinstance(row, Mapping):
+        for number, (name, value) in enumerate(cast("Mapping[str, object]", row).items(), 1):
+            yield f"{number}", f":{name}", value
+        return
+    for place, value in enumerate(row):
+        number = place if plan.order is None else plan.order[place]
+        yield f"{place + 1}", f":{plan.names[place]}" if plan.names else f"{number + 1}", value
+
+
+def _is_odd(value: object) -> bool:
+    """Return whether there is a library that refuses such a value wherever it is to go."""
+    is_extreme = next((test for kinds, test in _EXTREMES if isinstance(value, kinds)), None)
+    try:
+        return is_extreme is None or is_extreme(value)
+    except (ArithmeticError, TypeError, ValueError):
+        return True
+
+
+def _is_anything(_: object) -> bool:
+    return True
+
+
+def _is_composite(value: object) -> bool:
+    return isinstance(value, dict | list | tuple)
+
+
+_MOST = 100_000  # rows to look at
+_LIMIT = 1 << 63
+_EXTREMES: tuple[tuple[Any, Callable[[Any], bool]], ...] = (
+    (Enum, lambda value: _is_odd(value.value)),
+    (int, lambda value: not -_LIMIT <= value < _LIMIT),
+    (str, lambda value: b"\0" in value.encode()),
+    ((float, Decimal), lambda value: not math.isfinite(value)),
+    (datetime, lambda value: value.tzinfo is not None and not value.astimezone(UTC)),
+    (time, lambda value: value.tzinfo is not None),
+    ((dict, list), lambda value: not json.dumps(value)),
+    ((NoneType, bytes, bytearray, memoryview, date, timedelta, UUID), lambda _: False),
+)

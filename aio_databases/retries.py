@@ -1,0 +1,97 @@
+"""Running a function in a transaction, and again when that has met another transaction."""
+
+from __future__ import annotations
+
+import random
+from inspect import isawaitable, iscoroutine
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import anyio
+
+from aio_databases import errors
+from aio_databases.deadlines import duration
+from aio_databases.levels import TransactionState, is_refusal
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Awaitable, Callable
+
+    from aio_databases.transaction import Transaction
+
+__all__ = ("run_until_committed",)
+
+T = TypeVar("T")
+
+
+async def run_until_committed(
+    begin: Callable[[], Transaction],
+    function: Callable[..., Awaitable[T]],
+    args: tuple[Any, ...],
+    *,
+    retries: int,
+    backoff: float,
+    logger: logging.Logger,
+) -> T:
+    """Run ``function`` in a transaction that ``begin`` makes, and as long as that may help in further ones.
+
+    Raises the last error as it is, with a note of how often this was tried.
+    """
+    _check(function, retries)
+    longest_pause = duration("backoff", backoff)
+    tries = 0
+    while True:
+        transaction = begin()
+        tries += 1
+        try:
+            async with transaction:
+                return await _call(function, args)
+        except Exception as exc:
+            if not _may_help(transaction, exc):
+                raise
+            if tries > retries:
+                exc.add_note(f"run_transaction() gave up after {tries} tries")
+                raise
+            logger.info("run_transaction() tries again: try %d has met %s", tries, type(exc).__qualname__)
+        # "Full jitter": those who have met each other shall not meet again.
+        # https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+        await anyio.sleep(random.uniform(0, longest_pause))  # noqa: S311 - there is nothing to gain from guessing it
+        longest_pause = min(2 * longest_pause, _LONGEST_PAUSE)
+
+
+async def _call(function: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T:
+    result = function(*args)
+    if not isawaitable(result):
+        raise TypeError(f"run_transaction() runs a coroutine function, and {function!r} is none")
+    return await result
+
+
+def _may_help(transaction: Transaction, exc: Exception) -> bool:
+    """Return whether nothing of a transaction was committed, and running it again may succeed."""
+    refused = transaction.state is TransactionState.NEW and isinstance(exc, errors.TransactionError)
+    # What the function has run after a rollback of its own is committed.
+    ended = transaction.may_be_committed or transaction.was_given_up
+    return not ended and not refused and _is_retryable(exc)
+
+
+def _is_retryable(exc: BaseException) -> bool:
+    """Return whether an error, all those of a group, or the one that it follows from, ask to run it all again."""
+    if isinstance(exc, BaseExceptionGroup):
+        return all(_is_retryable(each) for each in cast("BaseExceptionGroup[BaseException]", exc).exceptions)
+    if isinstance(exc, errors.TransactionError) or is_refusal(exc):
+        return exc.__cause__ is not None and _is_retryable(exc.__cause__)
+    return isinstance(exc, errors.Error) and exc.retryable
+
+
+def _check(function: Any, retries: Any) -> None:
+    """Raise an error for arguments that are none."""
+    if iscoroutine(function):
+        function.close()
+        raise TypeError("run_transaction() may call it again: give the function, then its arguments, no coroutine")
+    if not callable(function):
+        raise TypeError(f"run_transaction() runs a coroutine function, not an object of type {type(function).__name__}")
+    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+        message = f"retries must be a number of times, 0 or more, not {retries!r}"
+        raise errors.ConfigurationError(message)
+
+
+_LONGEST_PAUSE = 10.0  # seconds

@@ -1,0 +1,43 @@
+"""Where in the user's code something was opened, for messages about what was left open."""
+
+from __future__ import annotations
+
+import inspect
+from itertools import takewhile
+from pathlib import Path
+from traceback import StackSummary, walk_stack
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+__all__ = ("as_text", "stack_here")
+
+
+def stack_here() -> StackSummary:
+    """Return the calls of the running task that led here, innermost last, without those inside of this package.
+
+    Lines of source are looked up when the stack is printed.
+    """
+    task = takewhile(_is_inside_task, walk_stack(inspect.currentframe()))
+    stack = StackSummary.extract(filter(_is_outside_package, task), limit=_LIMIT, lookup_lines=False)
+    stack.reverse()
+    return stack
+
+
+def as_text(stack: StackSummary) -> str:
+    """Return a stack as tracebacks show it, without a line break at its end."""
+    return "".join(stack.format()).rstrip()
+
+
+def _is_inside_task(call: tuple[FrameType, int]) -> bool:
+    return not call[0].f_code.co_filename.endswith(_EVENT_LOOPS)
+
+
+def _is_outside_package(call: tuple[FrameType, int]) -> bool:
+    return not call[0].f_code.co_filename.startswith(_PACKAGE)
+
+
+_EVENT_LOOPS = tuple(str(Path(*path)) for path in (("asyncio", "events.py"), ("trio", "_core", "_run.py")))
+_PACKAGE = str(Path(__file__).parent)
+_LIMIT = 12  # calls: enough to recognise a place by

@@ -1,0 +1,160 @@
+"""What an SQL text is made of, and what it does, as far as its words tell.
+
+A text is scanned once, in one pass, by a lexer that knows where the strings, quoted identifiers and comments of its
+dialect end.  What is said about writing and about the session is a fence, not a proof: in doubt it is yes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ("FOREIGN_CHARSET", "Token", "Traits", "lexer_of", "scan", "statements", "traits_of")
+
+# Each of these runs to the end of an unterminated literal and cannot fail once it has begun: no backtracking.
+# A doubled quote is read as the end of one literal and the beginning of the next, which comes to the same.
+_QUOTED = {
+    "postgresql": r"""(?<!\w)[eE]'[^'\\]*(?:(?:\\.|'')[^'\\]*)*'?|'[^']*'?|"[^"]*"?"""
+    r"""|\$(?P<tag>[^\W\d]\w*|)\$.*?(?:\$(?P=tag)\$|\Z)""",
+    "mysql": r"""'[^'\\]*(?:\\.[^'\\]*)*'?|"[^"\\]*(?:\\.[^"\\]*)*"?|`[^`]*`?""",
+    "sqlite": r"""'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?""",
+    "odbc": r"""'[^']*'?|"[^"]*"?|`[^`]*`?|(?<![\w\])])\[[^\]]*(?:\]\][^\]]*)*\]?""",
+}
+_COMMENTS = {
+    "postgresql": r"--[^\r\n]*|/\*",  # and on to the end of what is nested in it
+    "mysql": r"--(?=\s|\Z)[^\n]*|#[^\n]*|/\*M?![0-9]*|/\*.*?(?:\*/|\Z)",  # what stands in /*! */ is run
+    "odbc": r"--[^\n]*|/\*.*?(?:\*/|\Z)",
+}
+_NESTING = re.compile(r"/\*|\*/")
+_OTHERS = {
+    "postgresql": r"(?P<operator>::|%%|\?\|(?!\|)|\?&(?!&)|(?<!@)@\?)|(?P<escaped>\?\?)",
+    "sqlite": r"(?P<operator>::|%%)|(?P<foreign_name>@\w+|\$[^\W\d]\w*)",
+    "odbc": r"(?P<operator>::|%%)",
+}
+
+
+def lexer_of(dialect: str) -> re.Pattern[str]:
+    """Return the pattern of a dialect's tokens; their kinds are the names of its groups."""
+    comment, quoted, others = (table.get(dialect, table["odbc"]) for table in (_COMMENTS, _QUOTED, _OTHERS))
+    return re.compile(
+        rf"(?P<comment>{comment})|(?P<quoted>{quoted})|(?P<pyformat>%\(\w+\)s)|(?P<format>%s(?!\w))"
+        # The look-behind spares the slice a[1:n] and the time 12:30.
+        r"|(?P<named>(?<![\w$)\[\]:]):[^\W\d]\w*)|(?P<numeric_dollar>(?<!\w)\$[1-9][0-9]{0,4}(?!\w))"
+        rf"|(?P<foreign_number>\?[0-9]+)|{others}|(?P<qmark>\?)|(?P<word>:=|@{{0,2}}\w[\w$]*|[().;=@])",
+        re.DOTALL,
+    )
+
+
+class Token(NamedTuple):
+    """A word, literal or placeholder, and where it stands."""
+
+    kind: str  # of a placeholder: its paramstyle
+    start: int
+    end: int
+    text: str
+
+    @property
+    def name(self) -> str:
+        """What a named placeholder is called."""
+        return self.text.lstrip("%(:").removesuffix(")s")
+
+
+def scan(text: str, lexer: re.Pattern[str]) -> list[Token]:
+    """Return the tokens of a text, without its comments and operators."""
+    tokens: list[Token] = []
+    position = depth = 0
+    while match := (_NESTING if depth else lexer).search(text, position):
+        position = match.end()
+        if depth or match[0] == "/*":
+            depth += 1 if match[0] == "/*" else -1
+        elif match.lastgroup not in ("comment", "operator"):
+            tokens.append(Token(match.lastgroup or "", match.start(), position, match[0]))
+    return tokens
+
+
+# What a statement does.  The patterns meet a statement in upper case, one space around each token, without comments,
+# commas and operators, and of literals only those that are one word: " SELECT F ( ? ) FROM 'X' ".
+
+_PRAGMA_READS = (
+    r" PRAGMA (?:\S+ \. )?(?:(?!WAL_CHECKPOINT|OPTIMIZE|INCREMENTAL_VACUUM|SHRINK_MEMORY)\w+ $|(?:TABLE_X?INFO"
+    r"|TABLE_LIST|INDEX_X?INFO|INDEX_LIST|FOREIGN_KEY_LIST|FOREIGN_KEY_CHECK|INTEGRITY_CHECK|QUICK_CHECK) \()"
+)
+_READS = re.compile(
+    r"[ (]*(?:SELECT|WITH|VALUES|TABLE|SHOW|DECLARE|FETCH|CLOSE|MOVE|BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT"
+    rf"|RELEASE|SET|RESET|USE|DEALLOCATE|LISTEN|UNLISTEN|DISCARD) |{_PRAGMA_READS}"
+)
+_WRITES = re.compile(
+    r" INTO (?!@)| FOR (?:NO KEY )?UPDATE | FOR (?:KEY )?SHARE | LOCK IN SHARE MODE | NEXT VALUE FOR "
+    r"|[()] (?:UPDATE|DELETE) [\w\"`\[]"
+    r"| \"?(?:NEXTVAL|SETVAL|PG_NOTIFY|LO_CREATE?|LO_IMPORT|LO_UNLINK|LO_PUT|LO_FROM_BYTEA|DBLINK_EXEC)\"? \("
+    # what changes the server, or would lift the fence
+    r"|^ SET (?:GLOBAL|PERSIST|PERSIST_ONLY|PASSWORD|STATEMENT|DEFAULT ROLE) |^ SET .*@@(?:GLOBAL|PERSIST)"
+    r"|^ (?:COMMIT|ROLLBACK) PREPARED |^ (?:RESET|DISCARD) ALL |^ (?:BEGIN|START|SET) (?:.* )?READ WRITE "
+    r"|^ SET .*READ_ONLY[\"`']? (?!(?:= |TO )'?(?:ON|TRUE|1|YES)'? )|^ RESET .*READ_ONLY"
+    r"| SET_CONFIG\"? \( '\w*READ_ONLY' (?!'(?:ON|TRUE|1|YES)' )"
+)
+_SESSION = re.compile(
+    r"^ (?:RESET|LISTEN|UNLISTEN|LOAD|DISCARD|PREPARE|DEALLOCATE|DO|CALL|EXECUTE|EXEC|BEGIN|START|COMMIT|END|ROLLBACK"
+    r"|ABORT|SAVEPOINT|RELEASE|USE|LOCK|UNLOCK|HANDLER|FLUSH|XA|ATTACH|DETACH|ALTER SESSION"
+    r"|SET(?! TRANSACTION | CONSTRAINTS )) |^ DECLARE (?:.* )?WITH HOLD "
+    r"|^ CREATE (?:.* )?(?:PG_)?TEMP(?:ORARY)? | INTO (?:@|(?:LOCAL |GLOBAL )?TEMP(?:ORARY)? )"
+    r"| \"?(?:SET_CONFIG|SETSEED|PG_(?:TRY_)?ADVISORY_LOCK(?:_SHARED)?|LO_OPEN|DBLINK_CONNECT(?:_U)?|GET_LOCK"
+    rf"|LOAD_EXTENSION)\"? \(| @(?: ?\S+)? := |^(?!{_PRAGMA_READS}) PRAGMA "
+)
+FOREIGN_CHARSET = re.compile(  # of MySQL, whose drivers write values into the text
+    r"^ SET (?:.* )?(?:NAMES|CHARACTER SET|CHARSET|(?:@@)?CHARACTER_SET_(?:CLIENT|CONNECTION) :?=) ['\"`]?"
+    r"(?!UTF8|DEFAULT |@|\?)\w"
+)
+_EXPLAINS = re.compile(  # only with ANALYZE the rest is run
+    r"^ (?:EXPLAIN|DESCRIBE|DESC)(?:(?! (?:.* )?ANALY[SZ]E ).*"
+    r"|(?: ANALY[SZ]E| VERBOSE| FORMAT = \S+| \( (?!SELECT|WITH|VALUES|TABLE|\()[^)]*\))*)"
+)
+
+
+_ENDINGS = r"COMMIT|ABORT|END|ROLLBACK(?! (?:WORK |TRANSACTION )?TO )|PREPARE TRANSACTION"
+_ENDS = {
+    False: re.compile(rf"^ (?:{_ENDINGS}) "),
+    True: re.compile(rf"^ (?:{_ENDINGS}|BEGIN(?! NOT )|START TRANSACTION) "),  # MySQL begins anew where others do not
+}
+
+
+class Traits(NamedTuple):
+    """What a text does; `Plan` says what each of these means."""
+
+    writes: bool
+    session: bool
+    selects: bool
+    ends: bool
+
+
+def traits_of(tokens: list[Token], dialect: str) -> Traits:
+    """Return what a text does."""
+    writes = session = ends = False
+    for statement in filter(None, statements(tokens)):
+        ends = ends or bool(_ENDS[dialect == "mysql"].match(statement))
+        writes = writes or not _READS.match(statement) or bool(_WRITES.search(statement))
+        # elsewhere LOCAL is another word for SESSION
+        local = dialect == "postgresql" and statement.startswith(" SET LOCAL ")
+        session = session or bool(not local and _SESSION.search(statement))
+    first = next((token.text.upper() for token in tokens if token.text != "("), "")
+    several = any(token.text == ";" for token in tokens[:-1])
+    return Traits(writes, session, first in {"SELECT", "VALUES", "TABLE", "WITH"} and not several, ends)
+
+
+def statements(tokens: list[Token]) -> Iterator[str]:
+    """Give the statements of a text as the patterns meet them."""
+    words: list[str] = []
+    for token in [*tokens, Token("word", 0, 0, ";")]:
+        word = token.text.upper()
+        if token.kind == "quoted":
+            words.append(word if re.fullmatch(r"(['\"`])\w+\1", word) else word[0])
+        elif token.kind != "word":
+            words.append("?")
+        elif word != ";":
+            words.append(word)
+        elif words:
+            yield _EXPLAINS.sub("", f" {' '.join(words)} ")
+            words = []

@@ -19,19 +19,24 @@ LAYERS = (
     ("context",),
     ("connection",),
     ("verbs",),
-    ("transaction", "streams"),
-    ("recovery",),
+    ("transaction", "streams", "retries"),
+    ("levels",),
+    ("recovery", "misfits"),
     ("replicas", "shared_pool"),
     ("pool",),
+    ("places",),
+    ("leases",),
     ("physical",),
     ("turns",),
     ("drivers", "drivers.*"),
     ("drivers.base",),
     ("options",),
-    ("sql", "batches", "queries", "record", "into", "url", "concurrency", "error_codes"),
+    ("sql", "waiting"),
+    ("batches", "concurrency", "deadlines", "error_codes", "forks", "hooks"),
+    ("into", "queries", "record", "stacks", "statements", "url"),
     ("errors",),
 )
-LEAVES = LAYERS[-2]  # import nothing of ours but the errors, and not each other
+LEAVES = LAYERS[-3] + LAYERS[-2]  # import nothing of ours but the errors, and not each other
 
 
 def modules():

@@ -11,7 +11,7 @@ import pytest
 
 from aio_databases import Database
 from conformance.addresses import with_option
-from conformance.dialects import LIMITS, WORDS
+from conformance.dialects import LIMITS, UNTRIED, WORDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -41,10 +41,12 @@ class Target(NamedTuple):
         """Tell how things are said to the database."""
         return WORDS[self.dialect]
 
-    def lacks(self, feature: str) -> bool:
-        """Tell whether the database or the driver cannot do something."""
-        names = {self.dialect, self.scheme} | ({"odbc", f"odbc-{self.dialect}"} if self.odbc else set())
-        return not names.isdisjoint(LIMITS[feature])
+    def lacks(self, feature: str) -> str | None:
+        """Tell why the database or the driver cannot do something, or None if it can."""
+        names = [f"odbc-{self.dialect}", "odbc"] if self.odbc else []
+        return next(
+            (LIMITS[feature][name] for name in (*names, self.scheme, self.dialect) if name in LIMITS[feature]), None
+        )
 
     def __str__(self) -> str:
         place = self.dialect if self.odbc else {"sqlite": "memory" if self.memory else "file"}.get(self.dialect, "")
@@ -92,7 +94,7 @@ TARGETS = {
 def pytest_configure(config: pytest.Config) -> None:
     """Explain the markers of the matrix."""
     config.addinivalue_line("markers", "targets(**fields): run on those targets only that have these fields")
-    config.addinivalue_line("markers", "needs(feature): run only where it is there; dialects.py tells where it is not")
+    config.addinivalue_line("markers", "needs(feature): fails where that is not there; dialects.py tells why")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -104,13 +106,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         wanted = {**mark.kwargs, **wanted}
     needed = [mark.args[0] for mark in metafunc.definition.iter_markers("needs")]
     chosen = [
-        pytest.param(name, marks=[pytest.mark.server] if target.odbc or target.dialect != "sqlite" else [])
+        pytest.param(name, marks=marks)
         for name, target in TARGETS.items()
         if all(_fits(getattr(target, field), value) for field, value in wanted.items())
-        and not any(map(target.lacks, needed))
         and ("pooled" in wanted or _is_chosen(target))
+        and (marks := _marks(target, needed)) is not None
     ]
     metafunc.parametrize("target", chosen, indirect=True)
+
+
+def _marks(target: Target, needed: list[str]) -> list[pytest.MarkDecorator] | None:
+    """Return the marks of a test on a target, or None if it must not even be tried there."""
+    limits = {feature: why for feature in needed if (why := target.lacks(feature))}
+    if not UNTRIED.isdisjoint(limits):
+        return None
+    server = target.odbc or target.dialect != "sqlite"
+    return [pytest.mark.server] * server + [pytest.mark.xfail(reason=why) for why in limits.values()]
 
 
 def _is_chosen(target: Target) -> bool:

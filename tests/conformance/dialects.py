@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ("LIMITS", "WORDS", "Words")
+__all__ = ("LIMITS", "UNTRIED", "WORDS", "Words")
 
 
 class Words(NamedTuple):
@@ -154,6 +154,7 @@ LIMITS: dict[str, dict[str, str]] = {
     "deferred_constraints": {"mysql": "MariaDB checks foreign keys with each row."},
     "dict_as_json": {"asyncpg": "asyncpg takes a dictionary as JSON with the option json=True only."},
     "infinity": {"mysql": "MariaDB has neither infinity nor NaN."},
+    "keepalive": {"odbc-mysql": "MariaDB's ODBC driver leaves silent links to the system."},
     "lazy_rows": {
         "odbc-sqlite": "SQLite's ODBC driver reads all rows before it gives the first.",
         "odbc-mysql": "MariaDB's ODBC driver reads all rows before it gives the first.",
@@ -166,6 +167,7 @@ LIMITS: dict[str, dict[str, str]] = {
         "odbc": "ODBC drivers take a zero byte for the end of a text.",
     },
     "returning": {"odbc-sqlite": "SQLite's ODBC driver gives no rows of RETURNING."},
+    "several_queries": {"odbc-mysql": "MariaDB's ODBC driver loses its place: the connection has to be closed."},
     "tls_words": {"odbc-mysql": "MariaDB's ODBC driver encrypts for certain with 'verify-full' only."},
     "transactional_ddl": {"mysql": "MariaDB commits before and after CREATE, ALTER and DROP."},
     "update_returning": {
@@ -178,3 +180,6 @@ LIMITS: dict[str, dict[str, str]] = {
     },
 }
 """What cannot be done: by a name for `@pytest.mark.needs`, then by dialect or driver, with the reason."""
+
+UNTRIED = {"busy_timeout", "lazy_rows", "tls_words"}
+"""Where one of these is not there, a test would take long, fill the memory, or succeed in a part of the cases."""

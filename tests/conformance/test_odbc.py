@@ -364,8 +364,8 @@ async def test_a_failed_transaction_of_postgresql_is_not_committed_in_silence(li
                 with pytest.raises(Error):
                     await database.execute("select 1 / 0")
         async with database.transaction():
-            for value, error in (("\0", DataError), (object(), ProgrammingError)):
-                with pytest.raises(error):
+            for value in ("\0", object()):
+                with pytest.raises(DataError):
                     await database.execute("select ?::text", value)  # not even sent
 
 

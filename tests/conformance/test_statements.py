@@ -17,17 +17,17 @@ IDS = "select id from users order by id"
 
 
 async def test_several_statements_are_run_as_a_whole_or_refused_as_a_whole(users):
-    async with users.connection():
-        try:
-            await users.execute("insert into users (id) values (4); insert into users (id) values (5)")
-        except Error:
-            expected = [1, 2, 3]
-        else:
-            expected = [1, 2, 3, 4, 5]
-        assert "own" == await users.fetchval("select 'own'")
-        assert expected == await users.fetchall(IDS, into=int)
+    try:
+        await users.execute("insert into users (id) values (4); insert into users (id) values (5)")
+    except Error:
+        expected = [1, 2, 3]
+    else:
+        expected = [1, 2, 3, 4, 5]
+    assert "own" == await users.fetchval("select 'own'")
+    assert expected == await users.fetchall(IDS, into=int)
 
 
+@pytest.mark.needs("several_queries")
 @pytest.mark.parametrize("verb", ["fetchall", "fetchone", "fetchval"])
 async def test_several_queries_leave_nothing_for_the_next_one(users, verb):
     async with users.connection():

@@ -1,7 +1,8 @@
 """Random programs of nested transactions in several tasks, against a model of what a database makes of them.
 
 What the scripted driver was sent must be a well-formed nesting, with each statement inside exactly those transactions
-that its task stood in; what survives must be what the model says, and each transaction must know what became of it.
+that its task stood in; what survives must be what the model says, and each transaction must know what became of it, and
+have its hooks tell it once.
 """
 
 from __future__ import annotations
@@ -122,6 +123,7 @@ class Run:
     places: dict[int, Scope | None] = field(default_factory=dict)
     scopes: dict[int, Scope] = field(default_factory=dict)
     refused: set[int] = field(default_factory=set)
+    told: list[tuple[str, int]] = field(default_factory=list)
 
     async def body(self, steps: tuple[Any, ...], scope: Scope | None) -> None:
         for step in steps:
@@ -155,6 +157,8 @@ class Run:
         transaction = self.db.transaction()
         try:
             async with transaction:
+                transaction.on_commit(self.told.append, ("survives", scope.number))
+                transaction.on_rollback(self.told.append, ("is gone", scope.number))
                 await self.db.execute(f"mark {scope.number};")
                 await self.body(step.body, scope)
                 if step.ending == "raise":
@@ -232,6 +236,8 @@ def test_a_database_makes_of_any_program_what_its_blocks_say(backend, tasks, sha
         sessions.setdefault(number, Session()).run(sql)
     paths = {number: path for session in sessions.values() for number, path in session.paths.items()}
     assert {number: scope.path if scope else [] for number, scope in run.places.items()} == paths
+    fates = [("survives" if scope.survives else "is gone", number) for number, scope in run.scopes.items()]
+    assert sorted(fates) == sorted(run.told)
     survivors = {n for n, scope in run.places.items() if scope is None or scope.survives} - run.refused
     kept = {number for session in sessions.values() for number in session.kept} - run.refused
     assert survivors == kept

@@ -11,9 +11,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from aio_databases.concurrency import (
-    FifoLock,
     Outbox,
-    WaitQueue,
     current_task,
     new_waiter,
     running_loop,
@@ -21,6 +19,7 @@ from aio_databases.concurrency import (
     shielded,
     task_name,
 )
+from aio_databases.waiting import FifoLock, WaitQueue
 
 
 async def pause(awaits=6):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import anyio
 import pytest
 
@@ -256,3 +258,12 @@ async def test_errors_are_all_caught_by_one_class():
         fake.drop("select 1")
         with pytest.raises(Error):
             await db.fetchval("select 1")
+
+
+async def test_the_error_of_a_released_connection_can_be_copied():
+    async with connected() as (db, _):
+        connection = await db.connection().acquire()
+        await connection.release()
+        with pytest.raises(InterfaceError, match="was used after its release") as caught:
+            await connection.fetchval("select 1")
+    assert str(caught.value) == str(copy.copy(caught.value))  # by the way that pickle goes

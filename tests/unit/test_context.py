@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+
 import pytest
 
 from aio_databases import current_conn
-from unit.fake import connected
+from unit.fake import connected, make_database, script_of, verify_closed
 
 
 async def test_the_innermost_block_of_a_database_has_its_connection():
@@ -88,3 +91,26 @@ async def test_a_primary_block_inside_of_a_replica_block_writes():
             await db.execute("insert 1")
         assert replica is db.current_conn
         assert [False] == [each.read_only for each in fake.connections if f"{each.number} insert 1" in fake.log]
+
+
+def test_an_event_loop_may_go_on_in_another_thread():
+    loop = asyncio.new_event_loop()
+    db = make_database()
+    loop.run_until_complete(db.connect())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def work():
+        async with db.transaction() as transaction:
+            assert transaction.connection is db.current_conn
+            await db.execute("insert 1")
+        await db.disconnect()
+
+    try:
+        asyncio.run_coroutine_threadsafe(work(), loop).result(10)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+    assert ["BEGIN", "insert 1", "COMMIT"] == script_of(db).sent
+    verify_closed(db)

@@ -48,7 +48,7 @@ async def test_the_snapshot_names_each_pool():
         async with db.connection(), db.replica():
             stats = db.stats()
         assert ["primary", "fallback", "replica-1", "replica-2"] == list(stats)
-        assert PoolStats(size=1, idle=0, waiting=0, opened=1, closed=0, timeouts=0) == stats["primary"]
+        assert PoolStats(1, 0, 0, 1, 0, timeouts=0, waits=0, wait_seconds=0.0, use_seconds=0.0) == stats["primary"]
         assert 1 == stats["replica-1"].opened + stats["replica-2"].opened
 
 

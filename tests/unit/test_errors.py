@@ -11,7 +11,13 @@ import asyncpg
 import pytest
 
 from aio_databases import errors
-from aio_databases.error_codes import kind_of_dbapi_class, kind_of_sqlite_name, kind_of_sqlstate
+from aio_databases.error_codes import (
+    _SQLSTATES,
+    kind_of_dbapi_class,
+    kind_of_mysql_errno,
+    kind_of_sqlite_name,
+    kind_of_sqlstate,
+)
 from aio_databases.errors import Diagnosis, translate
 
 
@@ -83,7 +89,8 @@ def test_translated_errors_survive_pickling():
         ("25P02", errors.InternalError),
         ("25P03", errors.ConnectionLost),
         ("28P01", errors.AuthenticationError),
-        ("3D000", errors.ConnectError),
+        ("3D000", errors.ProgrammingError),
+        ("25P04", errors.ConnectionLost),
         ("40P01", errors.DeadlockDetected),
         ("42P01", errors.ProgrammingError),
         ("55P03", errors.LockTimeout),
@@ -116,7 +123,12 @@ def test_sqlstates_are_told_by_prefix(sqlstate, kind):
         ("SQLITE_CONSTRAINT_NOTNULL", errors.NotNullViolation),
         ("SQLITE_CONSTRAINT_CHECK", errors.CheckViolation),
         ("SQLITE_READONLY_DBMOVED", errors.ReadOnlyError),
+        ("SQLITE_BUSY_RECOVERY", errors.LockTimeout),
+        ("SQLITE_LOCKED", errors.OperationalError),
         ("SQLITE_LOCKED_SHAREDCACHE", errors.LockTimeout),
+        ("SQLITE_CORRUPT_INDEX", errors.InternalError),
+        ("SQLITE_IOERR_WRITE", errors.OperationalError),
+        ("SQLITE_NOTADB", errors.ConnectError),
         ("SQLITE_INTERRUPT", errors.QueryTimeout),
         ("SQLITE_CANTOPEN_ISDIR", errors.ConnectError),
         ("SQLITE_TOOBIG", errors.DataError),
@@ -187,6 +199,7 @@ PARENTS = {
     "ReadOnlyError": "NotSupportedError RuntimeError",
     "SerializationFailure": "OperationalError",
     "TransactionError": "InterfaceError RuntimeError",
+    "TransactionTimeout": "OperationalError TimeoutError",
     "TurnTimeout": "OperationalError TimeoutError",
     "UniqueViolation": "IntegrityError",
     "UnknownDriver": "ConfigurationError",
@@ -197,7 +210,7 @@ def test_the_tree_is_that_of_the_documentation():
     assert {cls.__name__: " ".join(base.__name__ for base in cls.__bases__) for cls in CLASSES} == PARENTS
 
 
-@pytest.mark.parametrize("name", ["sqlstate", "errno", "constraint", "table", "column"])
+@pytest.mark.parametrize("name", ["sqlstate", "errno", "constraint", "table", "column", "parameter", "text"])
 def test_details_that_no_database_told_are_none(name):
     assert {None} == {getattr(cls("x"), name) for cls in CLASSES}
 
@@ -257,3 +270,76 @@ def test_every_translated_error_can_be_pickled_and_copied(kind, exc, clone):
     error = translate(clone(exc), Diagnosis(kind, "12345", 7))
     again = clone(error)
     assert (type(error), error.args, "12345") == (type(again), again.args, again.sqlstate)
+
+
+# Messages
+
+
+@pytest.mark.parametrize(
+    ("args", "text", "shown"),
+    [
+        (("one\n\ttwo \n\n three  four\n",), None, "one two three  four"),
+        ((1064, "You have an error"), "You have an error (1064)", "You have an error (1064)"),
+        ((), None, ""),
+        ((5, "x"), None, "(5, 'x')"),
+    ],
+)
+def test_a_message_is_one_line(args, text, shown):
+    error = translate(Library(*args), Diagnosis(errors.ProgrammingError, text=text))
+    assert (shown, args) == (str(error), error.args)
+    assert shown == str(pickle.loads(pickle.dumps(error)))  # noqa: S301 - our own bytes
+
+
+def test_the_text_of_an_error_is_replaced_by_a_new_message():
+    error = translate(Library("old"), Diagnosis(errors.ConnectError, errno=2003), "new")
+    assert ("new", 2003) == (str(error), error.errno)
+
+
+# The numbers that MySQL and MariaDB do not share, or that only one of them sends today.
+# MySQL: https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
+# MariaDB: https://mariadb.com/kb/en/mariadb-error-code-reference/
+# Galera: https://galeracluster.com/library/documentation/troubleshooting.html
+NUMBERS = [
+    (3819, errors.CheckViolation, "MySQL: ER_CHECK_CONSTRAINT_VIOLATED"),
+    (4025, errors.CheckViolation, "MariaDB: ER_CONSTRAINT_FAILED"),
+    (3024, errors.QueryTimeout, "MySQL: ER_QUERY_TIMEOUT, max_execution_time"),
+    (1969, errors.QueryTimeout, "MariaDB: ER_STATEMENT_TIMEOUT, max_statement_time"),
+    (1317, errors.QueryTimeout, "both: ER_QUERY_INTERRUPTED, KILL QUERY"),
+    (3572, errors.LockTimeout, "MySQL: ER_LOCK_NOWAIT, FOR UPDATE NOWAIT"),
+    (1205, errors.LockTimeout, "both: ER_LOCK_WAIT_TIMEOUT; MariaDB: NOWAIT, too"),
+    (1213, errors.DeadlockDetected, "both: ER_LOCK_DEADLOCK; Galera: the transaction lost against another node's"),
+    (1020, errors.SerializationFailure, "MariaDB: ER_CHECKREAD, innodb_snapshot_isolation"),
+    (3101, errors.SerializationFailure, "MySQL: ER_TRANSACTION_ROLLBACK_DURING_COMMIT, group replication"),
+    (1412, errors.SerializationFailure, "both: ER_TABLE_DEF_CHANGED, 'please retry transaction'"),
+    (1047, errors.OperationalError, "Galera: ER_UNKNOWN_COM_ERROR, WSREP has not yet prepared node"),
+    (1290, errors.ReadOnlyError, "both: ER_OPTION_PREVENTS_STATEMENT, --read-only"),
+    (1836, errors.ReadOnlyError, "both: ER_READ_ONLY_MODE"),
+    (1792, errors.ReadOnlyError, "both: ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION"),
+    (1040, errors.ConnectError, "both: ER_CON_COUNT_ERROR, max_connections"),
+    (1203, errors.ConnectError, "both: ER_TOO_MANY_USER_CONNECTIONS"),
+    (1226, errors.OperationalError, "both: ER_USER_LIMIT_REACHED, connections or questions per hour"),
+    (1927, errors.ConnectionLost, "MariaDB: ER_CONNECTION_KILLED"),
+    (4031, errors.ConnectionLost, "MySQL: ER_CLIENT_INTERACTION_TIMEOUT"),
+    (3169, errors.ConnectionLost, "MySQL: ER_SESSION_WAS_KILLED"),
+    (3955, errors.AuthenticationError, "MySQL: ER_USER_ACCESS_DENIED_FOR_USER_ACCOUNT_BLOCKED_BY_PASSWORD_LOCK"),
+    (4151, errors.AuthenticationError, "MariaDB: ER_ACCOUNT_HAS_BEEN_LOCKED"),
+    (1114, errors.OperationalError, "both: ER_RECORD_FILE_FULL"),
+    (1021, errors.OperationalError, "both: ER_DISK_FULL"),
+    (3170, errors.OperationalError, "MySQL: ER_CAPACITY_EXCEEDED"),
+]
+
+
+@pytest.mark.parametrize(("number", "kind", "name"), NUMBERS, ids=str)
+def test_the_numbers_of_mysql_and_of_mariadb_are_known(number, kind, name):
+    assert kind is kind_of_mysql_errno(number), name
+
+
+def test_exactly_these_codes_are_worth_another_try():
+    states = {state for state in _SQLSTATES if kind_of_sqlstate(state).retryable}
+    assert {"40001", "40P01", "55P03"} == states
+    names = {name for name in dir(sqlite3) if name.startswith("SQLITE_") and kind_of_sqlite_name(name).retryable}
+    assert {name for name in names if "BUSY" not in name} == {"SQLITE_LOCKED_SHAREDCACHE"}
+    assert names >= {"SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT"}
+    numbers = {number for number in range(6000) if kind_of_mysql_errno(number).retryable}
+    # 1613, 1614: XA; 3058: GET_LOCK()
+    assert {1020, 1205, 1213, 1412, 1613, 1614, 3058, 3101, 3572} == numbers

@@ -377,7 +377,7 @@ NUMBERS = {
     errors.QueryTimeout: (1317, 1969, 3024),
     errors.ReadOnlyError: (1290, 1792, 1836),
     errors.ConnectionLost: (1053, 1152, 1158, 1927, 2006, 2013, 2055, 4031),
-    errors.ConnectError: (1040, 1203, 1226, 2002, 2003, 2005),
+    errors.ConnectError: (1040, 1203, 2002, 2003, 2005),
     errors.AuthenticationError: (1044, 1045, 1251, 1698),
     errors.DataError: (1153, 1264, 1265, 1292, 1366, 1406, 1690),
     errors.ProgrammingError: (1049, 1054, 1064, 1065, 1146, 1149, 1305),

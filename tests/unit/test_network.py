@@ -270,3 +270,21 @@ def test_behind_pgbouncer_settings_of_the_session_are_refused(scheme, given):
     with pytest.raises(ConfigurationError, match="does not go with pgbouncer=True"):
         backend(f"{scheme}://s/d?pgbouncer=yes", **given)
     assert backend(f"{scheme}://s/d?pgbouncer=no", **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "asks"),
+    [
+        ({}, (60, 10, 3, 90_000)),
+        ({"keepalive": 0.1}, (1, 1, 3, 150)),
+        ({"keepalive": 86_400}, (3600, 600, 3, 5_400_000)),
+    ],
+    ids=["default", "short", "long"],
+)
+def test_how_a_silent_link_is_noticed(given, asks):
+    assert asks == Database("asyncpg://db/shop", **given).backend.keepalive
+
+
+@pytest.mark.parametrize("value", [0, "0", "inf"])
+def test_a_silent_link_may_be_left_to_the_system(value):
+    assert Database("asyncpg://db/shop", keepalive=value).backend.keepalive is None

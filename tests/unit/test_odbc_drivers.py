@@ -149,7 +149,7 @@ def test_an_address_without_a_data_source_is_refused(cls):
 
 
 def test_a_url_with_a_driver_becomes_a_connection_string():
-    url = "odbc://app:x@db.example:6543/shop?driver=PostgreSQL+Unicode"
+    url = "odbc://app:x@db.example:6543/shop?driver=PostgreSQL+Unicode&keepalive=0"
     assert {
         "driver": "PostgreSQL Unicode",
         "server": "db.example",
@@ -188,12 +188,17 @@ def test_a_data_source_is_named_by_the_host():
 
 def test_a_dsn_is_left_as_it_is_and_completed():
     dsn = "Driver={PostgreSQL Unicode};Server=h;BoolsAsChar=1;"
-    text = make("aioodbc://u@localhost", dsn=dsn).connection_string("p}", read_only=False)
+    text = make("aioodbc://u@localhost", dsn=dsn, keepalive=0).connection_string("p}", read_only=False)
     assert "Driver={PostgreSQL Unicode};Server=h;BoolsAsChar=1;UID=u;PWD={p}}};Protocol=7.4-0" == text
 
 
 def test_a_password_of_plain_characters_needs_no_braces():
     assert make("odbc://mystery").connection_string("Abc_123", read_only=False).endswith(";PWD=Abc_123")
+
+
+def test_what_the_dsn_tells_libpq_stays():
+    dsn = "Driver={PostgreSQL Unicode};Server=h;pqopt={keepalives=0}"
+    assert "keepalives=0" == keywords(make("odbc://", dsn=dsn).connection_string(None, read_only=False))["pqopt"]
 
 
 @pytest.mark.parametrize("option", ["database", "driver", "host", "port", "unix_socket"])
@@ -253,24 +258,28 @@ def test_a_path_that_sqlites_odbc_driver_would_garble_is_refused():
 # Options
 
 
+WATCHED = "keepalives_idle='6' keepalives_interval='1' keepalives_count='3' tcp_user_timeout='9000'"
+
+
 @pytest.mark.parametrize(
     ("library", "options", "expected"),
     [
-        ("psqlodbc", {"ssl": "require"}, {"sslmode": "require"}),
-        ("psqlodbc", {"ssl": False}, {"sslmode": "disable"}),
-        ("psqlodbc", {"sslrootcert": r"/a'\b"}, {"pqopt": r"sslrootcert='/a\'\\b'"}),
+        ("psqlodbc", {"ssl": "require", "keepalive": 0}, {"sslmode": "require"}),
+        ("psqlodbc", {"ssl": False, "keepalive": 0}, {"sslmode": "disable"}),
+        ("psqlodbc", {"sslrootcert": r"/a'\b", "keepalive": 0}, {"pqopt": r"sslrootcert='/a\'\\b'"}),
         (
             "psqlodbc",
-            {"ssl": "verify-ca", "sslrootcert": "/ca", "sslcert": "/c", "sslkey": "/k"},
-            {"sslmode": "verify-ca", "pqopt": "sslrootcert='/ca' sslcert='/c' sslkey='/k'"},
+            {"ssl": "verify-ca", "sslrootcert": "/ca", "sslcert": "/c", "sslkey": "/k", "keepalive": 6},
+            {"sslmode": "verify-ca", "pqopt": f"sslrootcert='/ca' sslcert='/c' sslkey='/k' {WATCHED}"},
         ),
+        ("psqlodbc", {"keepalive": 6}, {"pqopt": WATCHED}),
         ("MariaDB", {}, {}),
         ("MariaDB", {"ssl": False}, {}),
         ("MariaDB", {"ssl": True, "sslrootcert": "/ca"}, {"forcetls": "1", "sslverify": "1", "sslca": "/ca"}),
         ("MySQL ODBC", {}, {}),
     ],
 )
-def test_encryption_is_said_in_the_words_of_the_odbc_driver(library, options, expected):
+def test_the_link_is_described_in_the_words_of_the_odbc_driver(library, options, expected):
     found = said("odbc://h", driver=library, **options)
     words = {"sslmode", "pqopt", "forcetls", "sslverify", "sslca", "sslcert", "sslkey"}
     assert expected == {name: value for name, value in found.items() if name in words}

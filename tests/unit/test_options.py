@@ -52,7 +52,7 @@ def test_options_in_a_url_are_refused_alike():
 
 
 def test_the_defaults_are_those_of_the_documentation():
-    assert (0, 10, 30, 600, 3600, 0, 30, 10, 5, 60, "auto", None) == PoolOptions()
+    assert (0, 10, 30, 600, 3600, 0, 30, 10, 5, 60, None, False, "auto", None) == PoolOptions()
     assert PoolOptions() == make_database()._pool.options
 
 
@@ -66,6 +66,9 @@ def test_the_defaults_are_those_of_the_documentation():
         ("max_lifetime", "0", 0.0),
         ("max_waiting", "3", 3),
         ("check_after", "0.1", 0.1),
+        ("leak_warning", "60", 60.0),
+        ("leak_warning", "", None),
+        ("debug", "true", True),
         ("connect_timeout", "2", 2.0),
         ("cleanup_timeout", "2", 2.0),
         ("commit_timeout", "2", 2.0),

@@ -6,7 +6,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from aio_databases import ConnectError, ConnectionLost, PoolStats, PoolTimeout
+from aio_databases import ConnectError, ConnectionLost, PoolTimeout
 from unit.fake import connected, make_database, script_of, verify_closed
 
 
@@ -164,6 +164,13 @@ async def test_a_check_without_an_answer_ends_in_time():
         assert 2 == fake.opens
 
 
+async def test_only_one_check_without_an_answer_is_waited_for():
+    async with connected(check_after=0, connect_timeout=0.02, min_size=3) as (db, fake):
+        fake.wait("ping", times=3)
+        assert "select 1" == await db.fetchval("select 1")
+        assert (["ping", "select 1"], 4, 1) == (fake.sent, fake.opens, fake.open_now)
+
+
 async def test_a_check_that_is_cancelled_frees_the_place():
     async with connected(check_after=0, max_size=1) as (db, fake):
         gate = fake.wait("ping")
@@ -171,7 +178,7 @@ async def test_a_check_that_is_cancelled_frees_the_place():
             tasks.start_soon(db.fetchval, "select 1")
             await gate.reached()
             tasks.cancel_scope.cancel()
-        assert PoolStats(0, 0, 0, 1, 1, 0) == db.stats()["primary"]
+        assert (0, 0, 0, 1, 1, 0) == db.stats()["primary"][:6]
         assert "select 2" == await db.fetchval("select 2")
 
 
@@ -276,4 +283,16 @@ async def test_a_close_that_hangs_is_cut_after_cleanup_timeout():
     script_of(db).wait("close")
     await db.disconnect()
     assert 1 == script_of(db).terminates
+    verify_closed(db)
+
+
+@pytest.mark.parametrize("error", [TimeoutError("mine"), OSError("mine"), TypeError("mine")], ids=repr)
+async def test_whatever_an_init_raises_stays_as_it_is(error):
+    def init(_):
+        raise error
+
+    db = make_database(init=init)
+    with pytest.raises(type(error)) as caught:
+        await db.connect()
+    assert error is caught.value
     verify_closed(db)

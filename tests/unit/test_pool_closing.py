@@ -9,8 +9,9 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from aio_databases import InterfaceError, PoolClosed
-from unit.fake import connected, make_database, script_of, verify_closed
+from aio_databases import AuthenticationError, ConnectError, InterfaceError, PoolClosed
+from aio_databases.pool import Pool
+from unit.fake import FakeError, LinkError, connected, make_database, script_of, verify_closed
 
 
 async def leases(db, count):
@@ -60,6 +61,88 @@ async def test_disconnect_cuts_leases_after_its_timeout(caplog):
         assert 1 == fake.terminates
         await held.release()
     assert "1 connections of" in caplog.text
+
+
+async def test_disconnect_waits_for_all_pools_together_no_longer_than_its_timeout(monkeypatch):
+    waited = []
+    wait = Pool._wait_for_leases
+
+    async def note(pool, timeout):
+        waited.append(timeout)
+        await wait(pool, timeout)
+
+    monkeypatch.setattr(Pool, "_wait_for_leases", note)
+    async with connected(replicas=["fake://replica/db"]) as (db, _):
+        (held,) = await leases(db, 1)
+        replica = db.replica(fallback=False)
+        await replica.__aenter__()
+        replica.leave()
+        await db.disconnect(timeout=0.05)
+        await replica.__aexit__(None, None, None)
+        await held.release()
+    assert waited[0] > 0.04
+    assert [] == [later for later in waited[1:] if later > 0.01]
+
+
+async def test_disconnect_ends_a_connect_that_is_under_way():
+    db = make_database(min_size=2)
+    gate = script_of(db).wait("connect")
+    async with anyio.create_task_group() as tasks:
+
+        async def connect():
+            with pytest.raises(PoolClosed, match="was disconnected while it was being connected"):
+                await db.connect()
+
+        tasks.start_soon(connect)
+        await gate.reached()
+        await db.disconnect()
+        gate.open()
+    assert not db.is_connected
+    verify_closed(db)
+
+
+async def test_disconnect_ends_a_connect_that_is_going_to_try_again():
+    db = make_database()
+    script_of(db).fail("connect", LinkError, times=99)
+    async with anyio.create_task_group() as tasks:
+
+        async def connect():
+            with pytest.raises(PoolClosed, match="was disconnected while it was being connected"):
+                await db.connect(retry_for=60)
+
+        tasks.start_soon(connect)
+        await anyio.wait_all_tasks_blocked()
+        await db.disconnect()
+    assert not db.is_connected
+    verify_closed(db)
+
+
+async def test_connect_tries_again_for_as_long_as_it_is_told():
+    db = make_database()
+    script_of(db).fail("connect", LinkError, times=2)
+    await db.connect(retry_for=60)
+    assert 3 == script_of(db).attempts
+    await db.disconnect()
+
+
+@pytest.mark.parametrize(("kind", "retry_for"), [(ConnectError, 0), (AuthenticationError, 60)])
+async def test_connect_does_not_try_again_what_is_hopeless_or_not_wanted(kind, retry_for):
+    db = make_database()
+    script_of(db).fail("connect", FakeError("refused", kind), times=9)
+    with pytest.raises(kind):
+        await db.connect(retry_for=retry_for)
+    assert 1 == script_of(db).attempts
+    verify_closed(db)
+
+
+async def test_disconnect_waits_for_one_silent_connection_only():
+    db = await make_database(min_size=3, cleanup_timeout=0.02).connect()
+    fake = script_of(db)
+    fake.wait("close", times=3)
+    await db.disconnect()
+    assert 1 == sum(line.endswith(" close") for line in fake.log)
+    assert 3 == fake.terminates
+    assert 0 == fake.open_now
 
 
 async def test_disconnect_inside_a_block_releases_its_connection():
@@ -133,3 +216,23 @@ async def test_the_pool_is_described_by_role_address_and_counts():
     async with connected() as (db, _):
         assert "<Pool primary fake://server/db PoolStats(size=1, idle=1, waiting=0" in repr(db._pool)
         assert "<Pool replica" in repr(db._replicas.fallback)
+
+
+def test_a_lease_that_outlives_its_event_loop_is_counted_once():
+    db = make_database(max_size=1)
+    held = []
+
+    async def lease():
+        await db.connect()
+        held.append(await db.connection().acquire())
+
+    async def end():
+        await db.disconnect()
+        await held[0].release()
+        await db.connect()
+        assert (1, 1) == db.stats()["primary"][:2]
+        await db.disconnect()
+
+    asyncio.run(lease())
+    asyncio.run(end())
+    verify_closed(db)

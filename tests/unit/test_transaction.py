@@ -162,7 +162,7 @@ async def test_a_writer_waits_no_longer_than_the_timeout():
             with pytest.raises(LockTimeout, match="one writer at a time"):
                 await db.transaction(create=True).start()
             async with db.connection():
-                with pytest.raises(LockTimeout, match=r"0.02 s for another write transaction"):
+                with pytest.raises(LockTimeout, match=r"waited 0.02 s for a transaction, opened by"):
                     await db.execute("insert 1")
         assert ["BEGIN", "COMMIT"] == fake.sent
 
@@ -177,3 +177,20 @@ async def test_a_writer_that_cannot_get_its_turn_frees_the_lock():
                 await connection.execute("insert 1")
             gate.open()
         await connection.execute("insert 2")
+
+
+async def test_a_transaction_that_another_task_is_starting_is_refused():
+    async with connected() as (db, fake):
+        transaction, gate = db.transaction(), fake.wait("BEGIN")
+
+        async def use():
+            async with transaction:
+                await db.execute("insert 1")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(use)
+            await gate.reached()
+            with pytest.raises(TransactionError, match="another task is starting this transaction"):
+                await use()
+            gate.open()
+        assert ["BEGIN", "insert 1", "COMMIT"] == fake.sent

@@ -11,6 +11,7 @@ from aio_databases import (
     ConnectionLost,
     DatabaseError,
     Error,
+    InternalError,
     TransactionError,
     TransactionState,
 )
@@ -72,6 +73,19 @@ async def test_a_commit_without_an_answer_is_uncertain_after_the_timeout():
         assert (1, 0) == (fake.terminates, db._pool.lent)
 
 
+async def test_without_an_answer_to_the_commit_of_a_nested_one_nothing_is_committed():
+    calls = []
+    async with connected(commit_timeout=0.02) as (db, fake):
+        fake.wait("RELEASE")
+        with pytest.raises(ConnectionLost, match=r"nested transaction had no answer for 0.02 s") as caught:
+            async with db.transaction() as outer, db.transaction() as nested:
+                outer.on_rollback(calls.append, "outer")
+                nested.on_rollback(calls.append, "nested")
+        assert not isinstance(caught.value, CommitUncertainError)
+        assert (1, 0) == (fake.terminates, db._pool.lent)
+    assert ["outer", "nested"] == calls
+
+
 async def test_a_rollback_without_an_answer_cuts_the_connection():
     async with connected(cleanup_timeout=0.02) as (db, fake):
         fake.wait("ROLLBACK")
@@ -125,6 +139,29 @@ async def test_its_connection_refuses_further_statements_too():
         assert ["BEGIN", "insert 1"] == fake.sent
         await connection.execute("insert 3")
         assert ["BEGIN", "insert 1", "insert 3"] == fake.sent
+
+
+def refusal():
+    """Return the error by which PostgreSQL refuses whatever follows a failed statement."""
+    error = FakeError("current transaction is aborted", InternalError)
+    error.sqlstate = "25P02"
+    return error
+
+
+@pytest.mark.parametrize("place", ["insert 2", "SAVEPOINT", "COMMIT"])
+async def test_an_error_that_follows_from_another_one_names_it(place):
+    async with connected() as (db, fake):
+        fake.fail("insert 1")
+        fake.fail(place, refusal())
+        with pytest.raises(InternalError) as caught:
+            async with db.transaction():
+                with pytest.raises(FakeError) as first:
+                    await db.execute("insert 1")
+                if place == "SAVEPOINT":
+                    await db.transaction().start()
+                elif place != "COMMIT":
+                    await db.execute(place)
+        assert first.value is caught.value.__cause__
 
 
 async def test_a_block_that_swallows_the_loss_still_tells_that_nothing_was_committed():
@@ -272,7 +309,7 @@ async def test_a_block_whose_coroutine_is_closed_leaves_its_transaction_to_be_ro
         assert TransactionState.FAILED is states[0].state
         assert "select 1" == await db.fetchval("select 1")
         assert "COMMIT" not in fake.sent
-        assert "ROLLBACK" in fake.sent
+        assert ["1 BEGIN", "1 insert 1", "1 terminate", "2 connect"] == fake.log[1:5]
 
 
 async def pause(awaits=5):
@@ -283,3 +320,16 @@ async def pause(awaits=5):
 async def open_soon(gate):
     await pause()
     gate.open()
+
+
+async def test_a_link_that_is_known_to_be_broken_before_commit_leaves_no_doubt():
+    async with connected() as (db, fake):
+        called = []
+        with pytest.raises(ConnectionLost, match="before COMMIT was sent") as caught:
+            async with db.transaction() as transaction:
+                transaction.on_rollback(called.append, "rolled back")
+                await db.execute("insert 1")
+                fake.connections[0].terminate()
+        assert not isinstance(caught.value, CommitUncertainError)
+        assert ["rolled back"] == called
+        assert not transaction.may_be_committed

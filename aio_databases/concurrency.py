@@ -1,37 +1,29 @@
-"""Waiting on asyncio and on trio; the only module that knows which event loop runs.
-
-It adds to anyio what anyio lacks: cleanup that survives a native ``task.cancel()``, tasks that wait to be woken by
-another one, and a way for worker threads to report several results with one wake-up of the loop.
-"""
+"""Waiting on asyncio and on trio: which event loop and task run, and tasks that wait to be woken by another one."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections import deque
-from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-from weakref import WeakKeyDictionary, ref
-
-import anyio
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import ref
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable
+    from contextvars import Context
 
 __all__ = (
-    "Outbox",
+    "Reply",
     "TaskReference",
     "Waiter",
     "current_task",
     "is_foreign",
+    "loop_teller",
     "new_waiter",
     "running_loop",
     "runs_on_trio",
-    "shielded",
     "task_name",
 )
-
-T = TypeVar("T")
 
 
 def running_loop() -> Any:
@@ -42,7 +34,12 @@ def running_loop() -> Any:
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
-        return _trio().lowlevel.current_trio_token()
+        return the_trio().lowlevel.current_trio_token()
+
+
+def loop_teller() -> Callable[[], Any]:
+    """Return what tells, from now on and faster than `running_loop`, whether still the same event loop runs."""
+    return asyncio.events._get_running_loop if not runs_on_trio() else running_loop  # noqa: SLF001 - raises nothing
 
 
 def is_foreign(loop: Any) -> bool:
@@ -63,7 +60,7 @@ def current_task() -> Any:
     try:
         return asyncio.current_task()
     except RuntimeError:
-        return _trio().lowlevel.current_task()
+        return the_trio().lowlevel.current_task()
 
 
 def task_name(task: Any) -> str:
@@ -101,7 +98,8 @@ class TaskReference:
         return task is None or bool(task.done() if isinstance(task, asyncio.Task) else task.coro.cr_frame is None)
 
 
-def _trio() -> Any:
+def the_trio() -> Any:
+    """Return the module trio, when it runs."""
     trio = sys.modules.get("trio")
     if trio is None:
         message = "no event loop is running: call this from a coroutine, on asyncio or trio"
@@ -120,8 +118,9 @@ class Waiter(Protocol):
     value: Any
     """What `wake` brought."""
 
-    async def wait(self, timeout: float | None = None) -> Any:
+    def wait(self, timeout: float | None = None) -> Awaitable[Any]:
         """Wait for at most ``timeout`` seconds and return the value that `wake` brings, else raise TimeoutError."""
+        ...
 
     def wake(self, value: Any = None) -> bool:
         """Wake the task with ``value`` and return True, or False when it does not wait any more."""
@@ -171,7 +170,7 @@ class _TrioWaiter:
         self.value: Any = None
 
     async def wait(self, timeout: float | None = None) -> Any:
-        trio = _trio()
+        trio = the_trio()
         with trio.move_on_after(float("inf") if timeout is None else max(timeout, 0)):
             if not self.woken:
                 self._task = trio.lowlevel.current_task()
@@ -186,124 +185,54 @@ class _TrioWaiter:
         self.woken = True
         self.value = value
         if self._task is not None:
-            _trio().lowlevel.reschedule(self._task)
+            the_trio().lowlevel.reschedule(self._task)
         return True
 
     def _abort(self, _raise_cancel: Any) -> Any:
         self._ended = True
-        return _trio().lowlevel.Abort.SUCCEEDED
+        return the_trio().lowlevel.Abort.SUCCEEDED
+
+
+class Reply(asyncio.Future[Any]):
+    """A future whose task goes on at once when it is woken, not in the next pass of the event loop.
+
+    Only for what the event loop itself calls: a task cannot go on inside of another one.
+    """
+
+    _go_on: Callable[[Any], object] | None = None
+    _context: Context
+    woken = False
+    value: Any = None
+
+    def wait(self, timeout: float | None = None) -> Awaitable[Any]:
+        """Return what waits for the answer; one that takes for ever."""
+        if timeout is not None:
+            raise NotImplementedError("a reply has no time limit")
+        return self
+
+    def wake(self, value: Any = None) -> bool:
+        """Have the task go on with ``value`` and return True, or False when it does not wait any more."""
+        if self.done():
+            return False
+        self.woken, self.value = True, value
+        self.set_result(value)
+        if self._go_on is not None:
+            self._context.run(self._go_on, self)
+        return True
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Cancel the wait."""
+        cancelled = super().cancel(msg)
+        if cancelled and self._go_on is not None:
+            self.get_loop().call_soon(self._go_on, self, context=self._context)
+        return cancelled
+
+    def add_done_callback(self, function: Callable[[Any], object], /, *, context: Context | None = None) -> None:
+        """Note how the task that waits goes on."""
+        self._go_on, self._context = function, context or copy_context()
 
 
 def new_waiter() -> Waiter:
     """Return a waiter for a task of the running event loop."""
     loop = running_loop()
     return _AsyncioWaiter(loop) if isinstance(loop, asyncio.AbstractEventLoop) else _TrioWaiter()
-
-
-# Cleanup that a cancellation cannot interrupt
-
-
-async def shielded(function: Callable[[], Coroutine[Any, Any, T]], timeout: float, *, grace: float | None = None) -> T:
-    """Run ``function`` to its end although this task gets cancelled, for at most ``timeout`` seconds.
-
-    A cancellation that arrives meanwhile is raised afterwards, so ``function`` itself has to record what it did.  With
-    ``grace`` it leaves that many seconds; that is for libraries of asyncio that come to harm when they are cancelled,
-    so on trio the cancellation goes through.  Raises TimeoutError when the time is over; ``function`` was cancelled
-    then.
-    """
-    if runs_on_trio():
-        with anyio.move_on_after(timeout, shield=grace is None):
-            return await function()
-        raise TimeoutError
-    return await _shielded_on_asyncio(function, timeout, timeout if grace is None else grace)
-
-
-async def _shielded_on_asyncio(function: Callable[[], Coroutine[Any, Any, T]], timeout: float, grace: float) -> T:
-    # A native task.cancel() pierces anyio's shields, so the work gets a task of its own.  The shield is only put up
-    # once a cancellation has arrived: anyio repeats its cancellations for as long as they are not taken.
-    task = asyncio.get_running_loop().create_task(function())
-    deadline = monotonic() + timeout
-    cancelled: asyncio.CancelledError | None = None
-    try:
-        await asyncio.wait((task,), timeout=timeout)
-    except asyncio.CancelledError as exc:
-        cancelled = exc
-        await _wait_through_cancellations(task, min(deadline, monotonic() + grace))
-    except GeneratorExit:
-        task.cancel()  # this coroutine is being closed: nobody will ask for the result
-        raise
-    if not task.done():
-        task.cancel()
-        await _wait_through_cancellations(task, monotonic() + _GRACE)
-        if cancelled is None:
-            raise TimeoutError
-    if cancelled is not None:
-        failure = task.exception() if task.done() and not task.cancelled() else None
-        raise cancelled from failure
-    return task.result()
-
-
-_GRACE = 0.5  # seconds for a cancelled cleanup to notice
-
-
-async def _wait_through_cancellations(task: asyncio.Task[Any], deadline: float) -> None:
-    with anyio.CancelScope(shield=True):
-        while not task.done() and (left := deadline - monotonic()) > 0:
-            try:
-                await asyncio.wait((task,), timeout=left)
-            except asyncio.CancelledError:
-                # Another native cancel; the first one is raised when the work is done.
-                continue
-
-
-# Results from worker threads
-
-
-class Outbox:
-    """Carries calls from worker threads into the thread of an event loop, several per wake-up."""
-
-    __slots__ = ("_calls", "_loop", "_scheduled")
-
-    def __init__(self, loop: Any) -> None:
-        self._calls: deque[tuple[Callable[[Any], object], Any]] = deque()
-        self._scheduled = False
-        self._loop = ref(loop)  # weak, as the outboxes are kept by their loops
-
-    @classmethod
-    def of_running_loop(cls) -> Outbox:
-        """Return the outbox that all worker threads of the running event loop share."""
-        loop = running_loop()
-        outbox = _outboxes.get(loop)
-        if outbox is None:
-            outbox = _outboxes[loop] = cls(loop)
-        return outbox
-
-    def post(self, call: Callable[[Any], object], argument: Any) -> None:
-        """Have ``call(argument)`` made soon in the loop's thread; does nothing once the loop is closed."""
-        self._calls.append((call, argument))
-        if self._scheduled:
-            return
-        self._scheduled = True
-        try:
-            self._wake_loop()
-        except RuntimeError:
-            # The loop is closed: nobody waits for the answer any more.
-            self._calls.clear()
-            self._scheduled = False
-
-    def _wake_loop(self) -> None:
-        loop = self._loop()
-        if isinstance(loop, asyncio.AbstractEventLoop):
-            loop.call_soon_threadsafe(self._deliver)
-        elif loop is not None:
-            loop.run_sync_soon(self._deliver)
-
-    def _deliver(self) -> None:
-        # Reset first: a call that is posted from now on either is still in this round or schedules the next.
-        self._scheduled = False
-        while self._calls:
-            call, argument = self._calls.popleft()
-            call(argument)
-
-
-_outboxes: WeakKeyDictionary[Any, Outbox] = WeakKeyDictionary()

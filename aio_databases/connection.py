@@ -18,7 +18,7 @@ from aio_databases.waiting import FifoLock
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Coroutine
 
     from aio_databases.drivers.base import DriverConnection
     from aio_databases.levels import Level
@@ -210,65 +210,82 @@ class Connection(Verbs):
         """Return another connection of the same kind, not yet acquired."""
         return Connection(self.owner, self.pool, self.logger, read_only=self.read_only)
 
-    def run(self, verb: str, query: Any, params: Args, more: Args = ()) -> Coroutine[Any, Any, Any]:
+    def run(self, verb: str, query: Any, params: Args, limit: int | None = None) -> Coroutine[Any, Any, Any]:
         """Return a coroutine that runs ``verb`` of the driver's connection, when it is this call's turn."""
-        physical = self._physical
-        if physical is None:
-            return self._run_anew(verb, query, params, more)
-        plan, values = self.prepare(verb, query, params)
-        return self.perform(physical, plan, getattr(self._driver, verb), plan.sql, values, *more)
+        physical, driver = self._physical, self._driver
+        if physical is None or driver is None:
+            return self._run_anew(verb, query, params, limit)
+        if type(query) is not str:
+            query, params = text_and_params(query, params, self.pool.driver.dialect)
+        if verb == "executemany":
+            return self._run_many(physical, query, params)
+        plan, values = self._translator.bind(query, params)
+        if plan.writes or self.read_only or self.logger.isEnabledFor(DEBUG):
+            self._inspect(verb, plan)
+        if verb == "fetch":
+            return self.perform(physical, plan, values, driver.fetch(plan.sql, values, limit))
+        return self.perform(physical, plan, values, driver.execute(plan.sql, values))
 
     _run = run
 
-    async def _run_anew(self, verb: str, query: Any, params: Args, more: Args = ()) -> Any:
+    async def _run_anew(self, verb: str, query: Any, params: Args, limit: int | None) -> Any:
         if not self._reconnects:
             raise ConnectionReleased.of(self)
         await self.acquire()
-        return await self.run(verb, query, params, more)
+        return await self.run(verb, query, params, limit)
 
-    def prepare(self, verb: str, query: Any, params: Args) -> tuple[Plan, Values | list[Values]]:
-        """Return what to send for a query, and the values to send with it."""
-        translator = self._translator
+    def _run_many(self, physical: Physical, query: str, rows: Args) -> Coroutine[Any, Any, Any]:
+        plan, values = self._translator.bind_many(query, rows_of(rows))
+        self._inspect("executemany", plan)
+        return self.perform(physical, plan, values, self.driver.executemany(plan.sql, values))
+
+    def prepare(self, query: Any, params: Args) -> tuple[Plan, Values]:
+        """Return what to send to read the rows of a query, and the values to send with it."""
         if type(query) is not str:
             query, params = text_and_params(query, params, self.pool.driver.dialect)
-        plan: Plan
-        values: Values | list[Values]
-        if verb == "executemany":
-            plan, values = translator.bind_many(query, rows_of(params))
-        else:
-            plan, values = translator.bind(query, params)
+        plan, values = self._translator.bind(query, params)
+        self._inspect("fetch", plan)
+        return plan, values
+
+    def _inspect(self, verb: str, plan: Plan) -> None:
+        """Log a statement, if it may be run here.  Raises ReadOnlyError if it may not."""
+        if plan.writes or self.read_only:
+            self._check_may_write(verb, plan)
+        if self.logger.isEnabledFor(DEBUG):
+            self.logger.debug("%s", plan.sql)
+
+    def _check_may_write(self, verb: str, plan: Plan) -> None:
         if self.read_only and (plan.writes or verb != "fetch"):
             message = "a replica only reads: execute(), executemany() and statements that write are refused; "
             raise errors.ReadOnlyError(message + "use db.connection() inside of the replica block to reach the primary")
-        if plan.writes and self._would_leave_read_only_transaction():
+        stack = self.turns.stack if self.turns is not None else None
+        if plan.writes and stack and stack[0].is_read_only and self.pool.driver.capabilities.ddl_commits:
             message = "this transaction only reads, but a statement that creates, changes or drops things would end it "
             raise errors.ReadOnlyError(message + "and be run: statements that write are refused")
-        if self.logger.isEnabledFor(DEBUG):
-            self.logger.debug("%s", plan.sql)
-        return plan, values
 
-    def _would_leave_read_only_transaction(self) -> bool:
-        stack = self.turns.stack if self.turns is not None else None
-        return bool(stack and stack[0].is_read_only and self.pool.driver.capabilities.ddl_commits)
-
-    async def perform(self, physical: Physical, plan: Plan, function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Call a function of the driver when it is this call's turn, and translate its errors."""
+    async def perform(self, physical: Physical, plan: Plan, values: Any, call: Coroutine[Any, Any, T]) -> T:
+        """Await ``call``, which is the driver's, when it is this call's turn, and translate its errors."""
         turns = physical.turns
         lock = self.pool.writer_lock if plan.writes else None
-        if turns.busy or turns.stack or turns.had_failure or lock is not None or physical is not self._physical:
-            lock = await self._take_turn(physical, lock)
-        else:
-            turns.busy = True
+        try:
+            if physical is not self._physical or (lock is not None and not turns.stack) or not turns.take_nowait():
+                lock = await self._take_turn(turns, lock)
+            else:
+                lock = None
+        except BaseException:
+            call.close()
+            raise
         if plan.session:
             physical.session_changed = True
         try:
             if physical.abandoned or physical.in_doubt or physical.hand_begun_is_lost:
                 await clear_up(physical)
-            result = await function(*args)
+            result = await call
             if plan.session or (plan.writes and turns.stack):
                 note_transaction(physical, plan)  # MySQL commits by itself before and after CREATE TABLE and the like
         except BaseException as exc:
-            await self._raise_translated(physical, plan, args, exc)
+            call.close()
+            await self._raise_translated(physical, plan, values, exc)
             raise
         finally:
             if turns.waiting:
@@ -279,9 +296,8 @@ class Connection(Verbs):
                 lock.release()
         return result
 
-    async def _take_turn(self, physical: Physical, lock: FifoLock | None) -> FifoLock | None:
+    async def _take_turn(self, turns: Turns, lock: FifoLock | None) -> FifoLock | None:
         """Wait for this call's turn, and for the writers' lock unless a transaction has it already."""
-        turns = physical.turns
         if lock is not None and turns.standing() is not None:
             lock = None
         if lock is not None:
@@ -316,13 +332,13 @@ class Connection(Verbs):
                 del error  # whose traceback holds this frame
         lock.holder = transaction
 
-    async def _raise_translated(self, physical: Physical, plan: Plan, args: Args, exc: BaseException) -> None:
+    async def _raise_translated(self, physical: Physical, plan: Plan, values: Any, exc: BaseException) -> None:
         """Get over a failure; return if it is to be raised as it is."""
         error = await recover(self.pool, physical, exc, self.logger)
         if self._reconnects and physical.driver.is_closed and isinstance(exc, Exception):
             await self._try_to_reconnect()
         if isinstance(error, errors.DataError):
-            name_parameter(error, plan, *args[1:2])
+            name_parameter(error, plan, values)
         try:
             if error is not exc:
                 raise error from exc

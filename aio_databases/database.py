@@ -20,7 +20,7 @@ from aio_databases.retries import run_until_committed
 from aio_databases.shared_pool import make_pool
 from aio_databases.streams import RecordStream
 from aio_databases.transaction import Transaction
-from aio_databases.turns import connections_here, live_connection
+from aio_databases.turns import connections_here, current_block, live_connection
 from aio_databases.url import parse_url
 from aio_databases.verbs import Verbs
 
@@ -272,16 +272,18 @@ class Database(Verbs):
     def _lease(self) -> Connection:
         return Connection(self, self._pool, self.logger)
 
-    def _run(self, verb: str, query: Any, params: Args, more: Args = ()) -> Coroutine[Any, Any, Any]:
+    def _run(self, verb: str, query: Any, params: Args, limit: int | None = None) -> Coroutine[Any, Any, Any]:
         connection = live_connection(self)
         if connection is None:
-            return self._run_leased(verb, query, params, more)
-        turns = connection.turns
-        if turns is None or turns.busy or turns.stack or connection.pool.writer_lock is not None:
-            return self._run_by_turns(connection, verb, query, params, more)
-        return connection.run(verb, query, params, more)
+            return self._run_leased(verb, query, params, limit)
+        turns, lock = connection.turns, connection.pool.writer_lock
+        stack = turns.stack if turns is not None else None
+        may_wait = turns is None or turns.busy or (stack and stack[-1] is not current_block.get())
+        if may_wait or (lock is not None and lock.locked and not stack):
+            return self._run_by_turns(connection, verb, query, params, limit)
+        return connection.run(verb, query, params, limit)
 
-    async def _run_leased(self, verb: str, query: Any, params: Args, more: Args = ()) -> Any:
+    async def _run_leased(self, verb: str, query: Any, params: Args, limit: int | None) -> Any:
         pool = self._pool
         physical = pool.acquire_nowait() or await pool.acquire()
         connection = physical.handle
@@ -289,7 +291,7 @@ class Database(Verbs):
             connection = physical.handle = self._lease()
             connection.attach(physical)
         try:
-            result = await connection.run(verb, query, params, more)
+            result = await connection.run(verb, query, params, limit)
         except GeneratorExit:
             pool.abandon(physical)  # a coroutine that is being closed cannot wait for anything
             raise
@@ -300,12 +302,14 @@ class Database(Verbs):
             await pool.release(physical)
         return result
 
-    async def _run_by_turns(self, connection: Connection, verb: str, query: Any, params: Args, more: Args = ()) -> Any:
+    async def _run_by_turns(
+        self, connection: Connection, verb: str, query: Any, params: Args, limit: int | None
+    ) -> Any:
         try:
-            return await connection.run(verb, query, params, more)
+            return await connection.run(verb, query, params, limit)
         except ConnectionReleased:
             # Its block ended while the call waited for its turn: it runs where a call made now would.
-            return await self._run(verb, query, params, more)
+            return await self._run(verb, query, params, limit)
 
     def _stream(self, query: Any, params: Args, into: Any, chunk_size: int) -> RecordStream[Any]:
         return RecordStream(lambda: live_connection(self), self._lease, query, params, into, chunk_size)

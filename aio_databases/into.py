@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import re
 import sys
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from enum import Enum
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from inspect import Parameter, signature
 from operator import itemgetter
 from types import UnionType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Union, cast, get_origin
-from uuid import UUID
 
 from aio_databases.errors import ConfigurationError, DataError
 
@@ -147,7 +144,7 @@ def _scalar(kind: Any, convert: Mapper, names: tuple[str, ...]) -> Mapper:
         raise ConfigurationError(
             f"{_name_of(kind)} takes one column, but the query returns {len(names)}: select only that one."
         )
-    wrong = _SUBCLASSES_APART.get(kind, ())
+    wrong = tuple(each for each in _converters() if each is not kind and issubclass(each, kind))  # a bool is no number
 
     def convert_row(row: Any) -> Any:
         value = row[0]
@@ -231,10 +228,11 @@ def _scalar_converter(kind: Any) -> Mapper | None:
     if issubclass(kind, Enum):
         return kind
     make = cast("Mapper", kind)
-    builtin = next((cls for cls in kind.__mro__ if cls in _CONVERTERS), None)
+    converters = _converters()
+    builtin = next((cls for cls in kind.__mro__ if cls in converters), None)
     if builtin is None or builtin is make:
-        return builtin and _CONVERTERS[builtin]
-    convert = _CONVERTERS[builtin]
+        return builtin and converters[builtin]
+    convert = converters[builtin]
     return lambda value: make(convert(value))
 
 
@@ -269,42 +267,44 @@ def _to_bytes(value: Any) -> bytes:
 
 
 _BINARY = {bytes, bytearray, memoryview}
-
-
-def _to_decimal(value: Any) -> Decimal:
-    return Decimal(repr(value) if isinstance(value, float) else value)
-
-
-def _to_uuid(value: Any) -> UUID:
-    return UUID(bytes=value) if isinstance(value, bytes) else UUID(str(value))
-
-
-def _to_date(value: Any) -> date:
-    text = value.isoformat().removesuffix("T00:00:00") if isinstance(value, datetime) else value
-    return date.fromisoformat(text)
+_LOSSY = "the value cannot be converted without guessing or losing a part of it"
 
 
 def _refuse(_value: Any) -> Any:
     raise TypeError(_LOSSY)
 
 
-_SUBCLASSES_APART: dict[type, type] = {int: bool, date: datetime}
+@cache
+def _converters() -> dict[type, Mapper]:
+    """Return what converts values to each type of scalars."""
+    # Imported here, because this takes long and is for those who map rows.
+    from datetime import date, datetime, time, timedelta  # noqa: PLC0415
+    from decimal import Decimal  # noqa: PLC0415
+    from uuid import UUID  # noqa: PLC0415
 
-_LOSSY = "the value cannot be converted without guessing or losing a part of it"
+    def to_decimal(value: Any) -> Decimal:
+        return Decimal(repr(value) if isinstance(value, float) else value)
 
-_CONVERTERS: dict[type, Mapper] = {
-    bool: _to_bool,
-    int: _to_int,
-    float: float,
-    str: _to_str,
-    bytes: _to_bytes,
-    Decimal: _to_decimal,
-    UUID: _to_uuid,
-    datetime: datetime.fromisoformat,
-    date: _to_date,
-    time: time.fromisoformat,
-    timedelta: _refuse,  # a number could count anything from microseconds to days
-}
+    def to_uuid(value: Any) -> UUID:
+        return UUID(bytes=value) if isinstance(value, bytes) else UUID(str(value))
+
+    def to_date(value: Any) -> date:
+        text = value.isoformat().removesuffix("T00:00:00") if isinstance(value, datetime) else value
+        return date.fromisoformat(text)
+
+    return {
+        bool: _to_bool,
+        int: _to_int,
+        float: float,
+        str: _to_str,
+        bytes: _to_bytes,
+        Decimal: to_decimal,
+        UUID: to_uuid,
+        datetime: datetime.fromisoformat,
+        date: to_date,
+        time: time.fromisoformat,
+        timedelta: _refuse,  # a number could count anything from microseconds to days
+    }
 
 
 # Errors: they name types, fields and columns, never a value

@@ -6,9 +6,10 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from aio_databases import errors
-from aio_databases.concurrency import TaskReference, shielded
+from aio_databases.concurrency import TaskReference
 from aio_databases.hooks import Hooks
 from aio_databases.recovery import translated
+from aio_databases.shields import shielded
 from aio_databases.sql import Plan
 from aio_databases.turns import Block, current_block
 
@@ -132,7 +133,7 @@ class Level(Block):
             await connection.lock_writers(lock, self)
             self._writer_lock = lock
         try:
-            await connection.perform(physical, _NO_PLAN, self._send_begin)
+            await connection.perform(physical, _NO_PLAN, (), self._send_begin())
         except BaseException:
             self._unlock()
             raise
@@ -187,7 +188,7 @@ class Level(Block):
             if self.deadline is not None and not self.deadline.stop():
                 turns.give_back()
                 raise self.deadline.error()  # noqa: TRY301 - it is rolled back like everything that fails here
-            await shielded(self._send_commit, timeout)
+            await shielded(self._send_commit, timeout, in_place=self._driver.cancels_no_task)
         except GeneratorExit:
             if self.is_active:  # the coroutine is being closed: nobody will hear the answer
                 self._physical.driver.terminate()
@@ -246,7 +247,11 @@ class Level(Block):
             turns.end_all(reason or "its connection was lost")
             return
         try:
-            await shielded(lambda: self._send_rollback(reason), self._pool.options.cleanup_timeout)
+            await shielded(
+                lambda: self._send_rollback(reason),
+                self._pool.options.cleanup_timeout,
+                in_place=self._driver.cancels_no_task,
+            )
         except Exception as exc:  # noqa: BLE001 - what matters is the exception that led here
             self._connection.logger.warning("ROLLBACK failed, the connection is cut: %r", exc)
         finally:

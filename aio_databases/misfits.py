@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
 from enum import Enum
+from functools import cache
 from types import NoneType
 from typing import TYPE_CHECKING, Any, cast
-from uuid import UUID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,7 +67,7 @@ def _items(row: Any, plan: Plan) -> Iterator[tuple[str, str, object]]:
 
 def _is_odd(value: object) -> bool:
     """Return whether there is a library that refuses such a value wherever it is to go."""
-    is_extreme = next((test for kinds, test in _EXTREMES if isinstance(value, kinds)), None)
+    is_extreme = next((test for kinds, test in _extremes() if isinstance(value, kinds)), None)
     try:
         return is_extreme is None or is_extreme(value)
     except (ArithmeticError, TypeError, ValueError):
@@ -87,13 +84,24 @@ def _is_composite(value: object) -> bool:
 
 _MOST = 100_000  # rows to look at
 _LIMIT = 1 << 63
-_EXTREMES: tuple[tuple[Any, Callable[[Any], bool]], ...] = (
-    (Enum, lambda value: _is_odd(value.value)),
-    (int, lambda value: not -_LIMIT <= value < _LIMIT),
-    (str, lambda value: b"\0" in value.encode()),
-    ((float, Decimal), lambda value: not math.isfinite(value)),
-    (datetime, lambda value: value.tzinfo is not None and not value.astimezone(UTC)),
-    (time, lambda value: value.tzinfo is not None),
-    ((dict, list), lambda value: not json.dumps(value)),
-    ((NoneType, bytes, bytearray, memoryview, date, timedelta, UUID), lambda _: False),
-)
+
+
+@cache
+def _extremes() -> tuple[tuple[Any, Callable[[Any], bool]], ...]:
+    """Return the types that all libraries know, each with what tells whether a value is too odd for one of them."""
+    # Imported here, because this takes long and mistakes are rare.
+    import json  # noqa: PLC0415
+    from datetime import UTC, date, datetime, time, timedelta  # noqa: PLC0415
+    from decimal import Decimal  # noqa: PLC0415
+    from uuid import UUID  # noqa: PLC0415
+
+    return (
+        (Enum, lambda value: _is_odd(value.value)),
+        (int, lambda value: not -_LIMIT <= value < _LIMIT),
+        (str, lambda value: b"\0" in value.encode()),
+        ((float, Decimal), lambda value: not math.isfinite(value)),
+        (datetime, lambda value: value.tzinfo is not None and not value.astimezone(UTC)),
+        (time, lambda value: value.tzinfo is not None),
+        ((dict, list), lambda value: not json.dumps(value)),
+        ((NoneType, bytes, bytearray, memoryview, date, timedelta, UUID), lambda _: False),
+    )

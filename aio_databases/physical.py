@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from aio_databases import errors
-from aio_databases.concurrency import shielded
+from aio_databases.shields import shielded
 from aio_databases.turns import Turns
 
 if TYPE_CHECKING:
@@ -100,15 +100,9 @@ class Physical:
     @property
     def is_clean(self) -> bool:
         """Whether the next user may get the connection as it is."""
-        turns, driver = self.turns, self.driver
-        return not (
-            self.session_changed
-            or self.in_doubt
-            or self.cursors
-            or turns.busy
-            or turns.stack
-            or driver.is_closed
-            or driver.in_transaction
+        turns = self.turns
+        return self.driver.is_at_rest and not (
+            self.session_changed or self.in_doubt or self.cursors or turns.busy or turns.stack
         )
 
     @property

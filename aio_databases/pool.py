@@ -13,14 +13,16 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from aio_databases import errors
-from aio_databases.concurrency import running_loop, shielded
+from aio_databases.concurrency import loop_teller, running_loop
 from aio_databases.forks import keep_for_ever, watch_forks
 from aio_databases.leases import Lease, Leases, PoolStats
 from aio_databases.places import Places
+from aio_databases.shields import shielded
 from aio_databases.waiting import FifoLock, WaitQueue
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Callable
 
     from aio_databases.drivers.base import Driver
     from aio_databases.options import PoolOptions
@@ -40,7 +42,9 @@ class Pool(Places):
         self.is_closed = False
         self.loop: Any = None
         self.thread = 0  # of the event loop
+        self._tell_loop: Callable[[], Any] = running_loop
         self._always_resets = callable(self.options.reset) or self.options.reset == "always"
+        self._check_after, self._max_idle = options.check_after, options.max_idle
         self._logger = logger
         self._given_driver = driver
         self._remembers_places = options.debug or bool(options.leak_warning)
@@ -155,13 +159,14 @@ class Pool(Places):
 
     def acquire_nowait(self) -> Physical | None:
         """Lend the connection that was used last, or return None where that takes more than a look: see `acquire`."""
-        if not self._idle or running_loop() is not self.loop:
+        idle = self._idle
+        if not idle or self._tell_loop() is not self.loop:
             return None
-        physical = self._idle[-1]
+        physical = idle[-1]
         now = monotonic()
-        if physical.needs_check(now):
-            return None
-        self._idle.pop()
+        if now - physical.used >= self._check_after or now >= physical.expires or physical.driver.is_closed:
+            return None  # it needs a check
+        idle.pop()
         physical.lent = now
         self._lent[physical] = self._lease_to_remember() if self._remembers_places else None
         return physical
@@ -230,12 +235,17 @@ class Pool(Places):
         if not self.is_open or self._always_resets or not physical.is_clean:
             return False
         physical.used = now = monotonic()
-        if now >= physical.expires or self._has_surplus(now):
+        idle = self._idle
+        if now >= physical.expires or (idle and now - idle[0].used > self._max_idle and self._has_surplus(now)):
             return False
         if self._remembers_places:
             self._warn_of_long_leases()
-        if self._end_lease(physical, now):
-            self._put(physical)
+        if self._lent.pop(physical, self) is not self:
+            self._use_seconds += now - physical.lent
+            if self._waiting.waiters:
+                self._put(physical)
+            else:
+                idle.append(physical)
         return True
 
     async def release(self, physical: Physical) -> None:
@@ -340,6 +350,7 @@ class Pool(Places):
             raise errors.InterfaceError(self._say(message + "or make a Database for each event loop"))
         self.driver = self._given_driver.for_running_loop()
         self.loop = loop
+        self._tell_loop = loop_teller()
         self.thread = get_ident()
         self._process = os.getpid()
 

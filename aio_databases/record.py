@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 __all__ = ("Record", "Result", "record_type")
 
@@ -81,19 +81,10 @@ class _TupleRecord(Record):
 
     __slots__ = ("_values",)
     _names: ClassVar[tuple[str, ...]]
-    _positions: ClassVar[Mapping[str | int, int]]
+    _positions: ClassVar[Mapping[str, int]]
 
     def __init__(self, values: tuple[Any, ...], /) -> None:
         self._values = values
-
-    def __getitem__(self, key: Any, /) -> Any:
-        # One look-up serves names and numbers; only slices and mistakes go on to the second.
-        try:
-            return self._values[self._positions[key]]
-        except (KeyError, TypeError):
-            if isinstance(key, str):
-                raise KeyError(_no_column(self, key)) from None
-            return self._values[key]
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._values)
@@ -145,9 +136,42 @@ def record_type(names: tuple[str, ...]) -> type[Record]:
 
     It is made once per result shape, so that a row holds nothing but its values.
     """
-    positions: dict[str | int, int] = {name: position for position, name in enumerate(names)}
-    positions.update({position: position for position in range(-len(names), len(names))})
-    return type("Record", (_TupleRecord,), {"__slots__": (), "_names": names, "_positions": positions})
+    positions = {name: position for position, name in enumerate(names)}
+    attributes = {
+        name: _attribute(position)
+        for name, position in positions.items()
+        if name.isidentifier() and name[0] != "_" and name not in _METHODS
+    }
+    members = {"__slots__": (), "__getitem__": _finder(positions, len(names)), "_names": names, "_positions": positions}
+    return type("Record", (_TupleRecord,), attributes | members)
+
+
+_METHODS = frozenset(dir(_TupleRecord))
+
+
+def _attribute(position: int) -> property:
+    """Return what finds the value of one column: `Record.__getattr__` is only asked when all else has failed."""
+
+    def value(self: Any) -> Any:
+        return self._values[position]
+
+    return property(value)
+
+
+def _finder(positions: Mapping[str, int], count: int) -> Callable[[Any, Any], Any]:
+    """Return the ``__getitem__`` of a class of rows; what it closes over is found sooner than what the class has."""
+    # One look-up serves names and numbers; only slices and mistakes go on to the second.
+    places: dict[Any, int] = {**positions, **{position: position for position in range(-count, count)}}
+
+    def find(self: Any, key: Any, /) -> Any:
+        try:
+            return self._values[places[key]]
+        except (KeyError, TypeError):
+            if isinstance(key, str):
+                raise KeyError(_no_column(self, key)) from None
+            return self._values[key]
+
+    return find
 
 
 def records(names: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> list[Record]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aio_databases import errors
-from aio_databases.concurrency import shielded
+from aio_databases.shields import shielded
 
 if TYPE_CHECKING:
     import logging

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
@@ -45,6 +45,11 @@ class Plan:
     style: str = ""  # what the caller's text is written in; empty: left to the driver
     named: bool = False  # the one parameter is a mapping, and the driver takes it as it is
     keys: AbstractSet[str] = frozenset()  # the distinct ones of the names
+    takes: int = field(init=False)  # how many positional values go to the driver as they are given; -1: look closer
+
+    def __post_init__(self) -> None:
+        as_given = self.names is None and self.order is None and not self.named
+        object.__setattr__(self, "takes", -1 if self.count is None or not as_given else self.count)
 
     def fit(self, params: tuple[Any, ...]) -> Values:
         """Return the values of ``params`` as the driver wants them.
@@ -95,12 +100,12 @@ class Translator:
         """
         if not params:
             return self._raw.get(text) or self._remember(self._raw, text), ()
-        first: object = params[0]
-        kind = type(first)
-        named = len(params) == 1 and (kind is dict or (kind not in _PLAIN and isinstance(first, Mapping)))
-        plans = self._named if named else self._positional
+        count = len(params)
+        plans = self._positional
+        if count == 1 and type(params[0]) not in _PLAIN and isinstance(params[0], Mapping):
+            plans = self._named
         plan = plans.get(text) or self._remember(plans, text)
-        return plan, plan.fit(params)
+        return plan, params if plan.takes == count else plan.fit(params)
 
     def bind_many(self, text: str, rows: Iterable[Any]) -> tuple[Plan, list[Values]]:
         """Return the one plan of ``text`` for all ``rows``, and the values of each.

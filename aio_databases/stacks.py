@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
 from itertools import takewhile
-from pathlib import Path
 from traceback import StackSummary, walk_stack
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,6 @@ def _is_outside_package(call: tuple[FrameType, int]) -> bool:
     return not call[0].f_code.co_filename.startswith(_PACKAGE)
 
 
-_EVENT_LOOPS = tuple(str(Path(*path)) for path in (("asyncio", "events.py"), ("trio", "_core", "_run.py")))
-_PACKAGE = str(Path(__file__).parent)
+_EVENT_LOOPS = tuple(map(os.sep.join, (("asyncio", "events.py"), ("trio", "_core", "_run.py"))))
+_PACKAGE = __file__.rpartition(os.sep)[0]  # pathlib takes longer to import than most modules here together
 _LIMIT = 12  # calls: enough to recognise a place by

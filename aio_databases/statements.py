@@ -43,7 +43,7 @@ def lexer_of(dialect: str) -> re.Pattern[str]:
         rf"(?P<comment>{comment})|(?P<quoted>{quoted})|(?P<pyformat>%\(\w+\)s)|(?P<format>%s(?!\w))"
         # The look-behind spares the slice a[1:n] and the time 12:30.
         r"|(?P<named>(?<![\w$)\[\]:]):[^\W\d]\w*)|(?P<numeric_dollar>(?<!\w)\$[1-9][0-9]{0,4}(?!\w))"
-        rf"|(?P<foreign_number>\?[0-9]+)|{others}|(?P<qmark>\?)|(?P<word>:=|@{{0,2}}\w[\w$]*|[().;=@])",
+        rf"|(?P<foreign_number>\?[0-9]+)|{others}|(?P<qmark>\?)|(?P<word>:=|[@#]{{0,2}}\w[\w$]*|[().;=@])",
         re.DOTALL,
     )
 
@@ -96,14 +96,18 @@ _WRITES = re.compile(
     r"|^ SET .*READ_ONLY[\"`']? (?!(?:= |TO )'?(?:ON|TRUE|1|YES)'? )|^ RESET .*READ_ONLY"
     r"| SET_CONFIG\"? \( '\w*READ_ONLY' (?!'(?:ON|TRUE|1|YES)' )"
 )
-_SESSION = re.compile(
-    r"^ (?:RESET|LISTEN|UNLISTEN|LOAD|DISCARD|PREPARE|DEALLOCATE|DO|CALL|EXECUTE|EXEC|BEGIN|START|COMMIT|END|ROLLBACK"
-    r"|ABORT|SAVEPOINT|RELEASE|USE|LOCK|UNLOCK|HANDLER|FLUSH|XA|ATTACH|DETACH|ALTER SESSION"
-    r"|SET(?! TRANSACTION | CONSTRAINTS )) |^ DECLARE (?:.* )?WITH HOLD "
-    r"|^ CREATE (?:.* )?(?:PG_)?TEMP(?:ORARY)? | INTO (?:@|(?:LOCAL |GLOBAL )?TEMP(?:ORARY)? )"
-    r"| \"?(?:SET_CONFIG|SETSEED|PG_(?:TRY_)?ADVISORY_LOCK(?:_SHARED)?|LO_OPEN|DBLINK_CONNECT(?:_U)?|GET_LOCK"
-    rf"|LOAD_EXTENSION)\"? \(| @(?: ?\S+)? := |^(?!{_PRAGMA_READS}) PRAGMA "
+_KEEPS_SESSION = re.compile(
+    r"^ ALTER SESSION |^ DECLARE (?:.* )?WITH HOLD "
+    # temporary objects: by a word, or by the schema they are put into
+    r"|^ CREATE (?:.* )?(?:#|[\"'`\[]?(?:TEMP(?:ORARY)?|PG_TEMP\w*)[\"'`\]]? )"
+    r"| INTO (?:@|#|\"?PG_TEMP\w*\"? \. |(?:LOCAL |GLOBAL )?TEMP(?:ORARY)? (?![(.]|(?:AS|DEFAULT|SELECT|SET|VALUES) ))"
+    # what is written into this view of PostgreSQL's, is set
+    r"| (?:UPDATE|MERGE INTO) (?:ONLY )?(?:\"?PG_CATALOG\"? \. )?\"?PG_SETTINGS\"? "
+    r"| \"?(?:SET_CONFIG(?! \( (?:'\w*'?|\?) (?:'\w*'?|\?)(?: TEXT)? TRUE \))|SET_LIMIT|SETSEED|LO_OPEN"
+    r"|PG_(?:TRY_)?ADVISORY_LOCK(?:_SHARED)?|DBLINK_CONNECT(?:_U)?|GET_LOCK|LOAD_EXTENSION)\"? \("
+    rf"| @(?: ?\S+)? := |^(?!{_PRAGMA_READS}) PRAGMA "
 )
+_OF_TRANSACTION = (" SET LOCAL ", " SET TRANSACTION ", " SET CONSTRAINTS ")  # on PostgreSQL
 FOREIGN_CHARSET = re.compile(  # of MySQL, whose drivers write values into the text
     r"^ SET (?:.* )?(?:NAMES|CHARACTER SET|CHARSET|(?:@@)?CHARACTER_SET_(?:CLIENT|CONNECTION) :?=) ['\"`]?"
     r"(?!UTF8|DEFAULT |@|\?)\w"
@@ -112,8 +116,9 @@ _EXPLAINS = re.compile(  # only with ANALYZE the rest is run
     r"^ (?:EXPLAIN|DESCRIBE|DESC)(?:(?! (?:.* )?ANALY[SZ]E ).*"
     r"|(?: ANALY[SZ]E| VERBOSE| FORMAT = \S+| \( (?!SELECT|WITH|VALUES|TABLE|\()[^)]*\))*)"
 )
-
-
+_BODY = re.compile(  # is not run yet, and ends with a statement of its own: END
+    r"^ CREATE (?:.* )?(?:TRIGGER|FUNCTION|PROCEDURE) .* BEGIN (?:ATOMIC|DELETE|INSERT|REPLACE|SELECT|UPDATE|WITH) "
+)
 _ENDINGS = r"COMMIT|ABORT|END|ROLLBACK(?! (?:WORK |TRANSACTION )?TO )|PREPARE TRANSACTION"
 _ENDS = {
     False: re.compile(rf"^ (?:{_ENDINGS}) "),
@@ -133,12 +138,17 @@ class Traits(NamedTuple):
 def traits_of(tokens: list[Token], dialect: str) -> Traits:
     """Return what a text does."""
     writes = session = ends = False
+    in_body = False
     for statement in filter(None, statements(tokens)):
+        if in_body:
+            in_body = not statement.startswith(" END ")
+            continue
+        in_body = bool(_BODY.match(statement))
         ends = ends or bool(_ENDS[dialect == "mysql"].match(statement))
         writes = writes or not _READS.match(statement) or bool(_WRITES.search(statement))
-        # elsewhere LOCAL is another word for SESSION
-        local = dialect == "postgresql" and statement.startswith(" SET LOCAL ")
-        session = session or bool(not local and _SESSION.search(statement))
+        # elsewhere LOCAL is another word for SESSION, and TRANSACTION means the next one, whose ever it is
+        if not (dialect == "postgresql" and statement.startswith(_OF_TRANSACTION)):
+            session = session or not _KEEPS_SESSION.match(statement) or bool(_SESSION.search(statement))
     first = next((token.text.upper() for token in tokens if token.text != "("), "")
     several = any(token.text == ";" for token in tokens[:-1])
     return Traits(writes, session, first in {"SELECT", "VALUES", "TABLE", "WITH"} and not several, ends)
@@ -150,7 +160,7 @@ def statements(tokens: list[Token]) -> Iterator[str]:
     for token in [*tokens, Token("word", 0, 0, ";")]:
         word = token.text.upper()
         if token.kind == "quoted":
-            words.append(word if re.fullmatch(r"(['\"`])\w+\1", word) else word[0])
+            words.append(word if re.fullmatch(r"(['\"`])\w+\1|\[\w+\]", word) else word[0])
         elif token.kind != "word":
             words.append("?")
         elif word != ";":

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from aio_databases.concurrency import Outbox
 from aio_databases.errors import DataError, InterfaceError
 from aio_databases.into import mapper
 from aio_databases.misfits import name_parameter
+from aio_databases.outbox import Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -124,7 +124,8 @@ class RecordStream(Generic[T_co]):
             return
         try:
             self._check_transaction()
-            rows = await self._connection.perform(self._physical, self._plan, cursor.fetch, self._chunk_size)
+            reading = cursor.fetch(self._chunk_size)
+            rows = await self._connection.perform(self._physical, self._plan, (), reading)
         except BaseException as exc:
             if isinstance(exc, DataError):
                 name_parameter(exc, self._plan, self._values)
@@ -145,7 +146,7 @@ class RecordStream(Generic[T_co]):
             await connection.acquire()
         self._connection = connection
         try:
-            self._plan, self._values = connection.prepare("fetch", query, params)
+            self._plan, self._values = connection.prepare(query, params)
             in_the_way = connection.cursors_are_in_the_way and not self._owned
             if self._plan.writes or not self._plan.selects or in_the_way:
                 await self._read_at_once()
@@ -165,7 +166,7 @@ class RecordStream(Generic[T_co]):
     async def _read_at_once(self) -> None:
         """Read all rows: a cursor would keep a write from being committed, or be in the way, or is not to be had."""
         self._done = True
-        self._take(await self._connection.run("fetch", *self._statement, (None,)))
+        self._take(await self._connection.run("fetch", *self._statement))
         if self._owned and not self._connection.release_nowait():
             await self._connection.release()
 
@@ -189,7 +190,7 @@ class RecordStream(Generic[T_co]):
             if connection.turns is not physical.turns:  # the stream outlived its block
                 self._abandon(cursor)
             elif cursor in physical.cursors:
-                await connection.perform(physical, self._plan, physical.close_cursor, cursor)
+                await connection.perform(physical, self._plan, (), physical.close_cursor(cursor))
         finally:
             if self._owned and not connection.release_nowait():
                 await connection.release()

@@ -114,22 +114,17 @@ class Transaction(Level):
         self._check_new()
         if self.deadline is not None and not self.has_block:
             raise errors.InterfaceError("a timeout needs a block: use 'async with', or start() without timeout")
-        self._starting = True
-        try:
-            return await self._start()
-        finally:
-            self._starting = False
-
-    async def _start(self) -> Self:
         connection = self._given or (None if self._create else live_connection(self.owner))
         self._owned = connection is None
         if connection is None:
             connection = self._lease()
+        self._connection = connection
         _check(self._options, connection)
-        if self._owned:
-            await connection.acquire()
-        self.connection = connection
+        self._starting = True
         try:
+            if self._owned:
+                await connection.acquire()
+            self.connection = connection
             await self.begin(connection)
         except GeneratorExit:
             self._abandon_lease()
@@ -137,8 +132,10 @@ class Transaction(Level):
         except BaseException:
             await self._give_lease_back()
             raise
+        finally:
+            self._starting = False
         if self.has_block or self._owned:
-            self.enter()
+            self.enter(self.task)
         return self
 
     def _check_new(self) -> None:

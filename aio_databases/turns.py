@@ -52,14 +52,14 @@ class Block:
         if not self.ended:
             raise InterfaceError("this block is open already; make a new one for each 'async with'")
 
-    def enter(self) -> None:
-        """Become the innermost block of the running context."""
+    def enter(self, task: TaskReference | None = None) -> None:
+        """Become the innermost block of the running context; ``task`` is the one that runs, if it is at hand."""
         self.check_unused()
         self.outer = _nearest_open(current_block.get())
         if self.outer is not None:
             self.outer.outer = _nearest_open(self.outer.outer)  # so that what has ended is not kept for ever
         self.ended = False
-        self.task = TaskReference()
+        self.task = task or TaskReference()
         current_block.set(self)
 
     def leave(self) -> None:
@@ -105,7 +105,11 @@ def live_connection(owner: Any) -> Connection | None:
             if block.is_transaction:
                 block.raise_failure()
             connection = block.connection
-            if connection is not None and connection.is_usable and _is_at_home(connection.pool):
+            if (
+                connection is not None
+                and connection.is_usable
+                and (connection.pool.thread == get_ident() or _is_at_home(connection.pool))
+            ):
                 return connection
         block = block.outer
     return None
@@ -190,13 +194,20 @@ class Turns:
         """Take the turn and return True if the call may run now, or if the lease has ended and nobody is in its way."""
         if self.dismissed:
             return True
-        if self.busy:
-            return False
-        stack = self.stack
-        if (stack or self.had_failure) and self.standing(at) is not (stack[-1] if stack else None):
+        if self.busy or ((self.stack or self.had_failure) and not self._is_on_top(at)):
             return False
         self.busy = True
         return True
+
+    def _is_on_top(self, at: Level | None) -> bool:
+        """Return whether nothing is open inside of the transaction that a call made now stands in."""
+        if (
+            not self.had_failure
+            and self.stack[-1] is current_block.get()
+            and self.stack[-1].owner.child_tasks == "share"
+        ):
+            return True  # as nearly always, told without a search
+        return self.standing(at) is (self.stack[-1] if self.stack else None)
 
     async def take(self, timeout: float, at: Level | None = None) -> None:
         """Take the turn, waiting for it for at most ``timeout`` seconds; the call stands in ``at``, if not deeper.

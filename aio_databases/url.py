@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -29,22 +27,25 @@ class URL(SplitResult):
     __str__ = __repr__
 
 
-@dataclass(frozen=True, slots=True)
 class Address:
     """What a URL says about where a database is, percent-decoded.
 
     ``path`` is the URL's path as it stands, still with its leading slash; ``database`` is it without.
     """
 
-    url: URL
-    redacted: str
-    scheme: str
-    host: str | None
-    port: int | None
-    user: str | None
-    password: str | None
-    path: str
-    options: dict[str, str]
+    __slots__ = ("host", "options", "password", "path", "port", "redacted", "scheme", "url", "user")
+
+    def __init__(self, url: URL, redacted: str) -> None:
+        """Decode the parts of a URL.  Raises ValueError if its host or port is malformed."""
+        self.url = url
+        self.redacted = redacted
+        self.scheme = url.scheme
+        self.host = unquote(url.hostname) if url.hostname else None
+        self.port = url.port
+        self.user = unquote(url.username) if url.username else None
+        self.password = unquote(url.password) if url.password else None
+        self.path = unquote(url.path)
+        self.options = dict(parse_qsl(url.query, keep_blank_values=True))
 
     @property
     def database(self) -> str:
@@ -70,26 +71,15 @@ def parse_url(text: str) -> Address:
         message = f"a database URL must be a str, not {type(text).__name__}"
         raise ConfigurationError(message)
     try:
-        parts = URL(*urlsplit(text))
-        host, port = parts.hostname, parts.port
+        address = Address(URL(*urlsplit(text)), redact(text))
     except ValueError:
         raise _malformed(text) from None  # urllib quotes the part, which may be half a password
-    if not parts.scheme:
+    if not address.scheme:
         message = f"the database URL {redact(text)!r} has no scheme; write for example 'sqlite:///file.db'"
         raise ConfigurationError(message)
-    if text.partition("://")[0].lower() != parts.scheme or _has_stray_at(text):
+    if text.partition("://")[0].lower() != address.scheme or _has_stray_at(text):
         raise _malformed(text)
-    return Address(
-        url=parts,
-        redacted=redact(text),
-        scheme=parts.scheme,
-        host=unquote(host) if host else None,
-        port=port,
-        user=unquote(parts.username) if parts.username else None,
-        password=unquote(parts.password) if parts.password else None,
-        path=unquote(parts.path),
-        options=dict(parse_qsl(parts.query, keep_blank_values=True)),
-    )
+    return address
 
 
 def _malformed(text: str) -> ConfigurationError:
@@ -172,6 +162,8 @@ def typed_options(
 
 def near_misses(name: str, known: Iterable[str]) -> str:
     """Return a hint such as ``; did you mean 'max_size'?`` if ``known`` has names like ``name``, else nothing."""
+    import difflib  # noqa: PLC0415 - for mistakes only
+
     close = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 

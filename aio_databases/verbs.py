@@ -21,9 +21,6 @@ __all__ = ("Verbs",)
 
 T = TypeVar("T")
 
-_ALL = (None,)  # no limit
-_ONE = (1,)
-
 
 class Verbs(ABC):
     """Run SQL.
@@ -40,8 +37,8 @@ class Verbs(ABC):
     __slots__ = ()
 
     @abstractmethod
-    def _run(self, verb: str, query: Any, params: Args, more: Args = ()) -> Coroutine[Any, Any, Any]:
-        """Return a coroutine that runs ``verb`` of a driver's connection; ``more`` are its further arguments."""
+    def _run(self, verb: str, query: Any, params: Args, limit: int | None = None) -> Coroutine[Any, Any, Any]:
+        """Return a coroutine that runs ``verb`` of a driver's connection; ``limit`` is that of "fetch"."""
 
     async def execute(self, query: Any, *params: Any) -> Result:
         """Run a statement and return how many rows it changed and the id of the row it inserted."""
@@ -62,7 +59,7 @@ class Verbs(ABC):
     async def fetchall(self, query: Any, *params: Any, into: Callable[..., T]) -> list[T]: ...
     async def fetchall(self, query: Any, *params: Any, into: Any = None) -> Any:
         """Run a query and return all its rows."""
-        rows = await self._run("fetch", query, params, _ALL)
+        rows = await self._run("fetch", query, params)
         return rows if into is None else _mapped(rows, into)
 
     @overload
@@ -73,7 +70,7 @@ class Verbs(ABC):
         """Run a query and return its first ``size`` rows; the others are not fetched."""
         if size < 0:
             raise InterfaceError(f"fetchmany() cannot fetch {size} rows; pass a size of 0 or more")
-        rows = await self._run("fetch", query, params, (size,))
+        rows = await self._run("fetch", query, params, size)
         return rows if into is None else _mapped(rows, into)
 
     @overload
@@ -82,14 +79,14 @@ class Verbs(ABC):
     async def fetchone(self, query: Any, *params: Any, into: Callable[..., T]) -> T | None: ...
     async def fetchone(self, query: Any, *params: Any, into: Any = None) -> Any:
         """Run a query and return its first row, or None if it has none."""
-        rows = await self._run("fetch", query, params, _ONE)
+        rows = await self._run("fetch", query, params, 1)
         if into is not None:
             rows = _mapped(rows, into)
         return rows[0] if rows else None
 
     async def fetchval(self, query: Any, *params: Any, column: int | str = 0) -> Any:
         """Run a query and return the value of one column, by position or name, of its first row, or None."""
-        rows = await self._run("fetch", query, params, _ONE)
+        rows = await self._run("fetch", query, params, 1)
         return rows[0][column] if rows else None
 
     @overload

@@ -31,7 +31,7 @@ LAYERS = (
     ("drivers", "drivers.*"),
     ("drivers.base",),
     ("options",),
-    ("sql", "waiting"),
+    ("outbox", "shields", "sql", "waiting"),
     ("batches", "concurrency", "deadlines", "error_codes", "forks", "hooks"),
     ("into", "queries", "record", "stacks", "statements", "url"),
     ("errors",),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from aio_databases.errors import DriverNotInstalled, UnknownDriver
 from aio_databases.url import near_misses
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
+
     from aio_databases.drivers.base import Driver
 
 __all__ = ("ENTRY_POINTS", "driver_class")
@@ -70,6 +71,14 @@ def _load(name: str, scheme: str, url: str) -> type[Driver]:
         raise DriverNotInstalled(message) from exc
     driver: type[Driver] = getattr(module, class_name)
     return driver
+
+
+def entry_points(*, group: str) -> EntryPoints:
+    """Return what other packages offer in a group."""
+    # It takes longer to import than all of this package.
+    from importlib.metadata import entry_points  # noqa: PLC0415 - for third parties' drivers only
+
+    return entry_points(group=group)
 
 
 def _load_third_party(name: str, scheme: str, url: str) -> type[Driver]:

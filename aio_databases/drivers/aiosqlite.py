@@ -36,14 +36,22 @@ class AiosqliteConnection(SQLiteVerbs):
     that may be gone, and its thread would keep the interpreter from exiting.
     """
 
+    cancels_no_task: ClassVar[bool] = True
+
     def __init__(self, raw: aiosqlite.Connection, stop: Stop) -> None:
         """Take an open connection, whose statements look at ``stop``."""
         super().__init__()
-        self.raw = raw
+        self._library: Any = raw
         self.stop = stop
         self.db: sqlite3.Connection = raw._conn  # pyright: ignore[reportPrivateUsage]
         self._closed = False
         self._idle = True
+
+    @property
+    def raw(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The connection of aiosqlite, on which the transaction that is due has begun."""
+        self.begin_now()
+        return self._library
 
     @property
     def is_closed(self) -> bool:
@@ -55,7 +63,7 @@ class AiosqliteConnection(SQLiteVerbs):
         if self._closed:
             raise ConnectionLost(CLOSED)
 
-        timed = self.stop.timed(function)
+        timed = self.stop.timed(self.begun(function) if self._due else function)
 
         def call() -> T:
             try:
@@ -64,7 +72,7 @@ class AiosqliteConnection(SQLiteVerbs):
                 self._idle = True
 
         self._idle = False
-        return await self.raw._execute(call)  # type: ignore[no-any-return]
+        return await self._library._execute(call)  # type: ignore[no-any-return]
 
     async def settle(self) -> bool:
         """Stop the statement whose caller was cancelled, and wait for the thread to be done with it."""
@@ -80,8 +88,8 @@ class AiosqliteConnection(SQLiteVerbs):
         """Close the connection and end the thread."""
         if not self._closed:
             self._closed = True
-            await self.raw._execute(self.close_cursors)
-            await self.raw.close()
+            await self._library._execute(self.close_cursors)
+            await self._library.close()
 
     def terminate(self) -> None:
         """Stop what runs and have the thread close the connection, without waiting for it."""
@@ -89,8 +97,8 @@ class AiosqliteConnection(SQLiteVerbs):
             self._closed = True
             self.stop.request()
             # Called here, stop() would have the thread report to an event loop that may be gone by then.
-            for call in (self.close_cursors, self.raw.stop):
-                self.raw._tx.put_nowait((None, call))  # pyright: ignore[reportPrivateUsage]
+            for call in (self.close_cursors, self._library.stop):
+                self._library._tx.put_nowait((None, call))  # pyright: ignore[reportPrivateUsage]
 
 
 class AiosqliteDriver(SQLiteDriver):

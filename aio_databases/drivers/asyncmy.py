@@ -48,6 +48,8 @@ class _Connection(Guard, asyncmy.connection.Connection):
 class AsyncmyConnection(MySQLConnection):
     """A connection of asyncmy."""
 
+    cancels_no_task = True
+
     async def log_in(self) -> None:
         """Open asyncmy's connection."""
         await self.raw.connect()

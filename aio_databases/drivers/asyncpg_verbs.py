@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from aio_databases import errors
 from aio_databases.drivers.base import Cursor, DriverConnection
@@ -38,6 +38,8 @@ class AsyncpgRecord(asyncpg.Record, Record):  # type: ignore[misc]  # pyright: i
 class AsyncpgConnection(DriverConnection):
     """A connection of asyncpg, which has no autocommit to switch on: it never begins a transaction by itself."""
 
+    cancels_no_task: ClassVar[bool] = True
+
     def __init__(self, raw: Any) -> None:
         """Take an open connection."""
         self.raw = raw
@@ -53,6 +55,12 @@ class AsyncpgConnection(DriverConnection):
     def in_transaction(self) -> bool:
         """Whether a transaction is open, as the server said with its last answer."""
         return not self.is_closed and bool(self.raw.is_in_transaction())
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether the connection is open and not in a transaction."""
+        raw = self.raw
+        return not (raw.is_closed() or raw.is_in_transaction())
 
     async def execute(self, sql: str, params: Any, /) -> Result:
         """Run a statement and leave its rows, if any."""
@@ -132,6 +140,7 @@ class AsyncpgConnection(DriverConnection):
         """Undo what was changed in the session."""
         await self.raw.reset()
         await self.raw.execute(RESET)
+        self.raw._mark_stmts_as_closed()  # noqa: SLF001 - the server has forgotten them
         return True
 
     async def close(self) -> None:

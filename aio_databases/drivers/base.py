@@ -159,6 +159,12 @@ class DriverConnection(ABC):
     raw: Any
     """The library's own connection object."""
 
+    cancels_no_task: ClassVar[bool] = False
+    """Whether `commit` and `rollback` never cancel the task they run in, as asyncio's time limits do to end a wait.
+
+    Then a transaction ends without a task of its own, which takes time.
+    """
+
     @property
     @abstractmethod
     def is_closed(self) -> bool:
@@ -168,6 +174,11 @@ class DriverConnection(ABC):
     @abstractmethod
     def in_transaction(self) -> bool:
         """Whether a transaction is open, as far as is known without asking the server."""
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether the connection is open and not in a transaction; asked once per lease, so it should be quick."""
+        return not (self.is_closed or self.in_transaction)
 
     @abstractmethod
     async def execute(self, sql: str, params: Any, /) -> Result:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from aio_databases.drivers.mysql_verbs import MySQLConnection
     from aio_databases.record import Record
 
-__all__ = ("MySQLCursor", "as_records")
+__all__ = ("CHUNK", "MySQLCursor", "as_records")
 
 
 class MySQLCursor(Cursor):
@@ -52,7 +52,7 @@ class MySQLCursor(Cursor):
     async def skip(self, limit: int | None) -> bool:
         """Read and forget at most ``limit`` rows, and return whether there are no more."""
         while self._is_read and (limit is None or limit > 0):
-            size = len(await self._read(_CHUNK))
+            size = len(await self._read(CHUNK))
             limit = None if limit is None else limit - size
         return not self._is_read
 
@@ -105,5 +105,5 @@ def as_records(result: Any, rows: Any) -> list[Record]:
     return records([column[0] for column in result.description], rows) if result.description else []
 
 
-_CHUNK = 1000  # rows that are read, and forgotten, at a time
+CHUNK = 1000  # rows that are read, and forgotten, at a time
 _SMALL_REST = 2000  # rows that are read faster than another connection is opened to stop them

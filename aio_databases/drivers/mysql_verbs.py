@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aio_databases.batches import split_values
 from aio_databases.drivers.base import DriverConnection, TransactionOptions
-from aio_databases.drivers.mysql_cursor import MySQLCursor, as_records
-from aio_databases.drivers.mysql_literals import with_values
+from aio_databases.drivers.mysql_cursor import CHUNK, MySQLCursor, as_records
+from aio_databases.drivers.mysql_literals import rows_with_values, with_values
 from aio_databases.error_codes import kind_of_mysql_errno
 from aio_databases.errors import ConnectionLost, DataError, IntegrityError, ProgrammingError
 from aio_databases.record import Result
@@ -43,7 +43,8 @@ class MySQLConnection(DriverConnection):
         self._read_only = read_only
         self.stream: MySQLCursor | None = None
         self.server: Any = None
-        """Which server it is, as far as it tells."""
+        """Which server it is, and with which role, as far as it tells."""
+        self._identity = ""  # the question for that
         self._talking = False  # a statement was sent, and its answer not read to the end
 
     # The session
@@ -63,11 +64,15 @@ class MySQLConnection(DriverConnection):
         if self.driver.keepalive:
             self.driver.keepalive.watch(self.socket)
         await self._begin_session()
-        try:
-            self.server = await self.fetch("SELECT @@hostname, @@port, @@server_id", (), None)
-        except self.driver.library_error:
-            if self.is_closed:
-                raise  # else it is a relative of MySQL that does not have these
+        for self._identity in _IDENTITIES:
+            try:
+                self.server = await self.fetch(self._identity, (), None)
+            except self.driver.library_error:
+                if self.is_closed:
+                    raise  # else it is a relative of MySQL that does not have these
+            else:
+                return
+        self._identity = ""
 
     async def _begin_session(self) -> None:
         for sql in self.driver.session(self.raw.server_version, read_only=self._read_only):
@@ -83,7 +88,10 @@ class MySQLConnection(DriverConnection):
         if not await self._return_to_database():
             return False
         await self._begin_session()
-        return True
+        if self.raw.character_set_name() != "utf8mb4":
+            return False  # the library was told so by its own methods, and goes on to read another one
+        # The role stays, on MariaDB at least.
+        return not self._identity or self.server == await self.fetch(self._identity, (), None)
 
     async def _return_to_database(self) -> bool:
         """Return whether the session has the database again that it began with: one is left for another only."""
@@ -96,6 +104,11 @@ class MySQLConnection(DriverConnection):
     def in_transaction(self) -> bool:
         """Whether a transaction is open, as the server said with its last answer."""
         return not self.is_closed and bool(self.raw.server_status & _IN_TRANSACTION)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether the connection is open and not in a transaction."""
+        return not (self.is_closed or self.raw.server_status & _IN_TRANSACTION)
 
     async def settle(self) -> bool:
         """Stop a cancelled statement on the server; its answer cannot be told from the next one's any more."""
@@ -133,13 +146,8 @@ class MySQLConnection(DriverConnection):
 
     async def fetch(self, sql: str, params: Any, limit: int | None, /) -> list[Record]:
         """Run a statement and return its rows, at most ``limit`` of them."""
-        if limit is None:
-            result = await self.run(self.encoded(sql, params))
-            return as_records(result, result.rows)
-        cursor = MySQLCursor(self, sql, params)
-        rows = await cursor.fetch(limit)
-        await cursor.skip(None)
-        return rows
+        result = await self.run(self.encoded(sql, params), limit)
+        return as_records(result, result.rows if limit is None else (result.rows or ())[:limit])
 
     def cursor(self, sql: str, params: Any, /) -> Cursor:
         """Return a cursor that has the connection to itself; for anything else the rest of its rows is read before."""
@@ -162,8 +170,8 @@ class MySQLConnection(DriverConnection):
         head, tail = (part.replace("%%", "%").encode() for part in (split.head, split.tail))
         batch: list[bytes] = []
         size = 0
-        for params in rows:
-            row = self.encoded(split.row, params)
+        for text in rows_with_values(split.row, rows, backslashes=self._escapes_with_backslashes):
+            row = text.encode("utf-8", "surrogateescape")
             size += len(row) + 1
             if batch and size > _BATCH:
                 yield head + b",".join(batch) + tail
@@ -192,18 +200,19 @@ class MySQLConnection(DriverConnection):
         """Begin a transaction; on a read-only connection none can write."""
         if options.isolation:
             await self.execute(f"SET TRANSACTION ISOLATION LEVEL {options.isolation.upper()}", ())
-        mode = {None: "", True: " READ ONLY", False: " READ WRITE"}[self._read_only or options.readonly]
-        await self.execute(f"START TRANSACTION{mode}", ())
+        await self.run(_BEGIN[self._read_only or options.readonly])
 
     async def commit(self) -> None:
         """Commit the transaction."""
-        await self.leave_stream()
-        await super().commit()
+        if self.stream is not None:
+            await self.leave_stream()
+        await self.run(b"COMMIT")
 
     async def rollback(self) -> None:
         """Roll the transaction back."""
-        await self.leave_stream()
-        await super().rollback()
+        if self.stream is not None:
+            await self.leave_stream()
+        await self.run(b"ROLLBACK")
 
     async def leave_stream(self) -> None:
         """Close the cursor that is being read, as its rows end with the transaction."""
@@ -214,35 +223,53 @@ class MySQLConnection(DriverConnection):
 
     def encoded(self, sql: str, params: Any) -> bytes:
         """Return a statement as it is sent."""
-        backslashes = not self.raw.server_status & _NO_BACKSLASH_ESCAPES
-        return with_values(sql, params, backslashes=backslashes).encode(errors="surrogateescape")
+        text = with_values(sql, params, backslashes=self._escapes_with_backslashes) if params else sql
+        return text.encode("utf-8", "surrogateescape")
 
-    async def run(self, sql: bytes, *, cursor: MySQLCursor | None = None) -> Any:
-        """Run a statement and return its result, the first one with rows; a ``cursor`` reads the rows itself."""
-        await self._make_way()
+    @property
+    def _escapes_with_backslashes(self) -> bool:
+        return not self.raw.server_status & _NO_BACKSLASH_ESCAPES
+
+    async def run(self, sql: bytes, limit: int | None = None, *, cursor: MySQLCursor | None = None) -> Any:
+        """Run a statement and return its result, the first one with rows; with ``limit`` it has at least so many.
+
+        A ``cursor`` reads the rows itself.
+        """
+        if self.stream is not None or self.is_closed:
+            await self._make_way()
+        link = self._link
+        self._talking = True
         try:
-            result = await self.talk(self._ask, sql, cursor is not None)
-        except self.driver.library_error as exc:
-            if errno_of(exc) != _EMPTY_QUERY:
+            await link.query(sql, limit is not None or cursor is not None)
+            result = link._result
+            if limit is not None:
+                await self._read_some(result, limit)
+            if result.has_next and not result.unbuffered_active:
+                result = await self.skip_results(result)
+        except Exception as exc:
+            self.forget_result()
+            await self._recover(exc)
+            self._talking = False
+            if not isinstance(exc, self.driver.library_error) or errno_of(exc) != _EMPTY_QUERY:
                 raise
             return _NOTHING
+        self._talking = False
         if result.unbuffered_active:
             self.stream = cursor
         return result
+
+    async def _read_some(self, result: Any, limit: int) -> None:
+        """Read a result to its end and keep its first rows: memory is for what was asked for."""
+        rows = await self.read_rows(result, limit + 1)  # the end as well, if there are no more
+        while result.unbuffered_active:
+            await self.read_rows(result, CHUNK)
+        result.rows = tuple(rows)
 
     async def _make_way(self) -> None:
         if self.stream is not None:
             await self.stream.load()
         if self.is_closed:
             raise ConnectionLost("the connection is closed")
-
-    async def _ask(self, sql: bytes, unbuffered: bool) -> Any:  # noqa: FBT001 - as the libraries have it
-        link = self._link
-        await link.query(sql, unbuffered)
-        result = link._result
-        if result.has_next and not result.unbuffered_active:
-            result = await self.skip_results(result)
-        return result
 
     async def skip_results(self, result: Any) -> Any:
         """Read off all further results, and return the first one that has rows."""
@@ -304,9 +331,14 @@ def errno_of(exc: Exception) -> int | None:
     return number if isinstance(number, int) else None
 
 
+_IDENTITIES = (
+    "SELECT @@hostname, @@port, @@server_id, CURRENT_ROLE()",
+    "SELECT @@hostname, @@port, @@server_id",  # of servers that have no roles yet
+)
 _IN_TRANSACTION = 1 << 0  # flags of the server's status
 _NO_BACKSLASH_ESCAPES = 1 << 9
 _PING, _RESET_CONNECTION = 0x0E, 0x1F  # commands
+_BEGIN = {None: b"START TRANSACTION", True: b"START TRANSACTION READ ONLY", False: b"START TRANSACTION READ WRITE"}
 _EMPTY_QUERY = 1065
 _CLIENT_ERRORS = range(2000, 3000)
 _FATAL = frozenset({1043, 1153})  # after which the server hangs up

@@ -66,8 +66,8 @@ class Dialect:
     keeps_failed_rows: ClassVar[bool] = False
     """In a transaction, what executemany() did before it failed is still there, unless a savepoint takes it back."""
 
-    reset: ClassVar[str] = ""
-    """The statement that undoes what was changed in the session, where there is one."""
+    let_go: ClassVar[str] = ""
+    """The statement that frees what others may wait for, which a server does a little late for a closed connection."""
 
     identity: ClassVar[str] = ""
     """A query for the number of the connection, and what tells its server from others behind a load balancer."""

@@ -28,7 +28,7 @@ class PostgreSQL(Dialect):
     """PostgreSQL through psqlodbc."""
 
     capabilities: ClassVar[Capabilities] = POSTGRESQL
-    reset: ClassVar[str] = "DISCARD ALL"
+    let_go: ClassVar[str] = "DISCARD ALL"
     identity: ClassVar[str] = (
         "SELECT pg_backend_pid(), pg_postmaster_start_time(), inet_server_addr(), inet_server_port()"
     )

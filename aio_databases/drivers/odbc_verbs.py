@@ -68,14 +68,10 @@ class OdbcConnection(ThreadConnection):
             return None  # some relative of the database that it says it is
 
     async def reset(self) -> bool:
-        """Undo what was changed in the session, where the database has a statement for it."""
-        return await self.run(self._reset)
-
-    def _reset(self) -> bool:
-        if self.driver.ways.reset:
-            self._send(self.driver.ways.reset)
-            self.begin_session()
-        return bool(self.driver.ways.reset)
+        """Return False: only the ODBC driver knows what it has set in the session, and it does so when it connects."""
+        if self.driver.ways.let_go:
+            await self.run(self._send, self.driver.ways.let_go)
+        return False
 
     @property
     def is_closed(self) -> bool:
@@ -94,18 +90,19 @@ class OdbcConnection(ThreadConnection):
         """Whether the last statement in the open transaction has failed."""
         return self._failed
 
-    async def run(self, function: Callable[..., T], /, *args: Any) -> T:
-        """Call a function in the thread, and note what its failure means for the connection."""
+    def equipped(self, function: Callable[..., T]) -> Callable[..., T]:
+        """Return a function whose failure is noted, for what it means for the connection."""
         if self._lost:
             raise errors.ConnectionLost("the connection was lost when an earlier statement on it failed")
-        return await super().run(self._watched, function, *args)
 
-    def _watched(self, function: Callable[..., T], *args: Any) -> T:
-        try:
-            return function(*args)
-        except Exception as exc:
-            self._note_failure(exc)
-            raise
+        def watched(*args: Any) -> T:
+            try:
+                return function(*args)
+            except Exception as exc:
+                self._note_failure(exc)
+                raise
+
+        return watched
 
     def _note_failure(self, exc: Exception) -> None:
         diagnosis = self.driver.diagnose(exc)

@@ -233,19 +233,15 @@ UNLISTEN *;
 RESET ALL;
 """
 
-# What asyncpg's reset() leaves: the role, temporary tables, currval(), and statements that were prepared by SQL.
+# What asyncpg's reset() leaves: the role, temporary tables, currval(), prepared statements, and the seed of random().
+# The library's own statements go, too, as they may return other columns without the temporary tables.
 RESET = """
 SET SESSION AUTHORIZATION DEFAULT;
 RESET ROLE;
 DISCARD TEMP;
 DISCARD SEQUENCES;
-DO $$
-DECLARE statement text;
-BEGIN
-    FOR statement IN SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql LOOP
-        EXECUTE 'DEALLOCATE ' || pg_catalog.quote_ident(statement);
-    END LOOP;
-END $$
+DEALLOCATE ALL;
+SELECT pg_catalog.setseed(pg_catalog.sin(1e6 * extract(epoch FROM pg_catalog.clock_timestamp())::float8));
 """
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.adapt import PyFormat, RecursiveDumper
 from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
 from psycopg.types.json import JsonDumper, set_json_loads
 from psycopg.waiting import wait_async
 
@@ -43,6 +44,13 @@ class PsycopgConnection(PostgreSQLConnection):
     def has_failed(self) -> bool:
         """Whether the open transaction has failed."""
         return bool(self.raw.pgconn.transaction_status == TransactionStatus.INERROR)
+
+    async def reset(self) -> bool:
+        """Undo what was changed in the session, unless psycopg itself was told to treat statements in another way."""
+        if not self.raw.autocommit or self.raw.row_factory is not tuple_row:
+            return False
+        self.raw._prepared.clear()  # noqa: SLF001 - what follows makes the server forget them
+        return await super().reset()
 
     def set_up(self, *, parse_json: bool) -> None:
         """Make the connection treat JSON as the other drivers do."""

@@ -25,9 +25,17 @@ class SQLiteConnection(SQLiteVerbs, ThreadConnection):
         self.stop = stop
         super().__init__()
 
-    async def run(self, function: Callable[..., T], /, *args: Any) -> T:
-        """Call a function in the thread."""
-        return await super().run(self.stop.timed(function), *args)
+    @property
+    def raw(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The standard library's connection, on which the transaction that is due has begun."""
+        self.begin_now()
+        return self.db
+
+    def equipped(self, function: Callable[..., T]) -> Callable[..., T]:
+        """Return a function that begins the transaction that is due, and stops when its time is over."""
+        if self._due:
+            function = self.begun(function)
+        return self.stop.timed(function) if self.stop.timeout else function
 
     def interrupt(self) -> None:
         """Stop the statement that runs."""

@@ -29,7 +29,7 @@ _ADAPTERS: dict[type, Callable[[Any], Any]] = {
 
 def adapted(params: Any) -> Any:
     """Return parameters with dates and times, Decimal, UUID, and JSON's dict and list as text, an Enum as its value."""
-    if isinstance(params, Mapping):
+    if type(params) is not tuple and isinstance(params, Mapping):
         named = cast("Mapping[str, Any]", params)
         return dict(zip(named, adapted(tuple(named.values())), strict=True))
     if _PLAIN.issuperset(map(type, params)):

@@ -31,17 +31,17 @@ class Stop:
     def __init__(self, timeout: float | None = None) -> None:
         """Let statements run, for at most ``timeout`` seconds per call."""
         self._requests: list[None] = []
-        self._timeout = timeout
+        self.timeout = timeout
         self._deadline = float("inf")
 
     def watch(self, db: sqlite3.Connection) -> None:
         """Have the statements of ``db`` look at this now and then."""
         # The list's length is asked without running Python code, and so rarely that it cannot be measured.
-        db.set_progress_handler(self._is_late if self._timeout else self._requests.__len__, _STEPS)
+        db.set_progress_handler(self._is_late if self.timeout else self._requests.__len__, _STEPS)
 
     def timed(self, function: Callable[..., T]) -> Callable[..., T]:
         """Return a function whose statements fail with SQLITE_INTERRUPT when the time is over."""
-        timeout = self._timeout
+        timeout = self.timeout
         if not timeout:
             return function
 
@@ -74,42 +74,75 @@ class SQLiteVerbs(CallConnection):
 
     db: sqlite3.Connection
     stop: Stop
-    _read_only_transaction = False
+    _begins_late = True
+    _reads_only = False  # in the transaction that is due or open
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._due: list[str] = []  # the BEGIN that goes along with the next call, which saves a trip to the thread
 
     @property
     def in_transaction(self) -> bool:
-        """Whether a transaction is open."""
-        return not self.is_closed and self.db.in_transaction
+        """Whether a transaction is open, or begins with the next statement."""
+        return not self.is_closed and (bool(self._due) or self.db.in_transaction)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether the connection is open and not in a transaction."""
+        return not (self.is_closed or self._due or self.db.in_transaction)
 
     async def begin(self, options: TransactionOptions) -> None:
-        """Begin a transaction that takes the write lock at once, so that it cannot fail half-way for want of it."""
+        """Begin a transaction that takes the write lock first, so that it cannot fail half-way for want of it.
+
+        That happens with the first statement, or at once if the caller asks for a ``mode``.
+        """
         mode = options.mode or ("DEFERRED" if options.readonly else "IMMEDIATE")
-        await self.run(self._begin, f"BEGIN {mode}", bool(options.readonly))
+        self._due, self._reads_only = [f"BEGIN {mode}"], bool(options.readonly)
+        if options.mode or not self._begins_late:
+            await self.run(self.begin_now)
 
     async def commit(self) -> None:
         """Commit the transaction."""
-        await self.run(self._end, "COMMIT")
+        await self._end("COMMIT")
 
     async def rollback(self) -> None:
         """Roll the transaction back, unless SQLite did so itself."""
-        await self.run(self._end, "ROLLBACK")
+        await self._end("ROLLBACK")
 
     def read_only_view(self) -> DriverConnection:
         """Return this connection with every call fenced by ``query_only``: `replica()` on a database in memory."""
         return _ReadOnlyView(self)
 
-    def _begin(self, sql: str, read_only: bool) -> None:  # noqa: FBT001 - a call in another thread
-        self.db.execute(sql)
-        if read_only:
+    def begin_now(self) -> None:
+        """Begin the transaction that is due, if there is one; part of a call."""
+        if not self._due:
+            return
+        self.db.execute(self._due.pop())
+        if self._reads_only:
+            self._reads_only = not self.db.execute("PRAGMA query_only").fetchone()[0]  # else it is so for good
             self.db.execute("PRAGMA query_only = ON")
-            self._read_only_transaction = True
 
-    def _end(self, sql: str) -> None:
+    def begun(self, function: Callable[..., T]) -> Callable[..., T]:
+        """Return a function that begins the transaction that is due before it calls ``function``."""
+
+        def call(*args: Any) -> T:
+            self.begin_now()
+            return function(*args)
+
+        return call
+
+    async def _end(self, sql: str) -> None:
+        if self._due:
+            self._due.clear()  # nothing was run in it
+        else:
+            await self.run(self._end_now, sql)
+
+    def _end_now(self, sql: str) -> None:
         if self.db.in_transaction:
             self.db.execute(sql)
-        if self._read_only_transaction:
+        if self._reads_only:
             self._insist("PRAGMA query_only = OFF")
-            self._read_only_transaction = False
+            self._reads_only = False
 
     def open_cursor(self, sql: str, params: Any) -> sqlite3.Cursor:
         """Run a statement and return sqlite3's cursor; part of a call."""
@@ -156,6 +189,8 @@ class SQLiteVerbs(CallConnection):
 
 class _ReadOnlyView(SQLiteVerbs):
     """A connection that others write on, fenced for one reader: SQLite refuses writes during its calls."""
+
+    _begins_late = False  # what is due stands in the connection itself, for everybody
 
     def __init__(self, connection: SQLiteVerbs) -> None:
         """Look through ``connection``."""

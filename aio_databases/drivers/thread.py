@@ -13,15 +13,16 @@ from inspect import iscoroutinefunction
 from queue import SimpleQueue
 from threading import Thread
 from traceback import clear_frames
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from aio_databases.concurrency import Outbox, new_waiter
+from aio_databases.concurrency import new_waiter
 from aio_databases.drivers.base import Cursor, DriverConnection
 from aio_databases.errors import ConnectionLost
+from aio_databases.outbox import Outbox
 from aio_databases.record import Result, records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from aio_databases.record import Record
 
@@ -43,8 +44,8 @@ class CallConnection(DriverConnection):
         """The synchronous cursors that are open between calls."""
 
     @abstractmethod
-    async def run(self, function: Callable[..., T], /, *args: Any) -> T:
-        """Call a function where the synchronous library may block."""
+    def run(self, function: Callable[..., T], /, *args: Any) -> Coroutine[Any, Any, T]:
+        """Return a coroutine that calls a function where the synchronous library may block."""
 
     async def execute(self, sql: str, params: Any, /) -> Result:
         """Run a statement and leave its rows, if any."""
@@ -146,11 +147,13 @@ def read(cursor: Any, limit: int | None) -> list[Record]:
     if limit == 0:
         return []  # to sqlite3, 0 means all
     rows = cursor.fetchall() if limit is None else cursor.fetchmany(limit)
-    return records([column[0] for column in description], rows)
+    return records(next(zip(*description, strict=True)), rows)
 
 
 class ThreadConnection(CallConnection):
     """A synchronous connection in a worker thread of its own, on any event loop."""
+
+    cancels_no_task: ClassVar[bool] = True
 
     def __init__(self) -> None:
         """Start the thread."""
@@ -159,6 +162,7 @@ class ThreadConnection(CallConnection):
         self._closed = False
         self._inbox: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._call: _Call | None = None
+        self._outbox = Outbox.of_running_loop()
         # Kept by the thread, so that the garbage collector cannot get to an open connection before it is closed.
         self._kept: list[Any] = []
         Thread(target=_work, args=(self._inbox, self._kept), name=type(self).__name__, daemon=True).start()
@@ -181,14 +185,18 @@ class ThreadConnection(CallConnection):
             self.terminate()
             raise
 
-    async def run(self, function: Callable[..., T], /, *args: Any) -> T:
-        """Call a function in the thread.  Raises ConnectionLost once the connection is closed."""
+    def run(self, function: Callable[..., T], /, *args: Any) -> Coroutine[Any, Any, T]:
+        """Return a coroutine that calls a function in the thread.  Raises ConnectionLost on a closed connection."""
         if self._closed:
             raise ConnectionLost(CLOSED)
-        return await self._submit(function, *args)
+        return self._submit(self.equipped(function), args)
 
-    async def _submit(self, function: Callable[..., T], /, *args: Any) -> T:
-        call = self._call = _Call(function, args)
+    def equipped(self, function: Callable[..., T]) -> Callable[..., T]:
+        """Return a function with what the connection needs done before or after each call."""
+        return function
+
+    async def _submit(self, function: Callable[..., T], args: tuple[Any, ...] = ()) -> T:
+        call = self._call = _Call(self._outbox, function, args)
         self._inbox.put(call)
         await call.waiter.wait()
         self._call = None  # its result is nobody else's
@@ -301,12 +309,12 @@ class _Call:
 
     __slots__ = ("_args", "_function", "_outbox", "_ticket", "done", "error", "result", "waiter")
 
-    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    def __init__(self, outbox: Outbox, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self._function = function
         self._args = args
         self._ticket = [None]
-        self._outbox = Outbox.of_running_loop()
-        self.waiter = new_waiter()
+        self._outbox = outbox
+        self.waiter = outbox.new_waiter()
         self.done = False
         self.result: Any = None
         self.error: BaseException | None = None

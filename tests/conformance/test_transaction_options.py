@@ -177,15 +177,29 @@ async def test_concurrent_updates_are_a_serialization_failure(users):
 
 @pytest.mark.needs("busy_timeout")
 @pytest.mark.targets(dialect="sqlite", memory=False)
-async def test_transactions_of_sqlite_take_the_write_lock_at_their_beginning(users, make_database, words):
+@pytest.mark.parametrize(
+    ("options", "reads_before", "locked"),
+    [
+        ({}, False, False),
+        ({}, True, True),
+        ({"mode": "immediate"}, False, True),
+        ({"mode": "exclusive"}, False, True),
+        ({"mode": "deferred"}, True, False),
+        ({"readonly": True}, True, False),
+    ],
+)
+async def test_transactions_of_sqlite_take_the_write_lock_with_their_first_statement_or_when_asked_for_a_mode(
+    users, make_database, words, options, reads_before, locked
+):
     other = await make_database()
     async with other.connection():
         await other.execute(words.impatience)
-        for options, locked in (({}, True), ({"mode": "exclusive"}, True), ({"mode": "deferred"}, False)):
-            async with users.transaction(**options):
-                if locked:
-                    with pytest.raises(Error, match="locked"):
-                        await begin(other)
-                else:
-                    assert 3 == await begin(other)
-                assert 3 == await other.fetchval("select count(*) from users")
+        async with users.transaction(**options):
+            if reads_before:
+                await users.fetchval("select count(*) from users")
+            if locked:
+                with pytest.raises(Error, match="locked"):
+                    await begin(other)
+            else:
+                assert 3 == await begin(other)
+            assert 3 == await other.fetchval("select count(*) from users")

@@ -10,15 +10,8 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from aio_databases.concurrency import (
-    Outbox,
-    current_task,
-    new_waiter,
-    running_loop,
-    runs_on_trio,
-    shielded,
-    task_name,
-)
+from aio_databases.concurrency import current_task, new_waiter, running_loop, runs_on_trio, task_name
+from aio_databases.outbox import Outbox
 from aio_databases.waiting import FifoLock, WaitQueue
 
 
@@ -131,113 +124,6 @@ async def test_a_lock_that_comes_to_a_task_just_cancelled_goes_on_to_the_next(an
     victim.cancel()
     await following
     assert (True, True) == (victim.cancelled(), lock.locked)
-
-
-# Shielded work
-
-
-async def test_shielded_work_returns_its_result_and_raises_its_error():
-    async def work():
-        await checkpoint()
-        return 42
-
-    async def failing():
-        await checkpoint()
-        raise ZeroDivisionError
-
-    assert 42 == await shielded(work, 1)
-    with pytest.raises(ZeroDivisionError):
-        await shielded(failing, 1)
-
-
-async def test_shielded_work_is_ended_when_its_time_is_over():
-    ended = []
-
-    async def work():
-        try:
-            await anyio.sleep(10)
-        finally:
-            ended.append(True)
-
-    with pytest.raises(TimeoutError):
-        await shielded(work, 0.01)
-    assert [True] == ended
-
-
-async def test_a_cancellation_waits_until_shielded_work_is_done():
-    done = []
-
-    async def work():
-        scope.cancel()
-        await anyio.sleep(0.01)
-        done.append(True)
-
-    with anyio.CancelScope() as scope:
-        await shielded(work, 1)
-        await checkpoint()
-    assert ([True], True) == (done, scope.cancelled_caught)
-
-
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-@pytest.mark.parametrize("times", [1, 3])
-async def test_native_cancellations_wait_until_shielded_work_is_done(times, anyio_backend):
-    done = []
-
-    async def work():
-        await anyio.sleep(0.02)
-        done.append(True)
-
-    task = asyncio.create_task(shielded(work, 1))
-    for _ in range(times):
-        await anyio.sleep(0.002)
-        task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert [True] == done
-
-
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_cancellation_keeps_the_error_of_the_shielded_work_as_its_cause(anyio_backend):
-    async def work():
-        await anyio.sleep(0.01)
-        raise ZeroDivisionError
-
-    task = asyncio.create_task(shielded(work, 1))
-    await pause()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError) as caught:
-        await task
-    assert isinstance(caught.value.__cause__, ZeroDivisionError)
-
-
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_work_with_a_grace_is_ended_soon_after_the_cancellation(anyio_backend):
-    async def work():
-        await anyio.sleep(10)
-
-    task = asyncio.create_task(shielded(work, 10, grace=0.01))
-    await pause()
-    task.cancel()
-    with anyio.fail_after(1), pytest.raises(asyncio.CancelledError):
-        await task
-
-
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_work_that_will_not_end_is_left_behind(monkeypatch, anyio_backend):
-    monkeypatch.setattr("aio_databases.concurrency._GRACE", 0.01)
-    free = asyncio.Event()
-
-    async def work():
-        while not free.is_set():
-            try:
-                await free.wait()
-            except asyncio.CancelledError:
-                continue
-
-    with pytest.raises(TimeoutError):
-        await shielded(work, 0.01)
-    free.set()
-    await pause()
 
 
 # Answers from threads

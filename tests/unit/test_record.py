@@ -103,6 +103,34 @@ def test_a_column_that_is_called_like_a_method_is_found_by_its_name(name):
     assert (7, True, [name]) == (row[name], callable(getattr(row, name)), list(row.keys()))
 
 
+ODD = ("_values", "_names", "_id", "__len__", "__bool__", "__html__", "__class__")
+
+
+def test_columns_called_like_what_python_asks_for_are_found_by_their_names_and_change_nothing():
+    row = record_type(ODD)(tuple(range(7)))
+    assert [*range(7)] == [row[name] for name in ODD]
+    assert (7, True, tuple(range(7))) == (len(row), bool(row), row.values())
+    assert (2, 5) == (row._id, row.__html__)
+    assert isinstance(row, Record)
+
+
+def test_an_attribute_is_the_last_of_repeated_names_and_any_word():
+    row = record_type(("n", "class", "mro", "two words", "ünï", "n"))((1, 2, 3, 4, 5, 6))
+    assert [6, 2, 3, 4, 5] == [getattr(row, name) for name in ("n", "class", "mro", "two words", "ünï")]
+
+
+def test_rows_with_columns_in_another_order_have_attributes_of_their_own():
+    one, other = record_type(("a", "b"))((1, 2)), record_type(("b", "a"))((1, 2))
+    assert (1, 2, 2, 1) == (one.a, one.b, other.a, other.b)
+
+
+def test_an_attribute_that_cannot_be_set_is_named():
+    with pytest.raises(AttributeError, match="'name'"):
+        ROW.name = "Bob"
+    with pytest.raises(AttributeError, match="'name'"):
+        del ROW.name
+
+
 def test_copies_of_a_record_are_of_its_class_and_as_deep_as_asked():
     row = record_type(("x",))(([1],))
     shallow, deep = copy.copy(row), copy.deepcopy(row)

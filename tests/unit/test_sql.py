@@ -771,6 +771,38 @@ SESSION = """
     select 1; set search_path = x
     select load_extension('x')
     alter session set a = b
+    SELECT\tSET_CONFIG /* ? */ ('a.b', 'c', false)
+    select set_config('a.b', 'c', true), set_config('a.b', 'c', false)
+    select set_config('a.b', $1, $2)
+    select set_config('a.b', 'c', not true)
+    select set_limit(0.5)
+    update pg_settings set setting = 'a' where name = 'b'
+    update "pg_catalog"."pg_settings" set setting = 'a'
+    with a as (update only pg_settings set setting = 'a' returning 1) select 1
+    merge into pg_settings using t on true when matched then do nothing
+    select 1 as i into pg_temp.t
+    select 1 as i into "pg_temp".t
+    create table "pg_temp".t (a int)
+    create table pg_temp_3.t (a int)
+    create table "temp".t (a int)
+    create table [temp].t (a int)
+    create table `temp`.t (a int)
+    create table #t (a int)
+    select a into #t from t
+    select a into ##t from t
+    set transaction isolation level serializable
+    set constraints all deferred
+    get diagnostics @x = number
+    get current diagnostics condition 1 @x = message_text
+    backup stage start
+    backup lock t
+    if 1 then set @x = 1; end if
+    repeat set @x = 1; until 1 end repeat
+    a: while 1 do set @x = 1; leave a; end while
+    {call f(?)}
+    {? = call f(?)}
+    (call f())
+    frobnicate t
 """
 
 NO_SESSION = """
@@ -780,8 +812,6 @@ NO_SESSION = """
     update t set begin_at = 1
     delete from t
     create table temperatures (a int)
-    set transaction read only
-    set constraints all deferred
     declare c cursor for select 1
     fetch 1 from c
     select pg_advisory_xact_lock(1)
@@ -797,6 +827,25 @@ NO_SESSION = """
     notify a
     drop table t
     select case when 1 then 2 end
+    select set_config('a.b', 'c', true)
+    select pg_catalog.set_config('a.b', $1, TRUE), set_config('a', $2::text, true)
+    select * from pg_settings
+    select set_config, setseed from t
+    insert into temp values (1)
+    insert into temp (a) values (1)
+    insert into temp select 1
+    replace into temp set a = 1
+    insert into temp default values
+    merge into t using s on true when matched then do nothing
+    replace into t values (1)
+    table t
+    truncate t
+    alter table t set (a = b)
+    alter role u set a = 'b'
+    grant select on t to u
+    vacuum
+    kill 5
+    (select 1) union (select 2)
 """
 
 
@@ -835,6 +884,10 @@ def test_statements_that_leave_the_session_alone(text):
         (POSTGRESQL, "set local a = 1", (False, False)),
         (MYSQL, "set local sql_mode = ''", (False, True)),
         (POSTGRESQL, "set local transaction_read_only = off", (True, False)),
+        (POSTGRESQL, "set transaction read only", (False, False)),
+        (POSTGRESQL, "set constraints all deferred", (False, False)),
+        (POSTGRESQL, "select a #b from t", (False, False)),
+        (MYSQL, "set transaction read only", (False, True)),
         (POSTGRESQL, "do $$ begin delete from t; end $$", (True, True)),
         (POSTGRESQL, "select $$; delete from t; set a = 1 $$", (False, False)),
         (POSTGRESQL, "select /* /* */ ; delete from t */ 1", (False, False)),
@@ -849,6 +902,31 @@ def test_statements_that_leave_the_session_alone(text):
 )
 def test_traits_depend_on_the_dialect(driver, text, expected):
     assert expected == traits(text, driver)
+
+
+TRIGGER = "create trigger a after insert on t begin update t set b = case when 1 then 2 end; delete from t; end"
+FUNCTION = "create or replace function f() returns int begin atomic select 1; end"
+
+
+@pytest.mark.parametrize(
+    ("driver", "text", "session", "ends"),
+    [
+        (SQLITE, TRIGGER, False, False),
+        (SQLITE, f"{TRIGGER};", False, False),
+        (SQLITE, f"{TRIGGER}; {TRIGGER}", False, False),
+        (SQLITE, f"{TRIGGER}; end", True, True),
+        (SQLITE, f"{TRIGGER}; commit; {TRIGGER}", True, True),
+        (SQLITE, f"{TRIGGER}; pragma query_only = on", True, False),
+        (POSTGRESQL, FUNCTION, False, False),
+        (POSTGRESQL, f"{FUNCTION}; set a = 1", True, False),
+        (POSTGRESQL, "create procedure f() begin atomic; end; commit", True, True),
+        (POSTGRESQL, "create table t (begin int, b int); commit", True, True),
+        (POSTGRESQL, "create trigger a after insert on t execute function begin(); set a = 1", True, False),
+    ],
+)
+def test_what_stands_in_a_body_is_not_run_yet(driver, text, session, ends):
+    plan, _ = Translator(*driver).bind(text, ())
+    assert (True, session, ends) == (plan.writes, plan.session, plan.ends)
 
 
 @pytest.mark.parametrize("params", [(), (1,), ({"a": 1},)])

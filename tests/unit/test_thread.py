@@ -12,7 +12,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from aio_databases import ConnectionLost, Database
-from aio_databases.concurrency import Outbox
+from aio_databases.outbox import Outbox
 from aio_databases.drivers.base import TransactionOptions
 from aio_databases.drivers.thread import ThreadConnection
 from unit.threads import ENDLESS, NUMBERS, new_threads, on_both_loops, opened, verify_ended
@@ -63,7 +63,7 @@ async def test_every_verb_is_one_hop():
             connection.fetch("select x from t", (), None),
             connection.fetch("select x from t", (), 1),
             connection.ping(),
-            connection.begin(TransactionOptions()),
+            connection.begin(TransactionOptions(mode="immediate")),
             connection.savepoint("s"),
             connection.release_savepoint("s"),
             connection.commit(),
@@ -75,6 +75,32 @@ async def test_every_verb_is_one_hop():
             assert 1 == inbox.count
         await cursor.close()
         assert 1 == inbox.count
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"], indirect=True)
+async def test_a_transaction_begins_in_the_hop_of_its_first_statement():
+    async with opened() as connection:
+        await connection.execute("create table t (x)", ())
+        connection._inbox = inbox = Inbox(connection._inbox)
+        for statements, hops in ((0, 0), (1, 2), (2, 3)):
+            inbox.count = 0
+            await connection.begin(TransactionOptions())
+            assert connection.in_transaction
+            for _ in range(statements):
+                await connection.execute("insert into t values (1)", ())
+                assert connection.db.in_transaction
+            await connection.commit()
+            assert not connection.in_transaction
+            assert hops == inbox.count
+
+
+async def test_what_is_done_with_the_librarys_connection_is_in_the_transaction_that_is_due():
+    async with opened() as connection:
+        await connection.execute("create table t (x)", ())
+        await connection.begin(TransactionOptions())
+        connection.raw.execute("insert into t values (1)")
+        await connection.rollback()
+        assert [] == await connection.fetch("select * from t", (), None)
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"], indirect=True)

@@ -6,7 +6,7 @@ import ast
 import inspect
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aio_databases.drivers import _DRIVERS, driver_class
 from aio_databases.drivers.base import Capabilities
@@ -16,10 +16,12 @@ from aio_databases.drivers.odbc_dialects import Dialect
 from aio_databases.drivers.odbc_mysql import MySQL
 from aio_databases.drivers.odbc_postgresql import PostgreSQL
 from aio_databases.drivers.odbc_sqlite import SQLite
+from pages import renew, table
+
+if TYPE_CHECKING:
+    from pages import Pages
 
 PAGE = Path(__file__).with_name("drivers.md")
-BEGIN = "<!-- capabilities: written by docs/capabilities.py -->"
-END = "<!-- end of capabilities -->"
 OF_ODBC = {"postgresql": PostgreSQL, "mysql": MySQL, "sqlite": SQLite, "other": Dialect}
 
 
@@ -55,24 +57,18 @@ def cell(value: Any) -> str:
     return "yes" if value else "-"
 
 
-def table() -> str:
+def pages() -> Pages:
     """Return the table and its legend."""
     names = [field.name for field in fields(Capabilities)]
-    lines = [f"| driver | {' | '.join(f'`{name}`' for name in names)} |", "|---" * (len(names) + 1) + "|"]
-    for driver, can in drivers().items():
-        lines.append(f"| {driver} | {' | '.join(cell(getattr(can, name)) for name in names)} |")
+    rows = ([driver, *(cell(getattr(can, name)) for name in names)] for driver, can in drivers().items())
     docs = legend()
-    return "\n".join([*lines, "", *(f"* `{name}`: {docs[name]}" for name in names)])
-
-
-def renewed(page: str) -> str:
-    """Return the page with the table as it has to be."""
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{PAGE.name} lacks the comments {BEGIN!r} and {END!r}")
-    return f"{head}{begin}\n\n{table()}\n\n{end}{tail}"
+    parts = [
+        table(["driver", *(f"`{name}`" for name in names)], rows),
+        "",
+        *(f"* `{name}`: {docs[name]}" for name in names),
+    ]
+    return {PAGE: {"capabilities": "\n".join(parts)}}
 
 
 if __name__ == "__main__":
-    PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    renew(pages())

@@ -6,11 +6,15 @@ import json
 import re
 from collections import defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pages import renew, table
+
+if TYPE_CHECKING:
+    from pages import Pages
 
 PAGE = Path(__file__).with_name("reliability.md")
 OUTCOMES = Path(__file__).parents[1] / "tests" / "faults" / "outcomes.json"
-BEGIN = "<!-- outcomes: written by docs/reliability.py -->"
-END = "<!-- end of outcomes -->"
 COLUMNS = {
     "PostgreSQL": ("asyncpg", "psycopg", "aiopg"),
     "MySQL, MariaDB": ("asyncmy", "aiomysql", "pymysql", "trio-mysql"),
@@ -35,22 +39,14 @@ def cell(outcomes: dict[str, str], schemes: tuple[str, ...]) -> str:
     return "; ".join(f"{shown(outcome)} ({', '.join(names)})" for outcome, names in clients.items())
 
 
-def table() -> str:
+def pages() -> Pages:
     """Return the table."""
-    lines = [f"| fault | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
-    for fault, outcomes in json.loads(OUTCOMES.read_text(encoding="utf-8")).items():
-        lines.append(f"| {fault} | {' | '.join(cell(outcomes, schemes) for schemes in COLUMNS.values())} |")
-    return "\n".join(lines)
-
-
-def renewed(page: str) -> str:
-    """Return the page with the table as it has to be."""
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{PAGE.name} lacks the comments {BEGIN!r} and {END!r}")
-    return f"{head}{begin}\n\n{table()}\n\n{end}{tail}"
+    rows = (
+        [fault, *(cell(outcomes, schemes) for schemes in COLUMNS.values())]
+        for fault, outcomes in json.loads(OUTCOMES.read_text(encoding="utf-8")).items()
+    )
+    return {PAGE: {"outcomes": table(["fault", *COLUMNS], rows)}}
 
 
 if __name__ == "__main__":
-    PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    renew(pages())

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextvars import copy_context
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import ref
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
     from contextvars import Context
 
 __all__ = (
+    "Alarm",
     "Reply",
     "TaskReference",
     "Waiter",
@@ -127,35 +129,81 @@ class Waiter(Protocol):
         ...
 
 
+class Alarm:
+    """Ends the waits of a line that take too long, on asyncio with one timer for all of them: few waits need it."""
+
+    __slots__ = ("_line", "_loop", "_timer", "_when")
+
+    def __init__(self, line: Mapping[Waiter, float]) -> None:
+        """Watch a line of waiters, each with its deadline by `time.monotonic`."""
+        self._line = line
+        self._loop: Any = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._when = float("inf")
+
+    def wait(self, waiter: Waiter, timeout: float) -> Awaitable[Any]:
+        """Wait as `Waiter.wait` does, for at most ``timeout`` seconds, with a waiter that stands in the line."""
+        if not isinstance(waiter, _AsyncioWaiter):
+            return waiter.wait(timeout)
+        deadline = self._line[waiter]
+        if deadline < self._when or self._loop is not waiter.loop:
+            self._set(waiter.loop, deadline)
+        return waiter.wait()
+
+    def cancel(self) -> None:
+        """Be silent, as nobody stands in the line any more."""
+        self._when = float("inf")
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _set(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+        self.cancel()
+        self._loop, self._when = loop, deadline
+        if deadline < float("inf"):
+            self._timer = loop.call_later(max(0.0, deadline - monotonic()), self._ring)
+
+    def _ring(self) -> None:
+        now = monotonic() + _TICK
+        for waiter, deadline in self._line.items():
+            if deadline <= now and isinstance(waiter, _AsyncioWaiter):
+                waiter.expire()
+        self._set(
+            self._loop, min((deadline for deadline in self._line.values() if deadline > now), default=float("inf"))
+        )
+
+
+_TICK = 0.001  # seconds that a timer may be early, as uvloop's are
+
+
 class _AsyncioWaiter:
-    __slots__ = ("_future", "_loop", "value", "woken")
+    __slots__ = ("_future", "loop", "value", "woken")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._future: asyncio.Future[None] = loop.create_future()
+        self.loop = loop
+        self._future: asyncio.Future[Any] = loop.create_future()
         self.woken = False
         self.value: Any = None
 
-    async def wait(self, timeout: float | None = None) -> Any:
-        if timeout is None:
-            await self._future
-            return self.value
-        timer = self._loop.call_later(max(timeout, 0), self._expire)
+    def wait(self, timeout: float | None = None) -> Awaitable[Any]:
+        return self._future if timeout is None else self._wait(timeout)
+
+    async def _wait(self, timeout: float) -> Any:
+        timer = self.loop.call_later(max(timeout, 0), self.expire)
         try:
-            await self._future
+            return await self._future
         finally:
             timer.cancel()
-        return self.value
 
     def wake(self, value: Any = None) -> bool:
         if self._future.done():
             return False
         self.woken = True
         self.value = value
-        self._future.set_result(None)
+        self._future.set_result(value)
         return True
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
         if not self._future.done():
             self._future.set_exception(TimeoutError())
 

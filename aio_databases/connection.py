@@ -267,14 +267,14 @@ class Connection(Verbs):
         """Await ``call``, which is the driver's, when it is this call's turn, and translate its errors."""
         turns = physical.turns
         lock = self.pool.writer_lock if plan.writes else None
-        try:
-            if physical is not self._physical or (lock is not None and not turns.stack) or not turns.take_nowait():
-                lock = await self._take_turn(turns, lock)
-            else:
-                lock = None
-        except BaseException:
-            call.close()
-            raise
+        if lock is None and not (turns.busy or turns.stack or turns.had_failure) and physical is self._physical:
+            turns.busy = True
+        else:
+            try:
+                lock = await self._take_turn(physical, lock)
+            except BaseException:
+                call.close()
+                raise
         if plan.session:
             physical.session_changed = True
         try:
@@ -296,8 +296,11 @@ class Connection(Verbs):
                 lock.release()
         return result
 
-    async def _take_turn(self, turns: Turns, lock: FifoLock | None) -> FifoLock | None:
+    async def _take_turn(self, physical: Physical, lock: FifoLock | None) -> FifoLock | None:
         """Wait for this call's turn, and for the writers' lock unless a transaction has it already."""
+        turns = physical.turns
+        if physical is self._physical and (lock is None or turns.stack) and turns.take_nowait():
+            return None
         if lock is not None and turns.standing() is not None:
             lock = None
         if lock is not None:

@@ -114,6 +114,11 @@ class Translator:
 
         Raises `ProgrammingError`, with the number of the row, if one does not match or is of another kind than row 1.
         """
+        rows = list(rows)
+        if set(map(type, rows)) == {tuple}:
+            plan = self._positional.get(text) or self._remember(self._positional, text)
+            if set(map(len, rows)) == {plan.takes}:
+                return plan, rows  # as most are, and told without looking at each
         pairs = [_kind_and_params(row) for row in rows]
         if not pairs:
             return self.bind(text, ())[0], []

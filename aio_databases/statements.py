@@ -96,7 +96,12 @@ _WRITES = re.compile(
     r"|^ SET .*READ_ONLY[\"`']? (?!(?:= |TO )'?(?:ON|TRUE|1|YES)'? )|^ RESET .*READ_ONLY"
     r"| SET_CONFIG\"? \( '\w*READ_ONLY' (?!'(?:ON|TRUE|1|YES)' )"
 )
-_KEEPS_SESSION = re.compile(
+_KEEPS_SESSION = re.compile(  # what begins with any other word may do anything
+    r"[ (]*(?:SELECT|WITH|VALUES|TABLE|INSERT|UPDATE|DELETE|MERGE|REPLACE|TRUNCATE|COPY|CREATE|ALTER|DROP|RENAME"
+    r"|COMMENT|GRANT|REVOKE|SHOW|DECLARE|FETCH|MOVE|CLOSE|NOTIFY|ANALYZE|CHECK|CLUSTER|KILL|OPTIMIZE|REFRESH|REINDEX"
+    r"|REPAIR|VACUUM|PRAGMA) "
+)
+_SESSION = re.compile(
     r"^ ALTER SESSION |^ DECLARE (?:.* )?WITH HOLD "
     # temporary objects: by a word, or by the schema they are put into
     r"|^ CREATE (?:.* )?(?:#|[\"'`\[]?(?:TEMP(?:ORARY)?|PG_TEMP\w*)[\"'`\]]? )"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from aio_databases.concurrency import new_waiter
+from aio_databases.concurrency import Alarm, new_waiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,10 +21,11 @@ T = TypeVar("T")
 class WaitQueue(Generic[T]):
     """Tasks that wait for one thing, woken first come, first served."""
 
-    __slots__ = ("waiters",)
+    __slots__ = ("_alarm", "waiters")
 
     def __init__(self) -> None:
-        self.waiters: OrderedDict[Waiter, None] = OrderedDict()
+        self.waiters: OrderedDict[Waiter, float] = OrderedDict()  # with their deadlines
+        self._alarm = Alarm(self.waiters)
 
     def __len__(self) -> int:
         return len(self.waiters)
@@ -34,15 +36,17 @@ class WaitQueue(Generic[T]):
         A task that is cancelled just after it was handed something hands it on with ``undo``.  Raises TimeoutError.
         """
         waiter = new_waiter()
-        self.waiters[waiter] = None
+        self.waiters[waiter] = monotonic() + timeout
         try:
-            await waiter.wait(timeout)
+            return cast("T", await self._alarm.wait(waiter, timeout))
         except BaseException:
             self.waiters.pop(waiter, None)
             if waiter.woken:
                 undo(waiter.value)
             raise
-        return cast("T", waiter.value)
+        finally:
+            if not self.waiters:
+                self._alarm.cancel()
 
     def wake_next(self, value: T) -> bool:
         """Hand ``value`` to the first in line and return True, or False when nobody waits."""

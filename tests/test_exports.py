@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from types import ModuleType
 
 import pytest
@@ -59,3 +61,21 @@ def test_every_error_class_is_exported():
 
 def test_the_version_is_a_string():
     assert aio_databases.__version__[0].isdigit()
+
+
+WANTED_RARELY = {"decimal", "difflib", "importlib.metadata", "json", "pathlib", "uuid"}
+IMPORT = """
+import sys
+import anyio, asyncio, logging  # what they bring along is theirs
+
+before = set(sys.modules)
+import aio_databases
+print(*sorted(set(sys.modules) - before))
+"""
+
+
+def test_importing_the_package_does_not_import_what_is_wanted_rarely():
+    answer = subprocess.run([sys.executable, "-c", IMPORT], check=True, capture_output=True, text=True)
+    imported = set(answer.stdout.split())
+    assert "aio_databases.database" in imported
+    assert set() == imported & WANTED_RARELY

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import asyncmy.connection
 import asyncmy.errors
 
+from aio_databases.concurrency import Reply
 from aio_databases.drivers.mysql import MULTI_STATEMENTS, MYSQL, Guard, MySQLDriver
 from aio_databases.drivers.mysql_verbs import MySQLConnection
 
@@ -45,6 +48,16 @@ class _Connection(Guard, asyncmy.connection.Connection):
         super().close()
 
 
+class _Arrival(Reply):
+    """What asyncmy waits for until something comes from the server; then its task goes on in the same pass of the loop."""
+
+    def set_result(self, result: Any) -> None:
+        """Let the task go on; only the event loop calls this, on behalf of the transport."""
+        super().set_result(result)
+        if self._go_on is not None:
+            self._context.run(self._go_on, self)
+
+
 class AsyncmyConnection(MySQLConnection):
     """A connection of asyncmy."""
 
@@ -53,6 +66,9 @@ class AsyncmyConnection(MySQLConnection):
     async def log_in(self) -> None:
         """Open asyncmy's connection."""
         await self.raw.connect()
+        # All that asyncmy wants of its event loop from now on is futures.
+        protocol = self.raw._proto
+        protocol._loop = SimpleNamespace(create_future=partial(_Arrival, loop=protocol._loop))
 
     @property
     def socket(self) -> Any:
@@ -63,6 +79,16 @@ class AsyncmyConnection(MySQLConnection):
     def is_closed(self) -> bool:
         """Whether the connection was closed, by us or by the server; asyncmy's own ``connected`` notices little."""
         return bool(not self.raw._connected or self.raw._stream_broken)
+
+    async def read_first(self, result: Any, limit: int) -> list[tuple[Any, ...]]:
+        """Read a result that is not buffered to its end, and return its first rows, at least ``limit`` of them."""
+        row = await result._read_rowdata_packet_unbuffered()
+        rows = [] if row is None else [row, *result._take_pending_rows(limit - 1)]
+        if row is not None and len(rows) < limit:
+            rows += await self.read_rows(result, limit - len(rows))
+        if result.unbuffered_active:
+            await result._finish_unbuffered_query()
+        return rows
 
     async def read_rows(self, result: Any, size: int | None) -> list[tuple[Any, ...]]:
         """Return the next ``size`` rows of a result that is not buffered, or all that are left."""

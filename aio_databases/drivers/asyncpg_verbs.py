@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aio_databases import errors
@@ -76,17 +77,17 @@ class AsyncpgConnection(DriverConnection):
             return Result(0)
         # In a task of its own: cancelled while it sends, asyncpg would wait for an answer to what it has not sent.
         self._stops = False
-        task = self._batch = asyncio.create_task(self.raw.executemany(sql, self._fed(rows)))
+        task = self._batch = asyncio.create_task(self.raw.executemany(sql, chain.from_iterable(self._fed(rows))))
         task.add_done_callback(_take_notice)
         await asyncio.wait((task,))
         task.result()
         return Result(-1)
 
-    def _fed(self, rows: Sequence[Any]) -> Iterator[Any]:
-        for row in rows:
+    def _fed(self, rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+        for start in range(0, len(rows), _FED):
             if self._stops:
                 raise DataError(_STOPPED)  # upon which asyncpg ends the batch in good order
-            yield row
+            yield rows[start : start + _FED]
 
     async def fetch(self, sql: str, params: Any, limit: int | None, /) -> list[Record]:
         """Run a statement and return its rows, at most ``limit`` of them."""
@@ -189,6 +190,7 @@ class AsyncpgCursor(Cursor):
             await self._raw.execute("COMMIT")
 
 
+_FED = 100  # rows that a batch takes at a time
 _A_MOMENT = 0.05  # seconds
 _STOPPED = "the statement was cancelled"
 

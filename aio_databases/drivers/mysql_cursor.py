@@ -102,7 +102,7 @@ class MySQLCursor(Cursor):
 
 def as_records(result: Any, rows: Any) -> list[Record]:
     """Return the rows of a library's result with the names of its columns."""
-    return records([column[0] for column in result.description], rows) if result.description else []
+    return records(next(zip(*result.description, strict=True)), rows) if result.description else []
 
 
 CHUNK = 1000  # rows that are read, and forgotten, at a time

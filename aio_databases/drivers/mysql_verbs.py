@@ -231,9 +231,9 @@ class MySQLConnection(DriverConnection):
         return not self.raw.server_status & _NO_BACKSLASH_ESCAPES
 
     async def run(self, sql: bytes, limit: int | None = None, *, cursor: MySQLCursor | None = None) -> Any:
-        """Run a statement and return its result, the first one with rows; with ``limit`` it has at least so many.
+        """Run a statement and return its result, the first one with rows.
 
-        A ``cursor`` reads the rows itself.
+        With ``limit`` only so many rows are kept in memory, or a few more.  A ``cursor`` reads the rows itself.
         """
         if self.stream is not None or self.is_closed:
             await self._make_way()
@@ -243,7 +243,7 @@ class MySQLConnection(DriverConnection):
             await link.query(sql, limit is not None or cursor is not None)
             result = link._result
             if limit is not None:
-                await self._read_some(result, limit)
+                result.rows = tuple(await self.read_first(result, limit))
             if result.has_next and not result.unbuffered_active:
                 result = await self.skip_results(result)
         except Exception as exc:
@@ -257,13 +257,6 @@ class MySQLConnection(DriverConnection):
         if result.unbuffered_active:
             self.stream = cursor
         return result
-
-    async def _read_some(self, result: Any, limit: int) -> None:
-        """Read a result to its end and keep its first rows: memory is for what was asked for."""
-        rows = await self.read_rows(result, limit + 1)  # the end as well, if there are no more
-        while result.unbuffered_active:
-            await self.read_rows(result, CHUNK)
-        result.rows = tuple(rows)
 
     async def _make_way(self) -> None:
         if self.stream is not None:
@@ -313,6 +306,13 @@ class MySQLConnection(DriverConnection):
         result = getattr(self.raw, "_result", None)
         if result is not None:
             result.unbuffered_active, result.connection = False, None
+
+    async def read_first(self, result: Any, limit: int) -> list[tuple[Any, ...]]:
+        """Read a result that is not buffered to its end, and return its first rows, at least ``limit`` of them."""
+        rows = await self.read_rows(result, limit + 1)  # so that often the end comes with them
+        while result.unbuffered_active:
+            await self.read_rows(result, CHUNK)
+        return rows
 
     async def read_rows(self, result: Any, size: int | None) -> list[tuple[Any, ...]]:
         """Return the next ``size`` rows of a result that is not buffered, or all that are left."""

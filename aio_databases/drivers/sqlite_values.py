@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ("adapted",)
+__all__ = ("adapted", "adapted_rows")
 
 _PLAIN = frozenset({bool, bytearray, bytes, float, int, memoryview, str, type(None)})
 _ADAPTERS: dict[type, Callable[[Any], Any]] = {
@@ -35,6 +36,13 @@ def adapted(params: Any) -> Any:
     if _PLAIN.issuperset(map(type, params)):
         return params
     return [_ADAPTERS.get(type(value), _other)(value) for value in cast("Sequence[object]", params)]
+
+
+def adapted_rows(rows: Sequence[Any]) -> Iterable[Any]:
+    """Return rows of parameters, each as `adapted` returns it."""
+    if set(map(type, rows)) == {tuple} and _PLAIN.issuperset(map(type, chain.from_iterable(rows))):
+        return rows
+    return map(adapted, rows)
 
 
 def _other(value: Any) -> Any:

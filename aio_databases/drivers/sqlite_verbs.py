@@ -7,7 +7,7 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from aio_databases.drivers.sqlite_values import adapted
+from aio_databases.drivers.sqlite_values import adapted, adapted_rows
 from aio_databases.drivers.thread import CallConnection
 from aio_databases.record import Result
 
@@ -165,7 +165,7 @@ class SQLiteVerbs(CallConnection):
         nested = self.db.in_transaction
         self.db.execute("SAVEPOINT aiodb_many" if nested else "BEGIN IMMEDIATE")
         try:
-            cursor = self.db.executemany(sql, map(adapted, rows))
+            cursor = self.db.executemany(sql, adapted_rows(rows))
             cursor.close()
             self.db.execute("RELEASE aiodb_many" if nested else "COMMIT")
         except BaseException:

@@ -278,6 +278,8 @@ class Reply(asyncio.Future[Any]):
     def add_done_callback(self, function: Callable[[Any], object], /, *, context: Context | None = None) -> None:
         """Note how the task that waits goes on."""
         self._go_on, self._context = function, context or copy_context()
+        if self.done():
+            self.get_loop().call_soon(function, self, context=self._context)
 
 
 def new_waiter() -> Waiter:

@@ -267,11 +267,12 @@ class Connection(Verbs):
         """Await ``call``, which is the driver's, when it is this call's turn, and translate its errors."""
         turns = physical.turns
         lock = self.pool.writer_lock if plan.writes else None
-        if lock is None and not (turns.busy or turns.stack or turns.had_failure) and physical is self._physical:
+        if lock is None and not (turns.busy or turns.stack or turns.had_failure) and turns is self.turns:
             turns.busy = True
         else:
             try:
-                lock = await self._take_turn(physical, lock)
+                at_once = turns is self.turns and (lock is None or turns.stack) and turns.take_nowait()
+                lock = None if at_once else await self._take_turn(turns, lock)
             except BaseException:
                 call.close()
                 raise
@@ -296,11 +297,8 @@ class Connection(Verbs):
                 lock.release()
         return result
 
-    async def _take_turn(self, physical: Physical, lock: FifoLock | None) -> FifoLock | None:
+    async def _take_turn(self, turns: Turns, lock: FifoLock | None) -> FifoLock | None:
         """Wait for this call's turn, and for the writers' lock unless a transaction has it already."""
-        turns = physical.turns
-        if physical is self._physical and (lock is None or turns.stack) and turns.take_nowait():
-            return None
         if lock is not None and turns.standing() is not None:
             lock = None
         if lock is not None:

@@ -18,14 +18,14 @@ __all__ = ("shielded",)
 T = TypeVar("T")
 
 
-async def shielded(
+def shielded(
     function: Callable[[], Coroutine[Any, Any, T]],
     timeout: float,
     *,
     grace: float | None = None,
     in_place: bool = False,
-) -> T:
-    """Run ``function`` to its end although this task gets cancelled, for at most ``timeout`` seconds.
+) -> Coroutine[Any, Any, T]:
+    """Return a coroutine that runs ``function`` to its end although its task gets cancelled, for ``timeout`` seconds.
 
     A cancellation that arrives meanwhile is raised afterwards, so ``function`` itself has to record what it did.  With
     ``grace`` it leaves that many seconds; that is for libraries of asyncio that come to harm when they are cancelled,
@@ -34,14 +34,15 @@ async def shielded(
     TimeoutError when the time is over; ``function`` was cancelled then.
     """
     if runs_on_trio():
-        with anyio.move_on_after(timeout, shield=grace is None):
-            return await function()
-        raise TimeoutError
+        return _shielded_on_trio(function, timeout, shield=grace is None)
     shield = _Shield(timeout, timeout if grace is None else grace)
-    call = function()
-    if in_place:
-        return await shield.run_in_place(call)
-    return await shield.run_aside(call)
+    return shield.run_in_place(function()) if in_place else shield.run_aside(function())
+
+
+async def _shielded_on_trio(function: Callable[[], Coroutine[Any, Any, T]], timeout: float, *, shield: bool) -> T:
+    with anyio.move_on_after(timeout, shield=shield):
+        return await function()
+    raise TimeoutError
 
 
 class _Shield:
@@ -144,7 +145,12 @@ class _Rest(Coroutine[Any, Any, T]):
         return future
 
     def throw(self, *exc: Any) -> Any:
-        return self._call.throw(*exc)
+        future, self._future = self._future, None
+        if future is None or future.done():
+            return self._call.throw(*exc)
+        future.cancel()  # as a task does that is cancelled; those who watch the future hear of it first
+        future._asyncio_future_blocking = True  # noqa: SLF001 - see above
+        return future
 
     def close(self) -> None:
         self._call.close()

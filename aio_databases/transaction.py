@@ -209,7 +209,8 @@ class Transaction(Level):
             return
         try:
             try:
-                await self._commit_block(exc)
+                deadline = self.deadline
+                await (self._commit_block(exc) if deadline is None else self._commit_in_time(exc, deadline))
             finally:
                 if self.is_active:
                     await self.abort()
@@ -221,21 +222,23 @@ class Transaction(Level):
             await self._give_lease_back()
 
     async def _commit_block(self, exc: BaseException | None) -> None:
+        """Commit, unless ``exc`` leaves the block."""
+        if exc is None and self.is_active:
+            await self.commit_or_abort(at_exit=True)
+        elif exc is None and not self._silent:
+            self.raise_failure()
+
+    async def _commit_in_time(self, exc: BaseException | None, deadline: Deadline) -> None:
         """Commit, unless ``exc`` leaves the block; raise what leaves it instead if its time is over."""
-        if self.deadline is not None and not (self.task is not None and self.task.is_current):
-            self.deadline.stop()
+        if not (self.task is not None and self.task.is_current):
+            deadline.stop()
             raise exc or errors.InterfaceError("a block with a timeout is left by the task that has entered it")
         try:
-            if exc is None and self.is_active:
-                await self.commit_or_abort(at_exit=True)
-            elif exc is None and not self._silent:
-                self.raise_failure()
+            await self._commit_block(exc)
         except BaseException as failure:
-            if self.deadline is not None:
-                self.deadline.leave(failure)
+            deadline.leave(failure)
             raise
-        if self.deadline is not None:
-            self.deadline.leave(exc)
+        deadline.leave(exc)
 
     def _drop(self) -> None:
         """Leave without waiting, as a coroutine that is being closed has to: the connection's next user rolls back."""
@@ -307,10 +310,11 @@ class Transaction(Level):
 
 def _check(options: TransactionOptions, connection: Connection) -> None:
     """Raise an error for options that the database, or a replica, cannot honour."""
-    nested = connection.turns is not None and connection.turns.standing() is not None
-    if connection.read_only and not options.readonly and not nested:
-        message = "a replica only reads: use transaction(readonly=True), or db.connection() to reach the primary"
-        raise errors.ReadOnlyError(message)
+    if connection.read_only and not options.readonly:
+        nested = connection.turns is not None and connection.turns.standing() is not None
+        if not nested:
+            message = "a replica only reads: use transaction(readonly=True), or db.connection() to reach the primary"
+            raise errors.ReadOnlyError(message)
     connection.pool.driver.check_options(options)
 
 

@@ -201,13 +201,12 @@ class Turns:
 
     def _is_on_top(self, at: Level | None) -> bool:
         """Return whether nothing is open inside of the transaction that a call made now stands in."""
-        if (
-            not self.had_failure
-            and self.stack[-1] is current_block.get()
-            and self.stack[-1].owner.child_tasks == "share"
-        ):
-            return True  # as nearly always, told without a search
-        return self.standing(at) is (self.stack[-1] if self.stack else None)
+        top = self.stack[-1] if self.stack else None
+        if top is None or self.had_failure:
+            return self.standing(at) is top
+        # It is nearly always told without a search.
+        shares = top is current_block.get() and top.owner.child_tasks == "share"
+        return shares or top is at or self.standing(at) is top
 
     async def take(self, timeout: float, at: Level | None = None) -> None:
         """Take the turn, waiting for it for at most ``timeout`` seconds; the call stands in ``at``, if not deeper.

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -17,12 +18,14 @@ import asyncmy.errors
 
 from aio_databases.concurrency import Reply
 from aio_databases.drivers.mysql import MULTI_STATEMENTS, MYSQL, Guard, MySQLDriver
+from aio_databases.drivers.mysql_cursor import as_records, record_class
 from aio_databases.drivers.mysql_verbs import MySQLConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aio_databases.drivers.base import Capabilities
+    from aio_databases.record import Record
 
 __all__ = ("AsyncmyDriver",)
 
@@ -49,7 +52,7 @@ class _Connection(Guard, asyncmy.connection.Connection):
 
 
 class _Arrival(Reply):
-    """What asyncmy waits for until something comes from the server; then its task goes on in the same pass of the loop."""
+    """What asyncmy waits for until the server sends something; its task goes on in that very pass of the event loop."""
 
     def set_result(self, result: Any) -> None:
         """Let the task go on; only the event loop calls this, on behalf of the transport."""
@@ -61,7 +64,10 @@ class _Arrival(Reply):
 class AsyncmyConnection(MySQLConnection):
     """A connection of asyncmy."""
 
-    cancels_no_task = True
+    @property
+    def cancels_no_task(self) -> bool:  # type: ignore[override]  # elsewhere it is known beforehand
+        """Whether `commit` and `rollback` leave their task alone; for a time limit on reading asyncmy cancels it."""
+        return bool(self.raw._read_timeout is None)
 
     async def log_in(self) -> None:
         """Open asyncmy's connection."""
@@ -80,14 +86,23 @@ class AsyncmyConnection(MySQLConnection):
         """Whether the connection was closed, by us or by the server; asyncmy's own ``connected`` notices little."""
         return bool(not self.raw._connected or self.raw._stream_broken)
 
-    async def read_first(self, result: Any, limit: int) -> list[tuple[Any, ...]]:
-        """Read a result that is not buffered to its end, and return its first rows, at least ``limit`` of them."""
-        row = await result._read_rowdata_packet_unbuffered()
-        rows = [] if row is None else [row, *result._take_pending_rows(limit - 1)]
-        if row is not None and len(rows) < limit:
-            rows += await self.read_rows(result, limit - len(rows))
+    async def fetch_records(self, sql: bytes, limit: int | None) -> list[Record]:
+        """Run a statement and return its first rows, which become records while the server still sends the next."""
+        raw, most = self.raw, sys.maxsize if limit is None else limit
+        await raw.query(sql, True)  # noqa: FBT003 - asyncmy does not read the rows by itself
+        result = raw._result
+        if not result.unbuffered_active:
+            result = await self.skip_results(result)
+            return as_records(result, result.rows)[:limit]
+        record = record_class(result)
+        rows: list[Record] = []
+        while len(rows) < most and (row := await result._read_rowdata_packet_unbuffered()) is not None:
+            rows.append(record(row))
+            rows.extend(map(record, result._take_pending_rows(most - len(rows))))
         if result.unbuffered_active:
             await result._finish_unbuffered_query()
+        if result.has_next:
+            await self.skip_results(result)
         return rows
 
     async def read_rows(self, result: Any, size: int | None) -> list[tuple[Any, ...]]:

@@ -7,13 +7,15 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aio_databases import errors
-from aio_databases.drivers.base import Cursor, DriverConnection
+from aio_databases.drivers.base import Cursor, DriverConnection, begin_statement
 from aio_databases.drivers.postgresql import RESET, ROLLED_BACK
 from aio_databases.errors import ConnectionLost, DataError
 from aio_databases.record import Record, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from aio_databases.drivers.base import TransactionOptions
 
     asyncpg: Any  # it brings no types
 else:
@@ -128,6 +130,10 @@ class AsyncpgConnection(DriverConnection):
             except asyncpg.InFailedSQLTransactionError:
                 pass  # it answers, which is all that matters here
         return not self.raw.is_closed()
+
+    async def begin(self, options: TransactionOptions) -> None:
+        """Begin a transaction."""
+        await self.raw.execute(begin_statement(options))
 
     async def commit(self) -> None:
         """Commit the transaction.

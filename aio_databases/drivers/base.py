@@ -267,6 +267,8 @@ class Cursor(ABC):
 
 def begin_statement(options: TransactionOptions) -> str:
     """Return standard SQL's statement that begins a transaction with ``options``."""
+    if options == _PLAIN:
+        return "BEGIN"
     words = ["BEGIN"]
     if options.mode:
         words.append(options.mode.upper())
@@ -277,6 +279,9 @@ def begin_statement(options: TransactionOptions) -> str:
     if options.deferrable is not None:
         words.append("DEFERRABLE" if options.deferrable else "NOT DEFERRABLE")
     return " ".join(words)
+
+
+_PLAIN = TransactionOptions()
 
 
 async def run_aside(driver: Driver, sql: str) -> None:

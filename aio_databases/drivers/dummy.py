@@ -20,6 +20,8 @@ __all__ = ("DummyConnection", "DummyDriver")
 class DummyConnection(DriverConnection):
     """A connection to nowhere; every query finds one row with the value 1."""
 
+    cancels_no_task: ClassVar[bool] = True
+
     def __init__(self) -> None:
         """Connect to nowhere."""
         self.raw = self

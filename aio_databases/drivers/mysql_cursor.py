@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from aio_databases.drivers.base import Cursor
-from aio_databases.record import records
+from aio_databases.record import record_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from aio_databases.drivers.mysql_verbs import MySQLConnection
     from aio_databases.record import Record
 
-__all__ = ("CHUNK", "MySQLCursor", "as_records")
+__all__ = ("CHUNK", "MySQLCursor", "as_records", "record_class")
 
 
 class MySQLCursor(Cursor):
@@ -85,7 +85,7 @@ class MySQLCursor(Cursor):
         if not self._is_read:
             return []
         try:
-            return await self._connection.talk(self._read_rows, size)
+            return await self._connection.talk(self._read_rows, size) or []
         except Exception:
             self._connection.stream = None
             self._connection.forget_result()
@@ -102,7 +102,12 @@ class MySQLCursor(Cursor):
 
 def as_records(result: Any, rows: Any) -> list[Record]:
     """Return the rows of a library's result with the names of its columns."""
-    return records(next(zip(*result.description, strict=True)), rows) if result.description else []
+    return list(map(record_class(result), rows)) if result.description else []
+
+
+def record_class(result: Any) -> type[Record]:
+    """Return the class of the records of a library's result that has rows."""
+    return record_type(next(zip(*result.description, strict=True)))
 
 
 CHUNK = 1000  # rows that are read, and forgotten, at a time

@@ -31,10 +31,11 @@ def with_values(sql: str, params: Any, *, backslashes: bool) -> str:
     """
     if not params:
         return sql
+    values: Any = params
     if type(params) is not tuple and isinstance(params, Mapping):  # it takes long to ask the abstract class
         named = cast("Mapping[str, Any]", params)
         return _filled(sql, {name: literal(value, backslashes) for name, value in named.items()})
-    return _filled(sql, tuple([literal(value, backslashes) for value in params]))  # a generator would take longer
+    return _filled(sql, tuple([literal(value, backslashes) for value in values]))  # a generator would take longer
 
 
 def rows_with_values(row: str, rows: Sequence[Any], *, backslashes: bool) -> Iterator[str]:
@@ -67,12 +68,13 @@ def _literals(values: tuple[Any, ...], backslashes: bool) -> Iterable[Any]:  # n
 
 def _filled(sql: str, literals: Any) -> str:
     try:
-        return sql % literals
+        text: str = sql % literals
     except (KeyError, TypeError, ValueError):
         message = (
             "the values do not match the placeholders, %s or %(name)s, of the statement; write %% for a percent sign"
         )
         raise ProgrammingError(message) from None
+    return text
 
 
 def literal(value: object, backslashes: bool) -> str:  # noqa: FBT001 - called for every value

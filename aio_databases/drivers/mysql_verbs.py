@@ -146,8 +146,10 @@ class MySQLConnection(DriverConnection):
 
     async def fetch(self, sql: str, params: Any, limit: int | None, /) -> list[Record]:
         """Run a statement and return its rows, at most ``limit`` of them."""
-        result = await self.run(self.encoded(sql, params), limit)
-        return as_records(result, result.rows if limit is None else (result.rows or ())[:limit])
+        statement = self.encoded(sql, params)
+        if self.stream is not None or self.is_closed:
+            await self._make_way()
+        return await self.talk(self.fetch_records, statement, limit) or []
 
     def cursor(self, sql: str, params: Any, /) -> Cursor:
         """Return a cursor that has the connection to itself; for anything else the rest of its rows is read before."""
@@ -230,33 +232,39 @@ class MySQLConnection(DriverConnection):
     def _escapes_with_backslashes(self) -> bool:
         return not self.raw.server_status & _NO_BACKSLASH_ESCAPES
 
-    async def run(self, sql: bytes, limit: int | None = None, *, cursor: MySQLCursor | None = None) -> Any:
-        """Run a statement and return its result, the first one with rows.
-
-        With ``limit`` only so many rows are kept in memory, or a few more.  A ``cursor`` reads the rows itself.
-        """
+    async def run(self, sql: bytes, *, cursor: MySQLCursor | None = None) -> Any:
+        """Run a statement and return its result, the first one with rows; a ``cursor`` reads the rows itself."""
         if self.stream is not None or self.is_closed:
             await self._make_way()
         link = self._link
         self._talking = True
         try:
-            await link.query(sql, limit is not None or cursor is not None)
+            await link.query(sql, cursor is not None)
             result = link._result
-            if limit is not None:
-                result.rows = tuple(await self.read_first(result, limit))
             if result.has_next and not result.unbuffered_active:
                 result = await self.skip_results(result)
         except Exception as exc:
-            self.forget_result()
-            await self._recover(exc)
-            self._talking = False
-            if not isinstance(exc, self.driver.library_error) or errno_of(exc) != _EMPTY_QUERY:
+            if await self._recover(exc):
                 raise
             return _NOTHING
         self._talking = False
         if result.unbuffered_active:
             self.stream = cursor
         return result
+
+    async def fetch_records(self, sql: bytes, limit: int | None) -> list[Record]:
+        """Run a statement and return its first rows; those after ``limit`` are read and forgotten."""
+        link = self._link
+        await link.query(sql, limit is not None)
+        result = link._result
+        if limit is not None:
+            rows = await self.read_rows(result, limit + 1)  # so that often the end comes with them
+            while result.unbuffered_active:
+                await self.read_rows(result, CHUNK)
+            result.rows = tuple(rows)
+        if result.has_next:
+            result = await self.skip_results(result)
+        return as_records(result, result.rows if limit is None else (result.rows or ())[:limit])
 
     async def _make_way(self) -> None:
         if self.stream is not None:
@@ -277,19 +285,21 @@ class MySQLConnection(DriverConnection):
         await self._link._execute_command(code, b"")
         await self._link._read_ok_packet()
 
-    async def talk(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Ask the server for something, and find out what an error has left behind."""
+    async def talk(self, function: Callable[..., Awaitable[T]], *args: Any) -> T | None:
+        """Ask the server for something, and find out what an error has left behind; an empty query has no answer."""
         self._talking = True
         try:
             answer = await function(*args)
         except Exception as exc:
-            await self._recover(exc)
-            self._talking = False
-            raise
+            if await self._recover(exc):
+                raise
+            return None
         self._talking = False
         return answer
 
-    async def _recover(self, exc: Exception) -> None:
+    async def _recover(self, exc: Exception) -> bool:
+        """Get over an error, and return whether it is one: an empty query is none."""
+        self.forget_result()
         errno = errno_of(exc) if isinstance(exc, self.driver.library_error) else None
         kind = kind_of_mysql_errno(errno or 0)
         if not errno or errno in _CLIENT_ERRORS or errno in _FATAL or issubclass(kind, ConnectionLost):
@@ -300,19 +310,14 @@ class MySQLConnection(DriverConnection):
                 await self._command(_PING)
             except Exception:  # noqa: BLE001 - the first error is the one to see
                 self.terminate()
+        self._talking = False
+        return errno != _EMPTY_QUERY
 
     def forget_result(self) -> None:
         """Keep the garbage collector from reading, or missing, the rest of a result."""
         result = getattr(self.raw, "_result", None)
         if result is not None:
             result.unbuffered_active, result.connection = False, None
-
-    async def read_first(self, result: Any, limit: int) -> list[tuple[Any, ...]]:
-        """Read a result that is not buffered to its end, and return its first rows, at least ``limit`` of them."""
-        rows = await self.read_rows(result, limit + 1)  # so that often the end comes with them
-        while result.unbuffered_active:
-            await self.read_rows(result, CHUNK)
-        return rows
 
     async def read_rows(self, result: Any, size: int | None) -> list[tuple[Any, ...]]:
         """Return the next ``size`` rows of a result that is not buffered, or all that are left."""

@@ -101,6 +101,9 @@ class OdbcConnection(ThreadConnection):
             except Exception as exc:
                 self._note_failure(exc)
                 raise
+            finally:
+                if self._after and not (self._begun or self._lost) and self.driver.ways.begins is not None:
+                    self._restore()  # a statement of the user's has ended the transaction
 
         return watched
 
@@ -232,6 +235,10 @@ class OdbcConnection(ThreadConnection):
             self.db.autocommit = True
         elif self._begun:
             self._send(sql)
+        self._restore()
+
+    def _restore(self) -> None:
+        """Undo what was set for the time of a transaction."""
         after, self._after = self._after, ()
         for statement in after:
             self._insist(self._send, statement)

@@ -32,9 +32,9 @@ class SQLiteConnection(SQLiteVerbs, ThreadConnection):
         return self.db
 
     def equipped(self, function: Callable[..., T]) -> Callable[..., T]:
-        """Return a function that begins the transaction that is due, and stops when its time is over."""
-        if self._due:
-            function = self.begun(function)
+        """Return a function that runs in the transaction it belongs to, and stops when its time is over."""
+        if self._due or self._is_fenced:
+            function = self.within(function)
         return self.stop.timed(function) if self.stop.timeout else function
 
     def interrupt(self) -> None:

@@ -8,7 +8,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aio_databases.drivers.sqlite_values import adapted, adapted_rows
-from aio_databases.drivers.thread import CallConnection
+from aio_databases.drivers.thread import CLOSED, CallConnection
+from aio_databases.errors import ConnectionLost
 from aio_databases.record import Result
 
 if TYPE_CHECKING:
@@ -75,11 +76,12 @@ class SQLiteVerbs(CallConnection):
     db: sqlite3.Connection
     stop: Stop
     _begins_late = True
-    _reads_only = False  # in the transaction that is due or open
+    _is_fenced = False  # for the time of a transaction that only reads
 
     def __init__(self) -> None:
         super().__init__()
-        self._due: list[str] = []  # the BEGIN that goes along with the next call, which saves a trip to the thread
+        # What begins in the next call, which saves a trip to the thread: BEGIN, and whether the transaction only reads.
+        self._due: list[tuple[str, bool]] = []
 
     @property
     def in_transaction(self) -> bool:
@@ -96,8 +98,10 @@ class SQLiteVerbs(CallConnection):
 
         That happens with the first statement, or at once if the caller asks for a ``mode``.
         """
+        if self.is_closed:
+            raise ConnectionLost(CLOSED)
         mode = options.mode or ("DEFERRED" if options.readonly else "IMMEDIATE")
-        self._due, self._reads_only = [f"BEGIN {mode}"], bool(options.readonly)
+        self._due = [(f"BEGIN {mode}", bool(options.readonly))]
         if options.mode or not self._begins_late:
             await self.run(self.begin_now)
 
@@ -117,17 +121,23 @@ class SQLiteVerbs(CallConnection):
         """Begin the transaction that is due, if there is one; part of a call."""
         if not self._due:
             return
-        self.db.execute(self._due.pop())
-        if self._reads_only:
-            self._reads_only = not self.db.execute("PRAGMA query_only").fetchone()[0]  # else it is so for good
+        sql, reads_only = self._due.pop()
+        self.db.execute(sql)
+        if reads_only and not self.db.execute("PRAGMA query_only").fetchone()[0]:  # else it is so for good
             self.db.execute("PRAGMA query_only = ON")
+            self._is_fenced = True
 
-    def begun(self, function: Callable[..., T]) -> Callable[..., T]:
-        """Return a function that begins the transaction that is due before it calls ``function``."""
+    def within(self, function: Callable[..., T]) -> Callable[..., T]:
+        """Return a function that begins what is due, calls ``function``, and lifts the fence with the transaction."""
 
         def call(*args: Any) -> T:
             self.begin_now()
-            return function(*args)
+            try:
+                return function(*args)
+            finally:
+                if self._is_fenced and not self.db.in_transaction:
+                    self._insist("PRAGMA query_only = OFF")
+                    self._is_fenced = False
 
         return call
 
@@ -140,9 +150,6 @@ class SQLiteVerbs(CallConnection):
     def _end_now(self, sql: str) -> None:
         if self.db.in_transaction:
             self.db.execute(sql)
-        if self._reads_only:
-            self._insist("PRAGMA query_only = OFF")
-            self._reads_only = False
 
     def open_cursor(self, sql: str, params: Any) -> sqlite3.Cursor:
         """Run a statement and return sqlite3's cursor; part of a call."""

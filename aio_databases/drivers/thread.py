@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from contextlib import suppress
 from functools import partial
-from inspect import iscoroutinefunction
+from inspect import iscoroutine, iscoroutinefunction
 from queue import SimpleQueue
 from threading import Thread
 from traceback import clear_frames
@@ -265,7 +265,11 @@ class ThreadConnection(CallConnection):
         if iscoroutinefunction(init):
             await init(_Awaited(self))
         else:
-            await self.run(init, self.db)
+            answer = await self.run(init, self.db)
+            if iscoroutine(answer):
+                answer.close()
+                message = f"init={init!r} returned a coroutine; make it a coroutine function itself, with 'async def'"
+                raise TypeError(message)
 
     @abstractmethod
     def interrupt(self) -> None:

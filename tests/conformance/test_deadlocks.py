@@ -280,18 +280,21 @@ async def test_it_is_run_again_until_the_lock_is_free(users, make_database, word
 
 @pytest.mark.needs("busy_timeout")
 @pytest.mark.targets(dialect="sqlite", memory=False)
-async def test_a_begin_that_meets_another_writer_is_run_again(users, make_database, words):
-    """SQLite's transactions take the lock at their beginning."""
+@pytest.mark.parametrize("mode", ["immediate", None])
+async def test_a_begin_that_meets_another_writer_is_run_again(users, make_database, words, mode):
+    """SQLite's transactions take the lock at their beginning, or with their first statement."""
     calls = []
+    at_once = mode or users.backend.name not in {"sqlite", "aiosqlite"}
     other = await make_database()
     async with other.connection():
         await other.execute(words.impatience)
-        async with users.transaction():
+        async with users.transaction(mode="immediate"):
             with pytest.raises(LockTimeout) as caught:
-                await other.run_transaction(update, other, calls, retries=1, backoff=0)
+                await other.run_transaction(update, other, calls, retries=1, backoff=0, mode=mode)
         assert ["run_transaction() gave up after 2 tries"] == caught.value.__notes__
-        assert [] == calls
-        await other.run_transaction(update, other, calls)
+        assert ([] if at_once else [1, 1]) == calls
+        calls.clear()
+        await other.run_transaction(update, other, calls, mode=mode)
     assert [1] == calls
 
 

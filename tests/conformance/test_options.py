@@ -43,6 +43,17 @@ async def test_a_database_in_memory_or_not_is_initialised_before_its_first_state
     assert 0 == await database.fetchval("select count(*) from mine")
 
 
+async def test_an_init_that_returns_a_coroutine_is_awaited_or_refused(make_database):
+    async def prepare(raw):
+        await run_raw(raw, "create temporary table mine (i integer)")
+
+    try:
+        database = await make_database(init=lambda raw: prepare(raw))  # noqa: PLW0108 - no coroutine function
+        assert 0 == await database.fetchval("select count(*) from mine")
+    except TypeError as exc:
+        assert "make it a coroutine function itself" in str(exc)  # noqa: PT017 - one of the two
+
+
 async def test_an_init_that_fails_is_raised_unchanged_and_leaves_no_connection(target, url):
     reason = ZeroDivisionError("mine")
 

@@ -11,6 +11,7 @@ from aio_databases import (
     NotSupportedError,
     ReadOnlyError,
     SerializationFailure,
+    TransactionError,
     TransactionState,
 )
 
@@ -102,6 +103,18 @@ async def test_the_connection_writes_again_after_a_read_only_transaction(users):
             assert end == await users.fetchval("select name from users where id = 1")
 
 
+@pytest.mark.targets(dialect="sqlite")
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+async def test_it_writes_again_when_a_read_only_transaction_was_ended_by_sql(users, end):
+    async with users.connection():
+        with pytest.raises(TransactionError, match="ended by a statement"):
+            async with users.transaction(readonly=True):
+                await users.execute(end)
+        await users.execute("update users set name = 'new' where id = 1")
+    await users.execute("update users set name = 'newer' where id = 1")
+    assert "newer" == await users.fetchval("select name from users where id = 1")
+
+
 @pytest.mark.parametrize("options", [{"isolation": "serializable"}, {"readonly": True}, {"readonly": False}], ids=str)
 async def test_options_belong_to_the_outermost_transaction(users, options):
     async with users.transaction() as outer:
@@ -178,24 +191,24 @@ async def test_concurrent_updates_are_a_serialization_failure(users):
 @pytest.mark.needs("busy_timeout")
 @pytest.mark.targets(dialect="sqlite", memory=False)
 @pytest.mark.parametrize(
-    ("options", "reads_before", "locked"),
+    ("options", "reads", "locked"),
     [
-        ({}, False, False),
-        ({}, True, True),
-        ({"mode": "immediate"}, False, True),
-        ({"mode": "exclusive"}, False, True),
-        ({"mode": "deferred"}, True, False),
-        ({"readonly": True}, True, False),
+        ({}, 0, False),
+        ({}, 1, True),
+        ({"mode": "immediate"}, 0, True),
+        ({"mode": "exclusive"}, 0, True),
+        ({"mode": "deferred"}, 1, False),
+        ({"readonly": True}, 1, False),
     ],
 )
-async def test_transactions_of_sqlite_take_the_write_lock_with_their_first_statement_or_when_asked_for_a_mode(
-    users, make_database, words, options, reads_before, locked
+async def test_sqlite_takes_the_write_lock_with_the_first_statement_or_when_asked_for_a_mode(  # noqa: PLR0917 - fixtures
+    users, make_database, words, options, reads, locked
 ):
     other = await make_database()
     async with other.connection():
         await other.execute(words.impatience)
         async with users.transaction(**options):
-            if reads_before:
+            for _ in range(reads):
                 await users.fetchval("select count(*) from users")
             if locked:
                 with pytest.raises(Error, match="locked"):

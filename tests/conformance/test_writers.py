@@ -53,7 +53,7 @@ async def test_the_writer_of_another_database_is_met_as_a_lock(users, make_datab
     other = await make_database()
     async with other.connection():
         await other.execute(words.impatience)
-        async with users.transaction():
+        async with users.transaction(mode="immediate"):
             with pytest.raises(LockTimeout) as caught:
                 await other.execute("delete from users")
         assert caught.value.retryable

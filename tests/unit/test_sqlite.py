@@ -178,6 +178,17 @@ async def test_a_read_only_transaction_refuses_writes_until_it_ends():
         assert 1 == (await connection.execute("insert into t values (1)", ())).rowcount
 
 
+async def test_a_connection_that_is_read_only_stays_so_behind_a_read_only_transaction():
+    async with opened() as connection:
+        await connection.execute("create table t (x)", ())
+        connection.raw.execute("PRAGMA query_only = ON")
+        await connection.begin(TransactionOptions(readonly=True))
+        assert [] == await connection.fetch("select x from t", (), None)
+        await connection.commit()
+        with pytest.raises(sqlite3.OperationalError, match="attempt to write a readonly database"):
+            await connection.execute("insert into t values (1)", ())
+
+
 async def test_rows_that_a_statement_returns_or_changes_behind_with_are_counted():
     async with opened() as connection:
         await connection.execute("create table t (x)", ())

@@ -1,8 +1,7 @@
-"""How evenly a pool serves many tasks, and what a long line of waiting tasks costs.
+"""How evenly a pool serves many tasks.
 
 Two hundred tasks share ten connections, each holding one for a moment, again and again.  Whoever came first is served
-first, so nobody should wait much longer than anybody else.  Then the line grows: a handover should cost the same
-behind ten waiting tasks as behind ten thousand.
+first, so nobody should wait much longer than anybody else.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 TASKS, CONNECTIONS = 200, 10
 HELD = 0.002  # seconds
 TARGET = 3.0  # times the median that the 99th percentile may be
-LINES = (10, 100, 1_000, 10_000)
 
 
 class Waits(NamedTuple):
@@ -70,30 +68,6 @@ async def serve(db: Database, use: Callable[[], Awaitable[object]], rounds: int)
     return Waits.of(waits), Waits.of(others)
 
 
-async def handover(length: int, handovers: int) -> float:
-    """Return the seconds that a handover of the only connection costs in front of a line of so many tasks."""
-    async with Database("dummy://", max_size=1, timeout=600) as db:
-        left = handovers
-        began = ended = 0.0
-
-        async def task() -> None:
-            nonlocal left, began, ended
-            while left > 0:
-                async with db.connection():
-                    left -= 1
-                    if left == 0:
-                        ended = perf_counter()
-                    await anyio.lowlevel.checkpoint()
-
-        async with anyio.create_task_group() as tasks, db.connection():
-            for _ in range(length):
-                tasks.start_soon(task)
-            while db.stats()["primary"].waiting < length:
-                await anyio.lowlevel.checkpoint()
-            began = perf_counter()
-        return (ended - began) / handovers
-
-
 async def main(url: str, *, quick: bool) -> None:
     """Measure and print."""
     rounds = 2 if quick else 40
@@ -102,9 +76,6 @@ async def main(url: str, *, quick: bool) -> None:
     async with Database(url, max_size=CONNECTIONS) as db:
         query = "select count(*) from (select 1 union all select 2) as t"
         show(f"{db.backend.name}, held for a query", await serve(db, lambda: db.fetchval(query), rounds))
-    for length in LINES[:2] if quick else LINES:
-        micros = await handover(length, 200 if quick else max(20_000, 2 * length)) * 1e6
-        print(f"  handover before a line of {length:>6,}  {micros:>8.1f} us")
 
 
 def show(what: str, waits: tuple[Waits, Waits]) -> None:

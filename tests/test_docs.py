@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import importlib.util
 import inspect
 import re
 from pathlib import Path
@@ -23,6 +22,10 @@ from typing import NamedTuple
 
 import anyio.to_thread
 import pytest
+
+import capabilities
+import figures
+import pages
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -145,11 +148,20 @@ def test_a_marked_block_has_the_text_that_is_replaced(page):
 
 
 def test_the_table_of_capabilities_is_that_of_the_drivers(odbc):
-    spec = importlib.util.spec_from_file_location("capabilities", ROOT / "docs" / "capabilities.py")
-    capabilities = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(capabilities)
-    page = capabilities.PAGE.read_text(encoding="utf-8")
-    assert capabilities.renewed(page) == page, "the drivers have changed: renew it with `python docs/capabilities.py`"
+    ((page, parts),) = capabilities.pages().items()
+    assert page.read_text(encoding="utf-8") == pages.renewed(page, parts), "run `python docs/capabilities.py`"
+
+
+@pytest.mark.parametrize("page", [figures.PAGE, figures.README])
+def test_the_figures_are_those_that_were_measured(page):
+    parts = figures.pages()[page]
+    assert page.read_text(encoding="utf-8") == pages.renewed(page, parts), "run `python docs/figures.py`"
+
+
+def test_every_chart_that_is_shown_is_there_and_every_one_is_shown():
+    shown = set(re.findall(r"\]\(benchmarks/(\S+)\)", figures.PAGE.read_text(encoding="utf-8")))
+    assert {chart.name for chart in figures.FOLDER.glob("*.svg")} == shown
+    assert {chart.stem for chart in figures.FOLDER.glob("*.png")} == {Path(chart).stem for chart in shown}
 
 
 def test_the_names_for_authors_of_drivers_are_there():

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from pathlib import Path
 
+import pytest
+
+import pages
+import reliability
 from faults.clients import FILES, NETWORK
 from faults.outcomes import FAULTS, FILE
 
-DOCS = Path(__file__).parents[2] / "docs"
 ON_FILES = {
     "file has reached max_page_count": FILES,
     "disk takes no more": FILES,
@@ -30,9 +31,6 @@ def test_every_fault_was_tried_on_every_driver_that_it_concerns():
         assert set(map(str, concerned)) == set(clients), fault
 
 
-def test_the_table_of_outcomes_is_what_the_tests_have_found():
-    spec = importlib.util.spec_from_file_location("reliability", DOCS / "reliability.py")
-    reliability = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(reliability)
-    page = reliability.PAGE.read_text(encoding="utf-8")
-    assert reliability.renewed(page) == page, "the tests have found something else: run `python docs/reliability.py`"
+@pytest.mark.parametrize(("page", "parts"), reliability.pages().items())
+def test_the_table_of_outcomes_is_what_the_tests_have_found(page, parts):
+    assert page.read_text(encoding="utf-8") == pages.renewed(page, parts), "run `python docs/reliability.py`"

@@ -7,6 +7,7 @@ dialect end.  What is said about writing and about the session is a fence, not a
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _COMMENTS = {
     "mysql": r"--(?=\s|\Z)[^\n]*|#[^\n]*|/\*M?![0-9]*|/\*.*?(?:\*/|\Z)",  # what stands in /*! */ is run
     "odbc": r"--[^\n]*|/\*.*?(?:\*/|\Z)",
 }
+_SKIPPED = ("comment", "operator")
 _NESTING = re.compile(r"/\*|\*/")
 _OTHERS = {
     "postgresql": r"(?P<operator>::|%%|\?\|(?!\|)|\?&(?!&)|(?<!@)@\?)|(?P<escaped>\?\?)",
@@ -64,13 +66,16 @@ class Token(NamedTuple):
 
 def scan(text: str, lexer: re.Pattern[str]) -> list[Token]:
     """Return the tokens of a text, without its comments and operators."""
+    if "/*" not in text:  # nothing is nested
+        found = ((match.lastgroup or "", *match.span(), match[0]) for match in lexer.finditer(text))
+        return [Token(*each) for each in found if each[0] not in _SKIPPED]
     tokens: list[Token] = []
     position = depth = 0
     while match := (_NESTING if depth else lexer).search(text, position):
         position = match.end()
         if depth or match[0] == "/*":
             depth += 1 if match[0] == "/*" else -1
-        elif match.lastgroup not in ("comment", "operator"):
+        elif match.lastgroup not in _SKIPPED:
             tokens.append(Token(match.lastgroup or "", match.start(), position, match[0]))
     return tokens
 
@@ -149,14 +154,22 @@ def traits_of(tokens: list[Token], dialect: str) -> Traits:
             in_body = not statement.startswith(" END ")
             continue
         in_body = bool(_BODY.match(statement))
-        ends = ends or bool(_ENDS[dialect == "mysql"].match(statement))
-        writes = writes or not _READS.match(statement) or bool(_WRITES.search(statement))
-        # elsewhere LOCAL is another word for SESSION, and TRANSACTION means the next one, whose ever it is
-        if not (dialect == "postgresql" and statement.startswith(_OF_TRANSACTION)):
-            session = session or not _KEEPS_SESSION.match(statement) or bool(_SESSION.search(statement))
+        found = _traits_of_statement(statement, dialect)
+        writes, session, ends = writes or found[0], session or found[1], ends or found[2]
     first = next((token.text.upper() for token in tokens if token.text != "("), "")
     several = any(token.text == ";" for token in tokens[:-1])
     return Traits(writes, session, first in {"SELECT", "VALUES", "TABLE", "WITH"} and not several, ends)
+
+
+@lru_cache(maxsize=512)  # texts that differ in their literals alone are one statement here
+def _traits_of_statement(statement: str, dialect: str) -> tuple[bool, bool, bool]:
+    """Return whether a statement writes, changes the session, and ends its transaction."""
+    ends = bool(_ENDS[dialect == "mysql"].match(statement))
+    writes = not _READS.match(statement) or bool(_WRITES.search(statement))
+    # elsewhere LOCAL is another word for SESSION, and TRANSACTION means the next one, whose ever it is
+    of_transaction = dialect == "postgresql" and statement.startswith(_OF_TRANSACTION)
+    session = not _KEEPS_SESSION.match(statement) or bool(_SESSION.search(statement))
+    return writes, session and not of_transaction, ends
 
 
 def statements(tokens: list[Token]) -> Iterator[str]:
@@ -169,7 +182,7 @@ def statements(tokens: list[Token]) -> Iterator[str]:
         elif token.kind != "word":
             words.append("?")
         elif word != ";":
-            words.append(word)
+            words.append("10" if len(word) > 1 and word.isdecimal() else word)  # no pattern asks for larger numbers
         elif words:
             yield _EXPLAINS.sub("", f" {' '.join(words)} ")
             words = []

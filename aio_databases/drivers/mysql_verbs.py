@@ -149,7 +149,15 @@ class MySQLConnection(DriverConnection):
         statement = self.encoded(sql, params)
         if self.stream is not None or self.is_closed:
             await self._make_way()
-        return await self.talk(self.fetch_records, statement, limit) or []
+        self._talking = True
+        try:
+            rows = await self.fetch_records(statement, limit)
+        except Exception as exc:
+            if await self._recover(exc):
+                raise
+            return []
+        self._talking = False
+        return rows
 
     def cursor(self, sql: str, params: Any, /) -> Cursor:
         """Return a cursor that has the connection to itself; for anything else the rest of its rows is read before."""

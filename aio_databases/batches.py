@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-__all__ = ("Split", "split_values")
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ("Split", "join_rows", "split_values")
 
 
 class Split(NamedTuple):
@@ -37,6 +40,21 @@ def split_values(sql: str) -> Split | None:
     if any(word[0].upper() in _SEES_OTHER_ROWS for word in words if begin <= word.start() < end):
         return None
     return Split(head, values, tail)
+
+
+def join_rows(split: Split, rows: Iterable[bytes], limit: int) -> Iterator[bytes]:
+    """Return statements of many rows each, at most ``limit`` bytes of them; a longer row has a statement of its own."""
+    head, tail = (part.replace("%%", "%").encode() for part in (split.head, split.tail))
+    batch: list[bytes] = []
+    size = 0
+    for row in rows:
+        size += len(row) + 1
+        if batch and size > limit:
+            yield head + b",".join(batch) + tail
+            batch, size = [], len(row) + 1
+        batch.append(row)
+    if batch:
+        yield head + b",".join(batch) + tail
 
 
 _WORD = re.compile(

@@ -277,7 +277,8 @@ class Reply(asyncio.Future[Any]):
 
     def add_done_callback(self, function: Callable[[Any], object], /, *, context: Context | None = None) -> None:
         """Note how the task that waits goes on."""
-        self._go_on, self._context = function, context or copy_context()
+        self._go_on = function
+        self._context = copy_context() if context is None else context  # an empty one is false
         if self.done():
             self.get_loop().call_soon(function, self, context=self._context)
 

@@ -11,7 +11,6 @@ import asyncio
 import gc
 import json
 import platform
-import sys
 from contextvars import Context
 from pathlib import Path
 from statistics import median
@@ -19,6 +18,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from aio_databases import Database, __version__
+from machine import about
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -137,8 +137,7 @@ def run() -> None:
     show(found, rounds, calls)
     if options.json:
         report = {
-            "version": __version__,
-            "python": sys.version,
+            "about": about(quick=options.quick, rounds=rounds),
             "rounds": rounds,
             "calls": calls,
             "figures": [figure._asdict() for figure in found],

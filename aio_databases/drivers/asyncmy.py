@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from contextlib import suppress
 from dataclasses import replace
@@ -72,9 +73,10 @@ class AsyncmyConnection(MySQLConnection):
     async def log_in(self) -> None:
         """Open asyncmy's connection."""
         await self.raw.connect()
-        # All that asyncmy wants of its event loop from now on is futures.
         protocol = self.raw._proto
-        protocol._loop = SimpleNamespace(create_future=partial(_Arrival, loop=protocol._loop))
+        if isinstance(protocol._loop, asyncio.BaseEventLoop):  # which uvloop is not, and needs no help
+            # All that asyncmy wants of its event loop from now on is futures.
+            protocol._loop = SimpleNamespace(create_future=partial(_Arrival, loop=protocol._loop))
 
     @property
     def socket(self) -> Any:

@@ -12,7 +12,7 @@ from itertools import chain, islice
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from aio_databases.batches import split_values
+from aio_databases.batches import join_rows, split_values
 from aio_databases.drivers.base import DriverConnection, TransactionOptions
 from aio_databases.drivers.mysql_cursor import CHUNK, MySQLCursor, as_records
 from aio_databases.drivers.mysql_literals import rows_with_values, with_values
@@ -174,21 +174,9 @@ class MySQLConnection(DriverConnection):
     def _batches(self, sql: str, rows: Sequence[Any]) -> Iterator[bytes]:
         split = split_values(sql)
         if split is None:
-            for params in rows:
-                yield self.encoded(sql, params)
-            return
-        head, tail = (part.replace("%%", "%").encode() for part in (split.head, split.tail))
-        batch: list[bytes] = []
-        size = 0
-        for text in rows_with_values(split.row, rows, backslashes=self._escapes_with_backslashes):
-            row = text.encode("utf-8", "surrogateescape")
-            size += len(row) + 1
-            if batch and size > _BATCH:
-                yield head + b",".join(batch) + tail
-                batch, size = [], len(row)
-            batch.append(row)
-        if batch:
-            yield head + b",".join(batch) + tail
+            return (self.encoded(sql, params) for params in rows)
+        written = rows_with_values(split.row, rows, backslashes=self._escapes_with_backslashes)
+        return join_rows(split, (row.encode("utf-8", "surrogateescape") for row in written), _BATCH)
 
     async def _run_all(self, statements: Iterator[bytes]) -> int:
         nested = self.in_transaction

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+from contextvars import Context, ContextVar
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from aio_databases.concurrency import current_task, new_waiter, running_loop, runs_on_trio, task_name
+from aio_databases.concurrency import Reply, current_task, new_waiter, running_loop, runs_on_trio, task_name
 from aio_databases.outbox import Outbox
 from aio_databases.waiting import FifoLock, WaitQueue
 
@@ -159,3 +160,36 @@ def test_an_answer_after_the_loop_has_ended_is_dropped(backend):
     outbox = anyio.run(main, backend=backend)
     outbox.post(pytest.fail, "delivered")
     outbox.post(pytest.fail, "delivered")
+
+
+# Replies
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_task_goes_on_in_its_own_context_when_its_reply_has_come(anyio_backend):
+    variable = ContextVar("variable", default="default")
+    loop = asyncio.get_running_loop()
+
+    async def task():
+        reply = Reply(loop=loop)
+        loop.call_soon(reply.wake)
+        await reply
+        variable.set("set")
+        await asyncio.sleep(0)
+        return variable.get()
+
+    # A new context is empty, which makes it false.
+    assert "set" == await loop.create_task(task(), context=Context())
+    assert "default" == variable.get()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_reply_that_came_or_was_cancelled_before_is_not_waited_for(anyio_backend):
+    loop = asyncio.get_running_loop()
+    early, cancelled = Reply(loop=loop), Reply(loop=loop)
+    assert [True, False] == [early.wake(7), early.wake(8)]
+    assert 7 == await early.wait()
+    cancelled.cancel()
+    assert not cancelled.wake()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aio_databases import Database, DataError, ProgrammingError
+from aio_databases.batches import Split, join_rows
 from aio_databases.drivers.asyncmy import _Arrival
 from aio_databases.drivers.mysql_literals import rows_with_values, with_values
 from unit.mysql_server import OK, ScriptedServer, greeting
@@ -75,6 +76,21 @@ def test_long_texts_are_written_one_at_a_time():
     finally:
         tracemalloc.stop()
     assert peak < 10 * size
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [([], []), ([1], [1]), ([3, 3], [2]), ([3, 3, 3], [2, 1]), ([4, 4], [1, 1]), ([20, 3, 3, 20], [1, 2, 1])],
+    ids=str,
+)
+def test_statements_take_as_many_rows_as_they_have_room_for(sizes, expected):
+    split = Split("insert into t values ", "(%s)", " on duplicate key update a = '%%'")
+    rows = [bytes([97 + number]) * size for number, size in enumerate(sizes)]
+    statements = list(join_rows(split, rows, 8))
+    assert expected == [statement.count(b",") + 1 for statement in statements]
+    parts = [statement.removeprefix(split.head.encode()) for statement in statements]
+    parts = [part.removesuffix(b" on duplicate key update a = '%'") for part in parts]
+    assert rows == [row for part in parts for row in part.split(b",")]
 
 
 # Rows that arrive

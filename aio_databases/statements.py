@@ -154,11 +154,15 @@ def traits_of(tokens: list[Token], dialect: str) -> Traits:
             in_body = not statement.startswith(" END ")
             continue
         in_body = bool(_BODY.match(statement))
-        found = _traits_of_statement(statement, dialect)
+        tell = _traits_of_statement if len(statement) <= _LONG else _traits_of_statement.__wrapped__
+        found = tell(statement, dialect)
         writes, session, ends = writes or found[0], session or found[1], ends or found[2]
     first = next((token.text.upper() for token in tokens if token.text != "("), "")
     several = any(token.text == ";" for token in tokens[:-1])
     return Traits(writes, session, first in {"SELECT", "VALUES", "TABLE", "WITH"} and not several, ends)
+
+
+_LONG = 2000  # characters of what is not worth remembering
 
 
 @lru_cache(maxsize=512)  # texts that differ in their literals alone are one statement here

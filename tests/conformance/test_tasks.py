@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from contextvars import Context
 from functools import partial
 
 import anyio
@@ -13,7 +14,7 @@ import anyio.to_thread
 import pytest
 import trio
 
-from aio_databases import InterfaceError, TransactionError, TurnTimeout
+from aio_databases import Database, InterfaceError, TransactionError, TurnTimeout
 
 pytestmark = pytest.mark.targets(pooled=True)
 
@@ -312,3 +313,26 @@ async def test_forbidden_transactions_are_refused_to_children(make_database):
             tasks.start_soon(use, name="child")
     assert 2 == len(refused)
     assert 2 == await db.fetchval(COUNT)
+
+
+# Contexts
+
+
+def test_a_program_whose_context_is_empty_keeps_its_blocks(target, url):
+    """As `asyncio.run` gives it one, where nothing has set a context variable before."""
+
+    async def main():
+        async with Database(url, max_size=2) as db:
+            await db.execute("create table kept (id integer primary key)")
+            async with db.transaction() as transaction:
+                await anyio.lowlevel.checkpoint()
+                connection = db.current_conn
+                for number in range(3):
+                    await db.execute("insert into kept values (?)", number)
+                    await anyio.sleep(0.001)
+                    assert connection is db.current_conn
+                await transaction.rollback()
+            return await db.fetchval("select count(*) from kept")
+
+    run = trio.run if target.loop == "trio" else lambda function: asyncio.run(function())
+    assert 0 == Context().run(run, main)

@@ -9,7 +9,7 @@ from aio_databases import errors
 from aio_databases.drivers.base import TransactionOptions
 from aio_databases.misfits import name_parameter
 from aio_databases.queries import rows_of, text_and_params
-from aio_databases.recovery import clear_up, note_transaction, recover
+from aio_databases.recovery import clear_up, note_transaction, recover, translated
 from aio_databases.streams import RecordStream
 from aio_databases.transaction import Transaction
 from aio_databases.turns import add_place, describe
@@ -89,10 +89,17 @@ class Connection(Verbs):
     def raw(self) -> Any:
         """The connection object of the driver's library.
 
-        What is done with it is not seen here, so the session is reset when the connection is released.
+        What is done with it is not seen here, so the session is reset when the connection is released.  On SQLite a
+        transaction that has not sent its BEGIN yet does so now, and may raise LockTimeout.
         """
         self.physical.session_changed = True
-        return self.driver.raw
+        try:
+            return self.driver.raw
+        except Exception as exc:
+            error = translated(self.pool.driver, exc)
+            if error is exc:
+                raise
+            raise error from exc
 
     @property
     def physical(self) -> Physical:

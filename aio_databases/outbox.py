@@ -62,10 +62,11 @@ class Outbox:
             loop.run_sync_soon(self._deliver)
 
     def _deliver(self) -> None:
-        # Reset first: a call that is posted from now on either is still in this round or schedules the next.
+        # Reset first: a call that is posted from now on schedules the next round.  This one has an end, although tasks
+        # that go on within it may have their next answers before that: others want the event loop, too.
         self._scheduled = False
         try:
-            while self._calls:
+            for _ in range(len(self._calls)):
                 call, argument = self._calls.popleft()
                 call(argument)
         finally:

@@ -205,8 +205,8 @@ class Turns:
         if top is None or self.had_failure:
             return self.standing(at) is top
         # It is nearly always told without a search.
-        shares = top is current_block.get() and top.owner.child_tasks == "share"
-        return shares or top is at or self.standing(at) is top
+        is_there = top is at or top is current_block.get()
+        return (is_there and top.owner.child_tasks == "share") or self.standing(at) is top
 
     async def take(self, timeout: float, at: Level | None = None) -> None:
         """Take the turn, waiting for it for at most ``timeout`` seconds; the call stands in ``at``, if not deeper.

@@ -50,7 +50,7 @@ class AiosqliteConnection(SQLiteVerbs):
     @property
     def raw(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The connection of aiosqlite, on which the transaction that is due has begun."""
-        self.begin_now()
+        self.begin_for_raw_use()
         return self._library
 
     @property

@@ -28,7 +28,7 @@ class SQLiteConnection(SQLiteVerbs, ThreadConnection):
     @property
     def raw(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The standard library's connection, on which the transaction that is due has begun."""
-        self.begin_now()
+        self.begin_for_raw_use()
         return self.db
 
     def equipped(self, function: Callable[..., T]) -> Callable[..., T]:

@@ -33,9 +33,10 @@ def adapted(params: Any) -> Any:
     if type(params) is not tuple and isinstance(params, Mapping):
         named = cast("Mapping[str, Any]", params)
         return dict(zip(named, adapted(tuple(named.values())), strict=True))
-    if _PLAIN.issuperset(map(type, params)):
-        return params
-    return [_ADAPTERS.get(type(value), _other)(value) for value in cast("Sequence[object]", params)]
+    values = cast("Sequence[object]", params)
+    if _PLAIN.issuperset(map(type, values)):
+        return values
+    return [_ADAPTERS.get(type(value), _other)(value) for value in values]
 
 
 def adapted_rows(rows: Sequence[Any]) -> Iterable[Any]:

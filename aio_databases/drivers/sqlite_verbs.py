@@ -103,7 +103,10 @@ class SQLiteVerbs(CallConnection):
         mode = options.mode or ("DEFERRED" if options.readonly else "IMMEDIATE")
         self._due = [(f"BEGIN {mode}", bool(options.readonly))]
         if options.mode or not self._begins_late:
-            await self.run(self.begin_now)
+            try:
+                await self.run(self.begin_now)
+            finally:
+                self._due.clear()  # also of a call that was cancelled before the thread has taken it
 
     async def commit(self) -> None:
         """Commit the transaction."""
@@ -126,6 +129,15 @@ class SQLiteVerbs(CallConnection):
         if reads_only and not self.db.execute("PRAGMA query_only").fetchone()[0]:  # else it is so for good
             self.db.execute("PRAGMA query_only = ON")
             self._is_fenced = True
+
+    def begin_for_raw_use(self) -> None:
+        """Begin the transaction that is due in the thread of the caller; it stays due if that fails."""
+        due = list(self._due)
+        try:
+            self.begin_now()
+        except BaseException:
+            self._due = due
+            raise
 
     def within(self, function: Callable[..., T]) -> Callable[..., T]:
         """Return a function that begins what is due, calls ``function``, and lifts the fence with the transaction."""

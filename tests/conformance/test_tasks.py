@@ -315,6 +315,18 @@ async def test_forbidden_transactions_are_refused_to_children(make_database):
     assert 2 == await db.fetchval(COUNT)
 
 
+async def test_a_child_that_is_forbidden_to_use_a_transaction_cannot_commit_it_either(make_database):
+    db = await make_database(child_tasks="forbid")
+
+    async def child():
+        with pytest.raises(TransactionError, match="child_tasks='forbid'"):
+            await transaction.commit()
+
+    async with db.transaction() as transaction, anyio.create_task_group() as tasks:
+        tasks.start_soon(child)
+    assert "rolled back" == transaction.state.value
+
+
 # Contexts
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import UUID
@@ -12,7 +13,7 @@ from uuid import UUID
 import anyio
 import pytest
 
-from aio_databases import ConfigurationError, Database, NotSupportedError, errors
+from aio_databases import ConfigurationError, Database, LockTimeout, NotSupportedError, errors
 from aio_databases.drivers.base import TransactionOptions
 from aio_databases.drivers.sqlite_thread import SQLiteConnection
 from unit.threads import ENDLESS, NUMBERS, new_threads, on_both_loops, opened, verify_ended
@@ -187,6 +188,39 @@ async def test_a_connection_that_is_read_only_stays_so_behind_a_read_only_transa
         await connection.commit()
         with pytest.raises(sqlite3.OperationalError, match="attempt to write a readonly database"):
             await connection.execute("insert into t values (1)", ())
+
+
+async def test_a_transaction_whose_beginning_fails_under_the_librarys_connection_stays_due(tmp_path):
+    path = tmp_path / "test.db"
+    async with Database(f"sqlite:///{path}", pragmas={"busy_timeout": 0}) as db:
+        await db.execute("create table t (x)")
+        with closing(sqlite3.connect(path, isolation_level=None)) as other, suppress(ZeroDivisionError):
+            other.execute("begin immediate")
+            async with db.transaction() as transaction:
+                with pytest.raises(LockTimeout):
+                    _ = transaction.connection.raw
+                other.execute("rollback")
+                await db.execute("insert into t values (1)")
+                raise ZeroDivisionError
+        assert 0 == await db.fetchval("select count(*) from t")
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_beginning_that_is_cancelled_leaves_nothing_due(anyio_backend):
+    async with Database("sqlite:///:memory:") as db, db.replica() as connection:
+
+        async def begin():
+            async with connection.transaction(readonly=True):
+                await anyio.sleep(10)
+
+        for passes in range(20):
+            task = asyncio.create_task(begin())
+            for _ in range(passes % 5):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            async with connection.transaction(readonly=True):
+                assert 1 == await connection.fetchval("select 1")
 
 
 async def test_rows_that_a_statement_returns_or_changes_behind_with_are_counted():

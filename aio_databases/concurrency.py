@@ -264,9 +264,13 @@ class Reply(asyncio.Future[Any]):
             return False
         self.woken, self.value = True, value
         self.set_result(value)
+        return True
+
+    def set_result(self, result: Any) -> None:
+        """Have the task go on with ``result``."""
+        super().set_result(result)
         if self._go_on is not None:
             self._context.run(self._go_on, self)
-        return True
 
     def cancel(self, msg: Any = None) -> bool:
         """Cancel the wait."""

@@ -12,7 +12,7 @@ from aio_databases.queries import rows_of, text_and_params
 from aio_databases.recovery import clear_up, note_transaction, recover, translated
 from aio_databases.streams import RecordStream
 from aio_databases.transaction import Transaction
-from aio_databases.turns import add_place, describe
+from aio_databases.turns import ConnectionReleased, add_place, describe
 from aio_databases.verbs import Verbs
 from aio_databases.waiting import FifoLock
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Args = tuple[Any, ...]
 
-__all__ = ("Connection", "ConnectionReleased")
+__all__ = ("Connection",)
 
 T = TypeVar("T")
 
@@ -358,12 +358,3 @@ class Connection(Verbs):
             await self.reconnect()
         except errors.Error as failure:
             self.logger.warning("a lost connection could not be replaced yet: %s", failure)
-
-
-class ConnectionReleased(errors.InterfaceError, RuntimeError):
-    """A connection was used after its release, or released while a call waited for its turn."""
-
-    @classmethod
-    def of(cls, connection: Connection) -> ConnectionReleased:
-        """Return the error for a connection."""
-        return cls(f"{connection!r} was used after its release; use it inside its block, or acquire() it again")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import anyio
 
-from aio_databases.connection import Connection, ConnectionReleased
+from aio_databases.connection import Connection
 from aio_databases.context import ConnectionBlock, CurrentConnection, ReplicaBlock
 from aio_databases.drivers import driver_class
 from aio_databases.drivers.base import TransactionOptions
@@ -20,7 +20,7 @@ from aio_databases.retries import run_until_committed
 from aio_databases.shared_pool import make_pool
 from aio_databases.streams import RecordStream
 from aio_databases.transaction import Transaction
-from aio_databases.turns import connections_here, current_block, live_connection
+from aio_databases.turns import ConnectionReleased, connections_here, current_block, live_connection
 from aio_databases.url import parse_url
 from aio_databases.verbs import Verbs
 

@@ -197,7 +197,7 @@ class Level(Block):
         except BaseException as exc:
             await self.abort()
             if isinstance(exc, TimeoutError) and not isinstance(exc, errors.Error):
-                raise self._no_answer(timeout) from None
+                raise self._no_answer(f"for {timeout:g} s") from None
             raise
 
     async def _send_commit(self) -> None:
@@ -209,16 +209,8 @@ class Level(Block):
             for transaction in turns.end(self):
                 transaction.finish(TransactionState.COMMITTED)
         except Exception as exc:
-            error = translated(self._pool.driver, exc, committing=not savepoint)
-            if isinstance(error, errors.TransactionError) or is_refusal(error):
-                error.__cause__ = self.last_error or error.__cause__
-            if isinstance(error, errors.ConnectionLost):
-                self._physical.driver.terminate()
-                uncertain = isinstance(error, errors.CommitUncertainError)
-                turns.end_all("its connection was lost", uncertain=uncertain, cause=error)
-            elif not driver.in_transaction:  # PostgreSQL ends a transaction that it cannot commit
-                for transaction in turns.end(turns.stack[0]):
-                    transaction.finish(TransactionState.ROLLED_BACK)
+            error = self._told(exc)
+            self._note_failed_commit(error)
             if error is exc:
                 raise
             raise error from exc
@@ -229,10 +221,28 @@ class Level(Block):
         finally:
             turns.give_back()
 
-    def _no_answer(self, timeout: float) -> errors.Error:
+    def _note_failed_commit(self, error: Exception) -> None:
+        turns, driver = self._turns, self._physical.driver
+        if isinstance(error, errors.TransactionError) or is_refusal(error):
+            error.__cause__ = self.last_error or error.__cause__
+        if isinstance(error, errors.ConnectionLost):
+            driver.terminate()
+            uncertain = isinstance(error, errors.CommitUncertainError)
+            turns.end_all("its connection was lost", uncertain=uncertain, cause=error)
+        elif not self._driver.in_transaction:  # PostgreSQL ends a transaction that it cannot commit
+            for transaction in turns.end(turns.stack[0]):
+                transaction.finish(TransactionState.ROLLED_BACK)
+
+    def _told(self, exc: Exception) -> Exception:
+        """Return what the error of a commit means."""
+        if isinstance(exc, TimeoutError) and not isinstance(exc, errors.Error):
+            return self._no_answer("within the time limit that the driver's library was given")
+        return translated(self._pool.driver, exc, committing=not self._savepoint)
+
+    def _no_answer(self, time: str) -> errors.Error:
         if self._savepoint:
-            return errors.ConnectionLost(f"the commit of a nested transaction had no answer for {timeout:g} s")
-        message = f"COMMIT had no answer for {timeout:g} s: the transaction may or may not be committed, "
+            return errors.ConnectionLost(f"the commit of a nested transaction had no answer {time}")
+        message = f"COMMIT had no answer {time}: the transaction may or may not be committed, "
         return errors.CommitUncertainError(message + "look for its rows before you run it again")
 
     async def abort(self, reason: str | None = None) -> None:

@@ -92,6 +92,8 @@ class _Shield:
             except asyncio.CancelledError as exc:
                 return await self._outlast(self._loop.create_task(_Rest(call, future)), exc)
             except GeneratorExit:
+                if future is not None:
+                    future.add_done_callback(_take_notice)
                 call.close()
                 raise
             if future is not None and not future.done():
@@ -126,6 +128,10 @@ class _Shield:
                 except asyncio.CancelledError:
                     # Another native cancel; the first one is raised when the work is done.
                     continue
+
+
+def _take_notice(future: asyncio.Future[Any]) -> None:
+    _ = future.cancelled() or future.exception()  # whoever waited for it is gone
 
 
 class _Rest(Coroutine[Any, Any, T]):

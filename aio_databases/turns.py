@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from aio_databases.levels import Level
     from aio_databases.pool import Pool
 
-__all__ = ("Block", "Turns", "add_place", "connections_here", "current_block", "describe", "live_connection")
+__all__ = (
+    "Block",
+    "ConnectionReleased",
+    "Turns",
+    "add_place",
+    "connections_here",
+    "current_block",
+    "describe",
+    "live_connection",
+)
 
 
 class Block:
@@ -142,6 +151,15 @@ def _is_visible(block: Block) -> bool:
         message = f"task {task_name(current_task())!r} uses a transaction that {block.task} opened; "
         raise TransactionError(message + "child_tasks='forbid' does not allow that: open a connection() in the child")
     return bool(policy == "forbid")
+
+
+class ConnectionReleased(InterfaceError, RuntimeError):
+    """A connection was used after its release, or released while a call waited for its turn."""
+
+    @classmethod
+    def of(cls, connection: Connection) -> ConnectionReleased:
+        """Return the error for a connection."""
+        return cls(f"{connection!r} was used after its release; use it inside its block, or acquire() it again")
 
 
 class Turns:

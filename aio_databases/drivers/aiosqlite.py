@@ -63,7 +63,7 @@ class AiosqliteConnection(SQLiteVerbs):
         if self._closed:
             raise ConnectionLost(CLOSED)
 
-        timed = self.stop.timed(self.within(function) if self._due or self._is_fenced else function)
+        timed = self.stop.timed(self.within(function) if self._due or self.is_fenced else function)
 
         def call() -> T:
             try:

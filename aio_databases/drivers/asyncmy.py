@@ -52,16 +52,6 @@ class _Connection(Guard, asyncmy.connection.Connection):
         super().close()
 
 
-class _Arrival(Reply):
-    """What asyncmy waits for until the server sends something; its task goes on in that very pass of the event loop."""
-
-    def set_result(self, result: Any) -> None:
-        """Let the task go on; only the event loop calls this, on behalf of the transport."""
-        super().set_result(result)
-        if self._go_on is not None:
-            self._context.run(self._go_on, self)
-
-
 class AsyncmyConnection(MySQLConnection):
     """A connection of asyncmy."""
 
@@ -75,8 +65,8 @@ class AsyncmyConnection(MySQLConnection):
         await self.raw.connect()
         protocol = self.raw._proto
         if isinstance(protocol._loop, asyncio.BaseEventLoop):  # which uvloop is not, and needs no help
-            # All that asyncmy wants of its event loop from now on is futures.
-            protocol._loop = SimpleNamespace(create_future=partial(_Arrival, loop=protocol._loop))
+            # All that asyncmy wants of its event loop from now on is futures, for what comes from the server.
+            protocol._loop = SimpleNamespace(create_future=partial(Reply, loop=protocol._loop))
 
     @property
     def socket(self) -> Any:

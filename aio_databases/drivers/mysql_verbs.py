@@ -198,7 +198,12 @@ class MySQLConnection(DriverConnection):
         """Begin a transaction; on a read-only connection none can write."""
         if options.isolation:
             await self.execute(f"SET TRANSACTION ISOLATION LEVEL {options.isolation.upper()}", ())
-        await self.run(_BEGIN[self._read_only or options.readonly])
+        try:
+            await self.run(_BEGIN[self._read_only or options.readonly])
+        except Exception:
+            if options.isolation and not self.is_closed:
+                await self.run(b"ROLLBACK")  # or the level would be that of the next one's transaction
+            raise
 
     async def commit(self) -> None:
         """Commit the transaction."""

@@ -215,8 +215,13 @@ class OdbcConnection(ThreadConnection):
     def _begin(self, options: TransactionOptions) -> None:
         dialect = self.driver.ways
         self._after = dialect.after(options, read_only=self._read_only)
-        for sql in dialect.begin(options, read_only=self._read_only):
-            self._send(sql)
+        try:
+            for sql in dialect.begin(options, read_only=self._read_only):
+                self._send(sql)
+        except Exception:
+            if options.isolation and self.driver.dialect == "mysql" and not self._lost:
+                self._send("ROLLBACK")  # or the level would be that of the next one's transaction
+            raise
         if dialect.begins is None:
             self.db.autocommit = False
 

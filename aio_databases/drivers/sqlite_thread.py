@@ -33,7 +33,7 @@ class SQLiteConnection(SQLiteVerbs, ThreadConnection):
 
     def equipped(self, function: Callable[..., T]) -> Callable[..., T]:
         """Return a function that runs in the transaction it belongs to, and stops when its time is over."""
-        if self._due or self._is_fenced:
+        if self._due or self.is_fenced:
             function = self.within(function)
         return self.stop.timed(function) if self.stop.timeout else function
 

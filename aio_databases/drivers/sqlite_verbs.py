@@ -76,7 +76,8 @@ class SQLiteVerbs(CallConnection):
     db: sqlite3.Connection
     stop: Stop
     _begins_late = True
-    _is_fenced = False  # for the time of a transaction that only reads
+    is_fenced = False
+    """Whether a transaction that only reads has switched ``query_only`` on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,7 +129,7 @@ class SQLiteVerbs(CallConnection):
         self.db.execute(sql)
         if reads_only and not self.db.execute("PRAGMA query_only").fetchone()[0]:  # else it is so for good
             self.db.execute("PRAGMA query_only = ON")
-            self._is_fenced = True
+            self.is_fenced = True
 
     def begin_for_raw_use(self) -> None:
         """Begin the transaction that is due in the thread of the caller; it stays due if that fails."""
@@ -147,9 +148,9 @@ class SQLiteVerbs(CallConnection):
             try:
                 return function(*args)
             finally:
-                if self._is_fenced and not self.db.in_transaction:
+                if self.is_fenced and not self.db.in_transaction:
                     self._insist("PRAGMA query_only = OFF")
-                    self._is_fenced = False
+                    self.is_fenced = False
 
         return call
 
@@ -232,7 +233,8 @@ class _ReadOnlyView(SQLiteVerbs):
         try:
             return function(*args)
         finally:
-            self._insist("PRAGMA query_only = OFF")
+            if not self._connection.is_fenced:
+                self._insist("PRAGMA query_only = OFF")
 
     async def settle(self) -> bool:
         """Stop a cancelled statement."""

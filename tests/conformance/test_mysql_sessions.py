@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from aio_databases import AuthenticationError, ConnectError, Database, ProgrammingError, QueryTimeout
+from aio_databases.drivers import mysql_verbs
 from conformance.addresses import placed
 from servers import MariaDBServer
 
@@ -54,6 +55,22 @@ async def test_a_session_begins_as_the_options_say_and_again_after_a_reset(make_
     assert expected == await database.fetchone(STATE)
     assert 7 == await database.fetchval("select @@max_statement_time")
     assert number == await database.fetchval("select connection_id()")
+
+
+async def test_the_level_of_a_transaction_that_did_not_begin_is_not_that_of_the_next(
+    make_database, url, db, monkeypatch
+):
+    async with db.connection():
+        await db.execute("create table t (i integer)")
+        await db.execute("insert into t values (1)")
+        monkeypatch.setitem(mysql_verbs._BEGIN, False, b"start nothing")  # noqa: FBT003 - what it asks for
+        with pytest.raises(ProgrammingError):
+            await db.transaction(isolation="serializable", readonly=False).start()
+        other = await make_database(url, init_command="set innodb_lock_wait_timeout = 1")
+        async with db.transaction():
+            assert 1 == await db.fetchval("select count(*) from t")
+            # At the level of the first one, what was read would be locked.
+            assert 1 == (await other.execute("update t set i = 2")).rowcount
 
 
 async def test_what_a_session_holds_is_gone_after_its_release(make_database, url, users):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from aio_databases import Database, DataError, ProgrammingError
 from aio_databases.batches import Split, join_rows
-from aio_databases.drivers.asyncmy import _Arrival
+from aio_databases.concurrency import Reply
 from aio_databases.drivers.mysql_literals import rows_with_values, with_values
 from unit.mysql_server import OK, ScriptedServer, greeting
 
@@ -99,7 +99,7 @@ def test_statements_take_as_many_rows_as_they_have_room_for(sizes, expected):
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_task_goes_on_in_the_pass_of_the_event_loop_in_which_something_arrives():
     loop, told = asyncio.get_running_loop(), []
-    arrival = _Arrival(loop=loop)
+    arrival = Reply(loop=loop)
 
     async def wait():
         told.append(await arrival)
@@ -116,7 +116,7 @@ async def test_a_task_goes_on_in_the_pass_of_the_event_loop_in_which_something_a
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_task_that_waits_for_something_to_arrive_can_be_cancelled():
-    arrival = _Arrival(loop=asyncio.get_running_loop())
+    arrival = Reply(loop=asyncio.get_running_loop())
 
     async def wait():
         await arrival

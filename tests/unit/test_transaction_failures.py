@@ -73,6 +73,15 @@ async def test_a_commit_without_an_answer_is_uncertain_after_the_timeout():
         assert (1, 0) == (fake.terminates, db._pool.lent)
 
 
+async def test_a_commit_that_takes_the_library_too_long_is_uncertain():
+    async with connected() as (db, fake):
+        fake.fail("COMMIT", TimeoutError("the library's own"))
+        with pytest.raises(CommitUncertainError, match="had no answer within the time limit"):
+            async with db.transaction() as transaction:
+                await db.execute("insert 1")
+        assert (transaction.may_be_committed, 1) == (True, fake.terminates)
+
+
 async def test_without_an_answer_to_the_commit_of_a_nested_one_nothing_is_committed():
     calls = []
     async with connected(commit_timeout=0.02) as (db, fake):

@@ -13,7 +13,7 @@ from uuid import UUID
 import anyio
 import pytest
 
-from aio_databases import ConfigurationError, Database, LockTimeout, NotSupportedError, errors
+from aio_databases import ConfigurationError, Database, LockTimeout, NotSupportedError, ReadOnlyError, errors
 from aio_databases.drivers.base import TransactionOptions
 from aio_databases.drivers.sqlite_thread import SQLiteConnection
 from unit.threads import ENDLESS, NUMBERS, new_threads, on_both_loops, opened, verify_ended
@@ -237,3 +237,14 @@ async def test_values_that_sqlite3_does_not_take_are_sent_as_text():
     async with opened() as connection:
         assert [expected] == await connection.fetch("select ?, ?, ?, ?, ?, ?, ?", sent, None)
         assert [("1.50",)] == await connection.fetch("select :x", {"x": Decimal("1.50")}, None)
+
+
+async def test_a_replica_block_inside_of_a_transaction_that_only_reads_leaves_it_so():
+    async with Database("sqlite:///:memory:") as db:
+        await db.execute("create table t (x)")
+        with pytest.raises(ReadOnlyError):
+            async with db.transaction(readonly=True):
+                async with db.replica():
+                    assert 0 == await db.fetchval("select count(*) from t")
+                await db.execute("insert into t values (1)")
+        assert 1 == (await db.execute("insert into t values (1)")).rowcount

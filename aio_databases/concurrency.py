@@ -196,7 +196,7 @@ class _AsyncioWaiter:
             timer.cancel()
 
     def wake(self, value: Any = None) -> bool:
-        if self._future.done():
+        if self._future.done() or self.loop.is_closed():
             return False
         self.woken = True
         self.value = value
@@ -269,6 +269,12 @@ class Reply(asyncio.Future[Any]):
     def set_result(self, result: Any) -> None:
         """Have the task go on with ``result``."""
         super().set_result(result)
+        if self._go_on is not None:
+            self._context.run(self._go_on, self)
+
+    def set_exception(self, exception: Any, /) -> None:
+        """Have the task go on with an error."""
+        super().set_exception(exception)
         if self._go_on is not None:
             self._context.run(self._go_on, self)
 

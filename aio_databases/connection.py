@@ -115,18 +115,6 @@ class Connection(Verbs):
             raise ConnectionReleased.of(self)
         return self._driver
 
-    @property
-    def cursors_are_in_the_way(self) -> bool:
-        """Whether a cursor would keep everything else that happens on this connection waiting, or in a transaction."""
-        turns = self.physical.turns
-        inside = turns.standing() is not None if turns.stack else self.driver.in_transaction
-        return self.pool.driver.capabilities.exclusive_cursor and not inside
-
-    @property
-    def may_lease_another(self) -> bool:
-        """Whether another connection of the pool would see the same, and is to be had without waiting for its user."""
-        return not self.physical.session_changed and self.pool.has_room
-
     def attach(self, physical: Physical) -> None:
         """Use a physical connection that the pool has lent."""
         shared_read_only = self.read_only and not self.pool.read_only

@@ -146,7 +146,7 @@ def record_type(names: tuple[str, ...]) -> type[Record]:
     return type("Record", (_TupleRecord,), attributes | members)
 
 
-_METHODS = frozenset(dir(_TupleRecord))
+_METHODS = frozenset({*dir(_TupleRecord), *dir(type)})
 
 
 def _attribute(position: int) -> property:

@@ -141,13 +141,13 @@ class RecordStream(Generic[T_co]):
         query, params = self._statement
         connection = self._find()
         self._owned = connection is None
-        if connection is None or (connection.cursors_are_in_the_way and connection.may_lease_another):
+        if connection is None or (_is_in_the_way(connection) and _may_lease_another(connection)):
             connection, self._owned = self._lease() if connection is None else connection.sibling(), True
             await connection.acquire()
         self._connection = connection
         try:
             self._plan, self._values = connection.prepare(query, params)
-            in_the_way = connection.cursors_are_in_the_way and not self._owned
+            in_the_way = _is_in_the_way(connection) and not self._owned
             if self._plan.writes or not self._plan.selects or in_the_way:
                 await self._read_at_once()
                 return None
@@ -216,3 +216,15 @@ class RecordStream(Generic[T_co]):
         if self._owned:
             # The garbage collector may run in any thread.
             self._outbox.post(self._connection.abandon, None)
+
+
+def _is_in_the_way(connection: Connection) -> bool:
+    """Return whether a cursor would keep all else that happens on a connection waiting, or in a transaction."""
+    turns = connection.physical.turns
+    inside = turns.standing() is not None if turns.stack else connection.driver.in_transaction
+    return connection.pool.driver.capabilities.exclusive_cursor and not inside
+
+
+def _may_lease_another(connection: Connection) -> bool:
+    """Return whether another connection would see the same, and is to be had without waiting for its user."""
+    return not connection.physical.session_changed and connection.pool.has_room

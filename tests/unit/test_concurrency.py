@@ -203,6 +203,29 @@ async def test_a_task_goes_on_in_its_own_context_when_its_reply_has_come(anyio_b
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_task_goes_on_with_the_error_that_is_its_reply(anyio_backend):
+    loop = asyncio.get_running_loop()
+    reply = Reply(loop=loop)
+    loop.call_soon(reply.set_exception, ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        await reply
+
+
+def test_who_waits_in_a_loop_that_was_closed_is_passed_over():
+    queue = WaitQueue()
+
+    async def leave_a_waiter():
+        waiting = queue.wait(10, pytest.fail)
+        asyncio.get_running_loop().call_soon(waiting.send, None)
+        await asyncio.sleep(0.01)
+        return waiting
+
+    waiting = asyncio.run(leave_a_waiter())
+    assert not queue.wake_next(1)
+    waiting.close()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_reply_that_came_or_was_cancelled_before_is_not_waited_for(anyio_backend):
     loop = asyncio.get_running_loop()
     early, cancelled = Reply(loop=loop), Reply(loop=loop)

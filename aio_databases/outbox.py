@@ -7,12 +7,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
-from aio_databases.concurrency import Reply, new_waiter, running_loop
+from aio_databases.concurrency import running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from aio_databases.concurrency import Waiter
 
 __all__ = ("Outbox",)
 
@@ -36,11 +34,6 @@ class Outbox:
             outbox = _outboxes[loop] = cls(loop)
         return outbox
 
-    def new_waiter(self) -> Waiter:
-        """Return a waiter for a task of the loop, to be woken by a call that was posted."""
-        loop = self._loop()
-        return Reply(loop=loop) if isinstance(loop, asyncio.AbstractEventLoop) else new_waiter()
-
     def post(self, call: Callable[[Any], object], argument: Any) -> None:
         """Have ``call(argument)`` made soon in the loop's thread; does nothing once the loop is closed."""
         self._calls.append((call, argument))
@@ -62,17 +55,11 @@ class Outbox:
             loop.run_sync_soon(self._deliver)
 
     def _deliver(self) -> None:
-        # Reset first: a call that is posted from now on schedules the next round.  This one has an end, although tasks
-        # that go on within it may have their next answers before that: others want the event loop, too.
+        # Reset first: a call that is posted from now on either is still in this round or schedules the next.
         self._scheduled = False
-        try:
-            for _ in range(len(self._calls)):
-                call, argument = self._calls.popleft()
-                call(argument)
-        finally:
-            if self._calls and not self._scheduled:  # the program is being interrupted
-                self._scheduled = True
-                self._wake_loop()
+        while self._calls:
+            call, argument = self._calls.popleft()
+            call(argument)
 
 
 _outboxes: WeakKeyDictionary[Any, Outbox] = WeakKeyDictionary()

@@ -318,7 +318,7 @@ class _Call:
         self._args = args
         self._ticket = [None]
         self._outbox = outbox
-        self.waiter = outbox.new_waiter()
+        self.waiter = new_waiter()
         self.done = False
         self.result: Any = None
         self.error: BaseException | None = None

@@ -152,25 +152,6 @@ async def test_calls_from_threads_are_made_in_the_thread_of_the_loop():
     assert [(value, threading.get_ident()) for value in range(3)] == got
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_answers_that_come_while_others_are_delivered_leave_the_loop_to_others_first(anyio_backend):
-    outbox = Outbox.of_running_loop()
-    order = []
-
-    def post_again(number):
-        order.append(number)
-        if number < 3:
-            outbox.post(post_again, number + 1)
-
-    outbox.post(post_again, 1)
-    while 3 not in order:
-        await checkpoint()
-        order.append("others")
-    assert [each for each in order if each != "others"] == [1, 2, 3]
-    assert "others" in order[order.index(1) : order.index(2)]
-    assert "others" in order[order.index(2) : order.index(3)]
-
-
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_an_answer_after_the_loop_has_ended_is_dropped(backend):
     async def main():

@@ -249,20 +249,11 @@ class Reply(asyncio.Future[Any]):
 
     _go_on: Callable[[Any], object] | None = None
     _context: Context
-    woken = False
-    value: Any = None
-
-    def wait(self, timeout: float | None = None) -> Awaitable[Any]:
-        """Return what waits for the answer; one that takes for ever."""
-        if timeout is not None:
-            raise NotImplementedError("a reply has no time limit")
-        return self
 
     def wake(self, value: Any = None) -> bool:
         """Have the task go on with ``value`` and return True, or False when it does not wait any more."""
         if self.done():
             return False
-        self.woken, self.value = True, value
         self.set_result(value)
         return True
 

@@ -30,7 +30,7 @@ from aio_databases.errors import (
     UniqueViolation,
 )
 
-__all__ = ("kind_of_dbapi_class", "kind_of_mysql_errno", "kind_of_sqlite_name", "kind_of_sqlstate")
+__all__ = ("errno_of", "kind_of_dbapi_class", "kind_of_mysql_errno", "kind_of_sqlite_name", "kind_of_sqlstate")
 
 _SQLSTATES: dict[str, type[Error]] = {
     # https://www.postgresql.org/docs/current/errcodes-appendix.html, longest prefix first
@@ -171,3 +171,9 @@ def kind_of_dbapi_class(exc: Exception) -> type[Error]:
         if isinstance(kind, type) and issubclass(kind, Error):
             return kind
     return DatabaseError
+
+
+def errno_of(exc: Exception) -> int | None:
+    """Return the number of a library's error, if it has one."""
+    number = exc.args[0] if exc.args else None
+    return number if isinstance(number, int) else None

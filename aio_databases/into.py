@@ -278,9 +278,9 @@ def _refuse(_value: Any) -> Any:
 def _converters() -> dict[type, Mapper]:
     """Return what converts values to each type of scalars."""
     # Imported here, because this takes long and is for those who map rows.
-    from datetime import date, datetime, time, timedelta  # noqa: PLC0415
-    from decimal import Decimal  # noqa: PLC0415
-    from uuid import UUID  # noqa: PLC0415
+    from datetime import date, datetime, time, timedelta  # noqa: PLC0415 - see above
+    from decimal import Decimal  # noqa: PLC0415 - see above
+    from uuid import UUID  # noqa: PLC0415 - see above
 
     def to_decimal(value: Any) -> Decimal:
         return Decimal(repr(value) if isinstance(value, float) else value)

@@ -90,10 +90,10 @@ _LIMIT = 1 << 63
 def _extremes() -> tuple[tuple[Any, Callable[[Any], bool]], ...]:
     """Return the types that all libraries know, each with what tells whether a value is too odd for one of them."""
     # Imported here, because this takes long and mistakes are rare.
-    import json  # noqa: PLC0415
-    from datetime import UTC, date, datetime, time, timedelta  # noqa: PLC0415
-    from decimal import Decimal  # noqa: PLC0415
-    from uuid import UUID  # noqa: PLC0415
+    import json  # noqa: PLC0415 - see above
+    from datetime import UTC, date, datetime, time, timedelta  # noqa: PLC0415 - see above
+    from decimal import Decimal  # noqa: PLC0415 - see above
+    from uuid import UUID  # noqa: PLC0415 - see above
 
     return (
         (Enum, lambda value: _is_odd(value.value)),

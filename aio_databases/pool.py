@@ -44,7 +44,6 @@ class Pool(Places):
         self.thread = 0  # of the event loop
         self._tell_loop: Callable[[], Any] = running_loop
         self._always_resets = callable(self.options.reset) or self.options.reset == "always"
-        self._check_after, self._max_idle = options.check_after, options.max_idle
         self._logger = logger
         self._given_driver = driver
         self._remembers_places = options.debug or bool(options.leak_warning)
@@ -159,14 +158,13 @@ class Pool(Places):
 
     def acquire_nowait(self) -> Physical | None:
         """Lend the connection that was used last, or return None where that takes more than a look: see `acquire`."""
-        idle = self._idle
-        if not idle or self._tell_loop() is not self.loop:
+        if not self._idle or self._tell_loop() is not self.loop:
             return None
-        physical = idle[-1]
+        physical = self._idle[-1]
         now = monotonic()
-        if now - physical.used >= self._check_after or now >= physical.expires or physical.driver.is_closed:
-            return None  # it needs a check
-        idle.pop()
+        if physical.needs_check(now):
+            return None
+        self._idle.pop()
         physical.lent = now
         self._lent[physical] = self._lease_to_remember() if self._remembers_places else None
         return physical
@@ -235,17 +233,12 @@ class Pool(Places):
         if not self.is_open or self._always_resets or not physical.is_clean:
             return False
         physical.used = now = monotonic()
-        idle = self._idle
-        if now >= physical.expires or (idle and now - idle[0].used > self._max_idle and self._has_surplus(now)):
+        if now >= physical.expires or self._has_surplus(now):
             return False
         if self._remembers_places:
             self._warn_of_long_leases()
-        if self._lent.pop(physical, self) is not self:
-            self._use_seconds += now - physical.lent
-            if self._waiting.waiters:
-                self._put(physical)
-            else:
-                idle.append(physical)
+        if self._end_lease(physical, now):
+            self._put(physical)
         return True
 
     async def release(self, physical: Physical) -> None:
@@ -335,10 +328,8 @@ class Pool(Places):
         if self.is_closed:
             raise errors.PoolClosed(self._say("was disconnected; call connect() before using it again"))
         if self._is_inherited:
-            message = (
-                f"was connected by process {self._process}, which has forked this one, and its connections cannot be "
-            )
-            raise errors.InterfaceError(self._say(message + "shared between processes: call connect() in each of them"))
+            message = f"was connected by process {self._process}, which has forked this one, and connections cannot "
+            raise errors.InterfaceError(self._say(message + "be shared between processes: call connect() in each"))
         self._check_loop()
 
     def _check_loop(self) -> None:

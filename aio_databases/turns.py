@@ -117,6 +117,7 @@ def live_connection(owner: Any) -> Connection | None:
             if (
                 connection is not None
                 and connection.is_usable
+                # the first of these spares every query a call
                 and (connection.pool.thread == get_ident() or _is_at_home(connection.pool))
             ):
                 return connection

@@ -72,7 +72,7 @@ class AiosqliteConnection(SQLiteVerbs):
                 self._idle = True
 
         self._idle = False
-        return await self._library._execute(call)  # type: ignore[no-any-return]
+        return await self._library._execute(call)  # type: ignore[no-any-return]  # it is private
 
     async def settle(self) -> bool:
         """Stop the statement whose caller was cancelled, and wait for the thread to be done with it."""
@@ -118,6 +118,6 @@ class AiosqliteDriver(SQLiteDriver):
         except BaseException:
             # The thread still has to report its end, to an event loop that has to be there.
             with anyio.move_on_after(_LAST_WORDS, shield=True):
-                while raw._thread.is_alive():  # noqa: ASYNC110  # pyright: ignore[reportPrivateUsage]
+                while raw._thread.is_alive():  # noqa: ASYNC110 - nothing tells  # pyright: ignore[reportPrivateUsage]
                     await anyio.sleep(_POLL_EVERY)
             raise

@@ -38,11 +38,6 @@ class DummyConnection(DriverConnection):
         """Whether a transaction is open."""
         return self._in_transaction
 
-    @property
-    def is_at_rest(self) -> bool:
-        """Whether the connection is open and not in a transaction."""
-        return not (self._closed or self._in_transaction)
-
     async def execute(self, _sql: str, _params: Any, /) -> Result:
         """Do nothing."""
         return Result(0)

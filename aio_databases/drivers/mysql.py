@@ -10,9 +10,8 @@ from aio_databases import errors
 from aio_databases.drivers.base import Capabilities, diagnose_builtin
 from aio_databases.drivers.choice import Choice
 from aio_databases.drivers.mysql_literals import literal
-from aio_databases.drivers.mysql_verbs import errno_of
 from aio_databases.drivers.network import NetworkDriver
-from aio_databases.error_codes import kind_of_mysql_errno
+from aio_databases.error_codes import errno_of, kind_of_mysql_errno
 from aio_databases.errors import ConnectionLost, Diagnosis
 from aio_databases.url import boolean
 

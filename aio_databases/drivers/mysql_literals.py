@@ -54,7 +54,7 @@ def rows_with_values(row: str, rows: Sequence[Any], *, backslashes: bool) -> Ite
                 yield with_values(row, params, backslashes=backslashes)
 
 
-def _literals(values: tuple[Any, ...], backslashes: bool) -> Iterable[Any]:  # noqa: FBT001
+def _literals(values: tuple[Any, ...], backslashes: bool) -> Iterable[Any]:  # noqa: FBT001 - as `literal`
     """Return the values of one column as they are written in SQL; one at a time where they may be long."""
     kinds = set(map(type, values))
     if kinds == {int}:

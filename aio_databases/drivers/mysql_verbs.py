@@ -16,7 +16,7 @@ from aio_databases.batches import join_rows, split_values
 from aio_databases.drivers.base import DriverConnection, TransactionOptions
 from aio_databases.drivers.mysql_cursor import CHUNK, MySQLCursor, as_records
 from aio_databases.drivers.mysql_literals import rows_with_values, with_values
-from aio_databases.error_codes import kind_of_mysql_errno
+from aio_databases.error_codes import errno_of, kind_of_mysql_errno
 from aio_databases.errors import ConnectionLost, DataError, IntegrityError, ProgrammingError
 from aio_databases.record import Result
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aio_databases.drivers.mysql import MySQLDriver
     from aio_databases.record import Record
 
-__all__ = ("MySQLConnection", "errno_of")
+__all__ = ("MySQLConnection",)
 
 T = TypeVar("T")
 
@@ -329,12 +329,6 @@ class MySQLConnection(DriverConnection):
                 break
             rows.append(row)
         return rows
-
-
-def errno_of(exc: Exception) -> int | None:
-    """Return the number of a library's error, if it has one."""
-    number = exc.args[0] if exc.args else None
-    return number if isinstance(number, int) else None
 
 
 _IDENTITIES = (

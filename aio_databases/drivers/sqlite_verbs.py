@@ -89,11 +89,6 @@ class SQLiteVerbs(CallConnection):
         """Whether a transaction is open, or begins with the next statement."""
         return not self.is_closed and (bool(self._due) or self.db.in_transaction)
 
-    @property
-    def is_at_rest(self) -> bool:
-        """Whether the connection is open and not in a transaction."""
-        return not (self.is_closed or self._due or self.db.in_transaction)
-
     async def begin(self, options: TransactionOptions) -> None:
         """Begin a transaction that takes the write lock first, so that it cannot fail half-way for want of it.
 

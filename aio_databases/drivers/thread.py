@@ -12,11 +12,11 @@ from functools import partial
 from inspect import iscoroutine, iscoroutinefunction
 from queue import SimpleQueue
 from threading import Thread
-from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from aio_databases.concurrency import new_waiter
 from aio_databases.drivers.base import Cursor, DriverConnection
+from aio_databases.drivers.worker import Call, work
 from aio_databases.errors import ConnectionLost
 from aio_databases.outbox import Outbox
 from aio_databases.record import Result, records
@@ -161,11 +161,11 @@ class ThreadConnection(CallConnection):
         self.db = None
         self._closed = False
         self._inbox: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
-        self._call: _Call | None = None
+        self._call: Call | None = None
         self._outbox = Outbox.of_running_loop()
         # Kept by the thread, so that the garbage collector cannot get to an open connection before it is closed.
         self._kept: list[Any] = []
-        Thread(target=_work, args=(self._inbox, self._kept), name=type(self).__name__, daemon=True).start()
+        Thread(target=work, args=(self._inbox, self._kept), name=type(self).__name__, daemon=True).start()
 
     @property
     def raw(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -196,7 +196,7 @@ class ThreadConnection(CallConnection):
         return function
 
     async def _submit(self, function: Callable[..., T], args: tuple[Any, ...] = ()) -> T:
-        call = self._call = _Call(self._outbox, function, args)
+        call = self._call = Call(self._outbox, function, args)
         self._inbox.put(call)
         await call.waiter.wait()
         self._call = None  # its result is nobody else's
@@ -306,49 +306,3 @@ class _Awaited:
 
 
 _INTERRUPT_EVERY = 0.02  # seconds
-
-
-class _Call:
-    """A function to be called in a worker thread, and what came of it."""
-
-    __slots__ = ("_args", "_function", "_outbox", "_ticket", "done", "error", "result", "waiter")
-
-    def __init__(self, outbox: Outbox, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        self._function = function
-        self._args = args
-        self._ticket = [None]
-        self._outbox = outbox
-        self.waiter = new_waiter()
-        self.done = False
-        self.result: Any = None
-        self.error: BaseException | None = None
-
-    def withdraw(self) -> bool:
-        """Take the call back and return True, or False if the thread has begun it."""
-        try:
-            self._ticket.pop()
-        except IndexError:
-            return False
-        return True
-
-    def __call__(self) -> None:
-        """Make the call, unless it was withdrawn; this happens in the worker thread."""
-        if not self.withdraw():
-            return
-        try:
-            self.result = self._function(*self._args)
-        except BaseException as exc:  # noqa: BLE001 - the waiting task raises it
-            self.error = exc
-        self.done = True
-        self._outbox.post(_Call._report, self)
-
-    def _report(self) -> None:
-        if not self.waiter.wake() and self.error is not None:
-            clear_frames(self.error.__traceback__)  # nobody will raise it; its variables may keep a connection open
-            self.error = None
-
-
-def _work(inbox: SimpleQueue[Callable[[], object] | None], _kept: list[Any]) -> None:
-    while (call := inbox.get()) is not None:
-        call()
-        del call  # an idle thread keeps nothing alive

@@ -211,7 +211,7 @@ async def test_a_reply_that_came_or_was_cancelled_before_is_not_waited_for(anyio
     loop = asyncio.get_running_loop()
     early, cancelled = Reply(loop=loop), Reply(loop=loop)
     assert [True, False] == [early.wake(7), early.wake(8)]
-    assert 7 == await early.wait()
+    assert 7 == await early
     cancelled.cancel()
     assert not cancelled.wake()
     with pytest.raises(asyncio.CancelledError):

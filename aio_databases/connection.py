@@ -15,6 +15,7 @@ from aio_databases.transaction import Transaction
 from aio_databases.turns import ConnectionReleased, add_place, describe
 from aio_databases.verbs import Verbs
 from aio_databases.waiting import FifoLock
+from aio_databases.writes import note_write
 
 if TYPE_CHECKING:
     import logging
@@ -84,6 +85,11 @@ class Connection(Verbs):
     def is_ready(self) -> bool:
         """Whether the connection is acquired and not known to be lost."""
         return self._driver is not None and not self._driver.is_closed
+
+    @property
+    def role(self) -> str:
+        """The role of the server: ``"primary"`` or ``"replica"``."""
+        return self.pool.role
 
     @property
     def raw(self) -> Any:
@@ -257,6 +263,8 @@ class Connection(Verbs):
         if plan.writes and stack and stack[0].is_read_only and self.pool.driver.capabilities.ddl_commits:
             message = "this transaction only reads, but a statement that creates, changes or drops things would end it "
             raise errors.ReadOnlyError(message + "and be run: statements that write are refused")
+        if plan.writes:
+            note_write(self.owner)
 
     async def perform(self, physical: Physical, plan: Plan, values: Any, call: Coroutine[Any, Any, T]) -> T:
         """Await ``call``, which is the driver's, when it is this call's turn, and translate its errors."""
@@ -300,17 +308,14 @@ class Connection(Verbs):
             await self.lock_writers(lock)
         try:
             await turns.take(self.pool.options.timeout)
-            self._check_lease(turns)
+            if turns is not self.turns:
+                turns.give_back()
+                raise ConnectionReleased.of(self)  # noqa: TRY301 - the lock is given back like after every failure
         except BaseException:
             if lock is not None:
                 lock.release()
             raise
         return lock
-
-    def _check_lease(self, turns: Turns) -> None:
-        if turns is not self.turns:
-            turns.give_back()
-            raise ConnectionReleased.of(self)
 
     async def lock_writers(self, lock: FifoLock, transaction: Level | None = None) -> None:
         """Wait in line with the other writers, for a transaction or a single statement.  Raises LockTimeout."""
@@ -332,7 +337,10 @@ class Connection(Verbs):
         """Get over a failure; return if it is to be raised as it is."""
         error = await recover(self.pool, physical, exc, self.logger)
         if self._reconnects and physical.driver.is_closed and isinstance(exc, Exception):
-            await self._try_to_reconnect()
+            try:
+                await self.reconnect()
+            except errors.Error as failure:
+                self.logger.warning("a lost connection could not be replaced yet: %s", failure)
         if isinstance(error, errors.DataError):
             name_parameter(error, plan, values)
         try:
@@ -340,9 +348,3 @@ class Connection(Verbs):
                 raise error from exc
         finally:
             del error, exc  # whose tracebacks hold this frame
-
-    async def _try_to_reconnect(self) -> None:
-        try:
-            await self.reconnect()
-        except errors.Error as failure:
-            self.logger.warning("a lost connection could not be replaced yet: %s", failure)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aio_databases.connection import Connection
+from aio_databases.errors import TransactionError
 from aio_databases.turns import Block, current_block, live_connection
 
 if TYPE_CHECKING:
     import logging
     from types import TracebackType
 
+    from aio_databases.freshness import Wanted
     from aio_databases.replicas import Replicas
 
-__all__ = ("ConnectionBlock", "CurrentConnection", "ReplicaBlock")
+__all__ = ("ConnectionBlock", "CurrentConnection", "ReplicaBlock", "primary_transaction")
 
 
 class ConnectionBlock(Block):
@@ -54,18 +56,24 @@ class ConnectionBlock(Block):
 class ReplicaBlock(Block):
     """A block whose statements read from a replica and cannot write: ``async with db.replica() as connection``."""
 
-    __slots__ = ("_fallback", "_logger", "_replicas")
+    __slots__ = ("_fallback", "_logger", "_replicas", "_wanted")
 
-    def __init__(self, owner: Any, replicas: Replicas, logger: logging.Logger, *, fallback: bool) -> None:
-        """Choose a replica when the block begins."""
+    def __init__(
+        self, owner: Any, replicas: Replicas, logger: logging.Logger, wanted: Wanted, *, fallback: bool
+    ) -> None:
+        """Choose a replica that has what is wanted when the block begins."""
         super().__init__(owner)
         self._replicas = replicas
         self._logger = logger
+        self._wanted = wanted
         self._fallback = fallback
 
     async def __aenter__(self) -> Connection:
         self.check_unused()
-        pool, physical = await self._replicas.acquire(fallback=self._fallback)
+        if primary_transaction(self.owner) is not None:
+            message = "a replica does not see what the open transaction has written, nor its snapshot: read in the "
+            raise TransactionError(message + "transaction itself, or open the replica() block outside of it")
+        pool, physical = await self._replicas.acquire(self._wanted, fallback=self._fallback)
         self.connection = Connection(self.owner, pool, self._logger, read_only=True)
         pool.note_block(physical)
         self.connection.attach(physical)
@@ -79,6 +87,17 @@ class ReplicaBlock(Block):
         connection, self.connection = self.connection, None
         if connection is not None:
             await _give_back(connection, exc)
+
+
+def primary_transaction(owner: Any) -> Any:
+    """Return the open transaction of the primary that a call made here stands in, or None.
+
+    Raises TransactionError in the block of a failed one.
+    """
+    connection = live_connection(owner)
+    if connection is None or connection.read_only or connection.turns is None:
+        return None
+    return connection.turns.standing()
 
 
 async def _give_back(connection: Connection, exc: BaseException | None) -> None:

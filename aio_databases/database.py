@@ -10,30 +10,26 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import anyio
 
 from aio_databases.connection import Connection
-from aio_databases.context import ConnectionBlock, CurrentConnection, ReplicaBlock
-from aio_databases.drivers import driver_class
+from aio_databases.context import ConnectionBlock, CurrentConnection, ReplicaBlock, primary_transaction
 from aio_databases.drivers.base import TransactionOptions
-from aio_databases.errors import AuthenticationError, ConfigurationError, ConnectError
-from aio_databases.options import split_options
-from aio_databases.replicas import Replicas
+from aio_databases.errors import AuthenticationError, ConfigurationError, ConnectError, TransactionError
+from aio_databases.freshness import Wanted
+from aio_databases.positions import ask_position
+from aio_databases.replicas import make_pools
 from aio_databases.retries import run_until_committed
-from aio_databases.shared_pool import make_pool
 from aio_databases.streams import RecordStream
 from aio_databases.transaction import Transaction
 from aio_databases.turns import ConnectionReleased, connections_here, current_block, live_connection
-from aio_databases.url import parse_url
 from aio_databases.verbs import Verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
     from logging import Logger
     from types import TracebackType
     from typing import Self, TypeVar, TypeVarTuple
 
     from aio_databases.drivers.base import Driver
     from aio_databases.leases import PoolStats
-    from aio_databases.options import PoolOptions
-    from aio_databases.pool import Pool
 
     Args = tuple[Any, ...]
     T = TypeVar("T")
@@ -58,14 +54,15 @@ class Database(Verbs):
         self,
         url: str,
         *,
-        replicas: Sequence[str] | None = None,
+        replicas: Sequence[str | Mapping[str, Any]] | None = None,
         logger: Logger = logger,
         child_tasks: Literal["share", "isolate", "forbid"] = "share",
         **options: Any,
     ) -> None:
         """Prepare access to the database at ``url``; nothing is opened yet.
 
-        ``replicas`` are URLs of read-only copies.  ``child_tasks`` says what a task sees of the blocks that it was
+        ``replicas`` are URLs of read-only copies, or mappings with ``url`` and ``weight``: one of weight 2 gets twice
+        as many reads as one of weight 1.  ``child_tasks`` says what a task sees of the blocks that it was
         started in: it may ``"share"`` them, it is ``"isolate"``-d from them, or it is an error (``"forbid"``) to use
         their transactions.  ``options`` are those of the pool (durations in seconds, sizes in connections) and of the
         driver; they can also stand in the URL's query.
@@ -80,16 +77,8 @@ class Database(Verbs):
             raise ConfigurationError(message)
         self.logger = logger
         self.child_tasks = child_tasks
-        driver, pool_options = _make_driver(url, options)
-        self.debug = pool_options.debug
-        self._pool = primary = make_pool(driver, pool_options, logger)
-        if not driver.shared:
-            primary = make_pool(driver, pool_options._replace(min_size=0), logger, read_only=True)
-        pools: list[Pool] = []
-        for replica in replicas or ():
-            driver, replica_options = _make_driver(replica, options)
-            pools.append(make_pool(driver, replica_options._replace(min_size=0), logger, read_only=True))
-        self._replicas = Replicas(pools, primary, logger)
+        self._pool, self._replicas = make_pools(url, replicas or (), options, logger)
+        self.debug = self._pool.options.debug
 
     @property
     def backend(self) -> Driver:
@@ -99,7 +88,7 @@ class Database(Verbs):
     @property
     def replica_backends(self) -> list[Driver]:
         """The drivers of the replicas."""
-        return [pool.driver for pool in self._replicas.own]
+        return [replica.pool.driver for replica in self._replicas.own]
 
     @property
     def url(self) -> str:
@@ -180,7 +169,7 @@ class Database(Verbs):
         They are called ``"primary"``, ``"replica-1"`` and so on, and ``"fallback"``: the primary, read-only.
         """
         named = {"primary": self._pool.stats, "fallback": self._replicas.fallback.stats}
-        replicas = {f"replica-{number}": pool.stats for number, pool in enumerate(self._replicas.own, 1)}
+        replicas = {f"replica-{number}": replica.pool.stats for number, replica in enumerate(self._replicas.own, 1)}
         return named | replicas
 
     # Blocks
@@ -259,13 +248,49 @@ class Database(Verbs):
         begin = partial(Transaction, self, options, self._lease, timeout=timeout, outermost=True)
         return await run_until_committed(begin, function, args, retries=retries, backoff=backoff, logger=self.logger)
 
-    def replica(self, *, fallback: bool = True) -> ReplicaBlock:
+    def replica(
+        self,
+        *,
+        max_lag: float | None = None,
+        after: str | None = None,
+        wait: float = 0.5,
+        fallback: bool = True,
+    ) -> ReplicaBlock:
         """Return a block whose statements read from a replica: ``async with db.replica()``.
 
-        Writes are refused, here and by the database.  When no replica is to be had, the block reads from the primary,
-        still read-only, unless ``fallback`` is false.
+        Writes are refused, here and by the database.  ``max_lag`` leaves out replicas that may be more than so many
+        seconds behind the primary.  ``after`` is what `position` has returned: nothing that was committed before is
+        missing then; a replica that is not as far yet is waited for, for ``wait`` seconds.  When no replica is to be
+        had, the block reads from the primary, still read-only, unless ``fallback`` is false.
+
+        The block raises TransactionError inside of a transaction of the primary; without ``fallback`` ConnectError,
+        PoolTimeout or ReplicaLag; and NotSupportedError where the database does not tell positions.
         """
-        return ReplicaBlock(self, self._replicas, self.logger, fallback=fallback)
+        wanted = Wanted.of(max_lag, after, wait)
+        return ReplicaBlock(self, self._replicas, self.logger, wanted, fallback=fallback)
+
+    async def position(self) -> str:
+        """Return how far the primary is: all that has been committed so far, for ``replica(after=...)``.
+
+        It is a short text without spaces, commas, semicolons and quotes, fit for a cookie or a header: the WAL location
+        of PostgreSQL, the GTIDs of MariaDB and MySQL, the last write set of Galera.
+
+        Raises TransactionError inside of a transaction, whose commit is yet to come, and NotSupportedError where the
+        database does not tell it.
+        """
+        if primary_transaction(self) is not None:
+            message = "the position of what this transaction writes is not known before its commit: call position() "
+            raise TransactionError(message + "after the transaction's block")
+        connection = live_connection(self)
+        on_primary = connection is not None and not connection.read_only
+
+        async def fetch(query: str) -> Any:
+            run = self._run if on_primary else self._run_leased
+            rows = await run("fetch", query, (), 1)
+            return rows[0][0]
+
+        position = await ask_position(self.backend, fetch, newest=True)
+        return position.text
 
     # Statements; `Verbs` has the public side
 
@@ -313,13 +338,6 @@ class Database(Verbs):
 
     def _stream(self, query: Any, params: Args, into: Any, chunk_size: int) -> RecordStream[Any]:
         return RecordStream(lambda: live_connection(self), self._lease, query, params, into, chunk_size)
-
-
-def _make_driver(url: str, options: dict[str, Any]) -> tuple[Driver, PoolOptions]:
-    address = parse_url(url)
-    driver = driver_class(address.scheme, address.redacted)
-    pool_options, driver_options, connect_args = split_options(driver, address, options)
-    return driver(address, driver_options, connect_args), pool_options
 
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds between attempts to connect

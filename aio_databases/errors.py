@@ -18,7 +18,8 @@
         │   └── ReadOnlyError             a write on a read-only connection       (also RuntimeError)
         ├── OperationalError              not the programmer's doing
         │   ├── ConnectError              no connection could be opened
-        │   │   └── AuthenticationError   the database refused user or password
+        │   │   ├── AuthenticationError   the database refused user or password
+        │   │   └── TargetNotFound        no server has the role that is wanted
         │   ├── ConnectionLost            the link broke
         │   │   └── CommitUncertainError  it broke while COMMIT was under way
         │   ├── DeadlockDetected          the database chose this transaction as the victim
@@ -64,6 +65,7 @@ __all__ = (
     "QueryTimeout",
     "ReadOnlyError",
     "SerializationFailure",
+    "TargetNotFound",
     "TransactionError",
     "TransactionTimeout",
     "TurnTimeout",
@@ -175,6 +177,10 @@ class AuthenticationError(ConnectError):
     """The database refused the user or the password."""
 
 
+class TargetNotFound(ConnectError):
+    """There are servers, but none has the role that the option ``target`` wants."""
+
+
 class ConnectionLost(OperationalError):
     """The link to the database broke."""
 
@@ -201,6 +207,10 @@ class PoolTimeout(OperationalError, TimeoutError):
 
 class QueryTimeout(OperationalError):
     """The database stopped a statement: it ran too long, or somebody cancelled it."""
+
+
+class ReplicaLag(OperationalError):
+    """No replica is as far as it has to be, and the primary shall not stand in."""
 
 
 class SerializationFailure(OperationalError):

@@ -12,6 +12,7 @@ from aio_databases.recovery import translated
 from aio_databases.shields import shielded
 from aio_databases.sql import Plan
 from aio_databases.turns import Block, current_block
+from aio_databases.writes import note_write
 
 if TYPE_CHECKING:
     from aio_databases.connection import Connection
@@ -159,6 +160,8 @@ class Level(Block):
             await driver.begin(self._options)
         stack.append(self)
         self.state = TransactionState.ACTIVE
+        if self._around is None and not (self.is_read_only or self._connection.read_only):
+            note_write(self.owner, self)
 
     def _check_nesting(self) -> None:
         if self._outermost:

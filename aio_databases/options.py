@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from aio_databases.drivers.base import Driver
     from aio_databases.url import Address
 
-__all__ = ("PoolOptions", "split_options")
+__all__ = ("TARGET", "PoolOptions", "split_options")
 
 
 class PoolOptions(NamedTuple):
@@ -29,6 +29,8 @@ class PoolOptions(NamedTuple):
     connect_timeout: float = 10.0
     cleanup_timeout: float = 5.0
     commit_timeout: float = 60.0
+    cool_down: float = 5.0
+    target: str | None = None
     leak_warning: float | None = None
     debug: bool = False
     reset: str | Callable[[Any], Any] = "auto"
@@ -69,6 +71,21 @@ def _reset(value: Any) -> Any:
     raise ValueError(message)
 
 
+def _target(value: Any) -> str:
+    word = str(value).lower()
+    word = _WORDS_OF_LIBPQ.get(word, word)
+    if word not in _TARGETS:
+        message = f"expected one of {', '.join(_TARGETS)}"
+        raise ValueError(message)
+    return word
+
+
+TARGET = frozenset({"target", "target_session_attrs"})
+"""The names of the option that says what role a server must have."""
+
+_TARGETS = ("read-write", "read-only", "any", "prefer-read-only")
+_WORDS_OF_LIBPQ = {"primary": "read-write", "standby": "read-only", "prefer-standby": "prefer-read-only"}
+
 _POOL: dict[str, Callable[[Any], Any]] = {
     "min_size": integer,
     "max_size": integer,
@@ -80,6 +97,8 @@ _POOL: dict[str, Callable[[Any], Any]] = {
     "connect_timeout": seconds,
     "cleanup_timeout": seconds,
     "commit_timeout": seconds,
+    "cool_down": seconds,
+    "target": optional(_target),
     "leak_warning": optional(seconds),
     "debug": boolean,
     "reset": _reset,
@@ -88,4 +107,10 @@ _POOL: dict[str, Callable[[Any], Any]] = {
 
 _DRIVER: dict[str, Callable[[Any], Any]] = {"convert_params": boolean, "json": boolean}
 
-_ALIASES = {"minsize": "min_size", "maxsize": "max_size", "pool_recycle": "max_lifetime", "sslmode": "ssl"}
+_ALIASES = {
+    "maxsize": "max_size",
+    "minsize": "min_size",
+    "pool_recycle": "max_lifetime",
+    "sslmode": "ssl",
+    "target_session_attrs": "target",
+}

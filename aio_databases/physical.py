@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from aio_databases import errors
 from aio_databases.shields import shielded
 from aio_databases.turns import Turns
 
 if TYPE_CHECKING:
     from aio_databases.connection import Connection
-    from aio_databases.drivers.base import Cursor, Driver, DriverConnection
+    from aio_databases.drivers.base import Cursor, DriverConnection
+    from aio_databases.hosts import Hosts
     from aio_databases.options import PoolOptions
+    from aio_databases.positions import Position
 
 __all__ = ("Physical",)
 
@@ -24,6 +25,9 @@ class Physical:
     """One physical connection and its state."""
 
     __slots__ = (
+        "_due",
+        "_hosts",
+        "_opened",
         "_options",
         "abandoned",
         "begun_by_hand",
@@ -35,55 +39,51 @@ class Physical:
         "in_doubt",
         "leases",
         "lent",
+        "replayed",
         "session_changed",
         "turns",
         "used",
     )
 
-    def __init__(self, driver: DriverConnection, options: PoolOptions) -> None:
+    def __init__(self, driver: DriverConnection, hosts: Hosts, options: PoolOptions) -> None:
         self.driver = driver
-        self.used = self.lent = monotonic()
+        self.used = self.lent = self._opened = monotonic()
+        self.replayed: Position | None = None  # how far its server is at least, if it was asked
         lifetime = options.max_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - against mass reconnection
         self.expires = self.used + (lifetime or float("inf"))
+        self._hosts = hosts
         self._options = options
+        self._trust_role(self.used)
         self.renew()
 
     @classmethod
-    async def open(cls, driver: Driver, options: PoolOptions, *, read_only: bool, within: float) -> Physical:
+    async def open(cls, hosts: Hosts, options: PoolOptions, within: float) -> Physical:
         """Open a connection in at most ``within`` seconds.
 
-        Raises ConnectError or AuthenticationError with one sentence, and unchanged what the user's ``init`` raises.
+        Raises ConnectError, TargetNotFound or AuthenticationError with one sentence, and unchanged what the user's
+        ``init`` raises.
         """
-        opened: DriverConnection | None = None
-        init_failed = False
-
-        async def connect() -> DriverConnection:
-            nonlocal opened, init_failed
-            opened = await driver.connect(read_only=read_only)
-            if options.init is not None:
-                try:
-                    await opened.initialise(options.init)
-                except Exception:
-                    init_failed = True
-                    raise
-            return opened
-
-        try:
-            return cls(await shielded(connect, within, grace=_CONNECT_GRACE), options)
-        except BaseException as exc:
-            if opened is not None:
-                opened.terminate()
-            if isinstance(exc, Exception) and not init_failed:
-                raise _connect_error(driver, exc, within) from exc
-            raise
+        return cls(await hosts.connect(within, options.init), hosts, options)
 
     def needs_check(self, now: float) -> bool:
         """Whether the connection may not be lent before it has answered, or not at all."""
-        return now - self.used >= self._options.check_after or now >= self.expires or self.driver.is_closed
+        return now - self.used >= self._options.check_after or now >= self._due or self.driver.is_closed
 
     def distrust(self) -> None:
         """Have the connection checked before it is lent again."""
         self.used = float("-inf")
+
+    def distrust_role(self, now: float) -> None:
+        """Have the role of the server checked before the connection is lent again.
+
+        Where any server would do, that is left out for one that was found a moment ago: another would be the same.
+        """
+        if self._hosts.watches_roles or now - self._opened >= _A_MOMENT:
+            self._due = float("-inf")
+
+    def _trust_role(self, now: float) -> None:
+        watched = self._hosts.watches_roles
+        self._due = min(self.expires, now + self._options.check_after) if watched else self.expires
 
     def renew(self) -> None:
         """Start with a clean slate, for the next user."""
@@ -148,12 +148,20 @@ class Physical:
         return True
 
     async def is_alive(self, within: float) -> bool:
-        """Make the connection fit for a new user, and return whether its server answers in ``within`` seconds."""
+        """Make the connection fit for a new user, and return whether its server answers in ``within`` seconds.
+
+        One whose role is not the one that is wanted does not count.
+        """
         with anyio.move_on_after(within):
             try:
                 if not self.is_clean and not await self.restore():
                     return False
-                await self.driver.ping()
+                if self._hosts.watches_roles or self._due == float("-inf"):
+                    if not await self._hosts.fits(self.driver):
+                        return False
+                    self._trust_role(monotonic())
+                else:
+                    await self.driver.ping()
             except Exception:  # noqa: BLE001 - whatever it is, this connection is of no use to anybody
                 return False
             self.renew()
@@ -170,25 +178,4 @@ class Physical:
             self.driver.terminate()
 
 
-_CONNECT_GRACE = 1.0  # seconds for a connection that is being opened when its task is cancelled
-
-
-def _connect_error(driver: Driver, exc: Exception, within: float) -> Exception:
-    if isinstance(exc, errors.Error):
-        return exc
-    diagnosis = driver.diagnose(exc)
-    if isinstance(exc, TimeoutError):
-        diagnosis = errors.Diagnosis(errors.ConnectError, text=f"no answer within {within:g} s")
-    elif diagnosis is None and isinstance(exc, TypeError | ValueError):
-        diagnosis = errors.Diagnosis(errors.ConfigurationError)
-    if diagnosis is None:
-        return exc
-    kind, reason = diagnosis.kind, " ".join((diagnosis.text or str(exc)).split())
-    if issubclass(kind, errors.ConfigurationError):
-        kind, hint = errors.ConfigurationError, "check the options of the driver and connect_args"
-    elif issubclass(kind, errors.AuthenticationError):
-        hint = "check user and password"
-    else:
-        kind, hint = kind if issubclass(kind, errors.ConnectError) else errors.ConnectError, driver.connect_hint
-    message = f"cannot connect to {driver.address}: {reason}; {hint}"
-    return errors.translate(exc, diagnosis._replace(kind=kind, text=None), message)
+_A_MOMENT = 1.0  # seconds

@@ -10,11 +10,18 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
+import anyio
+
+from aio_databases import errors
+from aio_databases.breaker import CircuitBreaker
 from aio_databases.physical import Physical
 from aio_databases.waiting import WaitQueue
 
 if TYPE_CHECKING:
+    import logging
+
     from aio_databases.drivers.base import Driver
+    from aio_databases.hosts import Hosts
     from aio_databases.options import PoolOptions
 
 __all__ = ("Places",)
@@ -24,13 +31,19 @@ class Places:
     """Connections that are idle, and tasks that wait for one."""
 
     driver: Driver
+    hosts: Hosts
     is_closed: bool
     options: PoolOptions
     read_only: bool
+    role: str
+    _logger: logging.Logger
 
     def __init__(self) -> None:
         self._opened: int = 0
         self._closed: int = 0
+        self._connect_seconds = 0.0  # that the last connection took
+        self.breaker = CircuitBreaker(self.options.cool_down)  # heeded by those who have another server to turn to
+        self.unsettled = 0  # cancelled statements that the server has not said yet to have stopped
         self._begin_empty()
 
     def _begin_empty(self) -> None:
@@ -43,27 +56,48 @@ class Places:
         """Whether a connection can be had without waiting for somebody to return one."""
         return bool(self._idle) or self._size < self.options.max_size
 
+    @property
+    def load(self) -> int:
+        """How many connections are in use, being opened, or waited for."""
+        return self._size - len(self._idle) + len(self._waiting)
+
+    @property
+    def patience(self) -> float:
+        """For how many seconds a connection is worth waiting for while another server can stand in for this one."""
+        usual = max(_PATIENCE, 4 * self._connect_seconds) if self._connect_seconds else 2.0**self.breaker.failures
+        return min(usual, self.options.connect_timeout)
+
     def suspect(self) -> None:
         """Have every idle connection checked before it is lent again: another one was just found dead."""
         for physical in self._idle:
             physical.distrust()
 
+    def leave_alone(self, reason: object) -> None:
+        """Have the server left alone for a while by those who have another one, and what is idle checked then."""
+        self.suspect()
+        rest = self.breaker.fail()
+        if rest and self.role == "replica":
+            self._logger.warning("a replica is left alone for %.1f s: %s", rest, reason)
+
     # Taking a place
 
-    async def _is_fit(self, physical: Physical) -> bool:
-        """Return whether an idle connection may be lent; one that may not is closed, and its place stays."""
+    async def _is_fit(self, physical: Physical, within: float) -> bool:
+        """Return whether an idle connection may be lent; one that may not is closed, and its place stays.
+
+        Its server has ``within`` seconds to answer.
+        """
         now = monotonic()
         if not physical.needs_check(now):
             return True
         fit = False
         try:
             if now < physical.expires and not physical.driver.is_closed:
-                fit = await physical.is_alive(self.options.connect_timeout)
+                fit = await physical.is_alive(within)
         except BaseException:
             self._drop(physical)
             raise
         if not fit:
-            if monotonic() - now >= self.options.connect_timeout:
+            if monotonic() - now >= within:
                 self._drop_idle()  # they are older, and nobody is to wait as long for each of them
             try:
                 await self._close_physical(physical)
@@ -83,15 +117,33 @@ class Places:
         self._size -= 1
         return self._idle.pop()
 
-    async def _open_physical(self, within: float) -> Physical:
-        """Open a connection in a place that the caller holds, and free the place if that fails."""
+    async def _open_physical(self, within: float, *, patient: bool = True) -> Physical:
+        """Open a connection in a place that the caller holds, and free the place if that fails.
+
+        While a failover gives the roles to other servers, one who is ``patient`` tries again for ``timeout`` seconds.
+        """
         try:
-            physical = await Physical.open(self.driver, self.options, read_only=self.read_only, within=within)
+            physical = await self._open_in_role(within, patient=patient)
         except BaseException:
             self._free_place()
             raise
         self._opened += 1
         return physical
+
+    async def _open_in_role(self, within: float, *, patient: bool) -> Physical:
+        deadline, pause = monotonic() + self.options.timeout, _FIRST_PAUSE
+        while True:
+            began = monotonic()
+            try:
+                physical = await Physical.open(self.hosts, self.options, within)
+            except errors.TargetNotFound:
+                if not patient or self.is_closed or monotonic() + pause > deadline:
+                    raise
+            else:
+                self._connect_seconds = monotonic() - began
+                return physical
+            await anyio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     # Handing a place on
 
@@ -130,3 +182,10 @@ class Places:
     async def _close_physical(self, physical: Physical) -> None:
         self._closed += 1
         await physical.close()
+
+    def _say(self, what: str) -> str:
+        return f"the pool of {self.driver.address} {what}"
+
+
+_PATIENCE = 1.0  # seconds; a server on the same continent takes a tenth of that
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 0.5  # seconds between attempts to find a server in the role that is wanted

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aio_databases import errors
 from aio_databases.concurrency import loop_teller, running_loop
 from aio_databases.forks import keep_for_ever, watch_forks
+from aio_databases.hosts import Hosts
 from aio_databases.leases import Lease, Leases, PoolStats
 from aio_databases.places import Places
 from aio_databases.shields import shielded
@@ -34,10 +35,13 @@ __all__ = ("Pool",)
 class Pool(Places):
     """The connections of one driver: all read-only, or none."""
 
-    def __init__(self, driver: Driver, options: PoolOptions, logger: logging.Logger, *, read_only: bool) -> None:
+    def __init__(
+        self, driver: Driver, options: PoolOptions, logger: logging.Logger, *, read_only: bool, role: str
+    ) -> None:
         self.driver = driver  # from the first use on an event loop the one that serves this loop
         self.options = options._replace(reset="never") if driver.sessionless else options
         self.read_only = read_only
+        self.role = role  # of the server: "primary" or "replica"
         self.is_open = False
         self.is_closed = False
         self.loop: Any = None
@@ -52,7 +56,12 @@ class Pool(Places):
         self._timeouts = self._waits = 0
         self._wait_seconds = self._use_seconds = 0.0
         super().__init__()
+        self._serve_by(driver)
         watch_forks(self)
+
+    def _serve_by(self, driver: Driver) -> None:
+        self.driver = driver
+        self.hosts = Hosts(driver, self.options.target, self._logger, role=self.role, read_only=self.read_only)
 
     def _begin_empty(self) -> None:
         super()._begin_empty()
@@ -62,9 +71,14 @@ class Pool(Places):
         self._lent = Leases()
         self._drained: WaitQueue[None] = WaitQueue()
 
+    def suspect_roles(self) -> None:
+        """Have the role of every server checked before a connection to it is lent again."""
+        now = monotonic()
+        for physical in (*self._idle, *self._lent):
+            physical.distrust_role(now)
+
     def __repr__(self) -> str:
-        role = "replica" if self.read_only else "primary"
-        return f"<Pool {role} {self.driver.address} {self.stats}>"
+        return f"<Pool {self.role}{' read-only' if self.read_only else ''} {self.driver.address} {self.stats}>"
 
     @property
     def stats(self) -> PoolStats:
@@ -169,17 +183,21 @@ class Pool(Places):
         self._lent[physical] = self._lease_to_remember() if self._remembers_places else None
         return physical
 
-    async def acquire(self) -> Physical:
+    async def acquire(self, within: float | None = None) -> Physical:
         """Lend a connection: an idle one, else a new one, else the next that comes back.
+
+        The server has ``within`` seconds to answer; without them, ``connect_timeout``, and a failover may go on for
+        ``timeout``.
 
         Raises PoolTimeout after ``timeout`` seconds in line, PoolClosed after `close`, and ConnectError.
         """
         self._check_usable()
+        within, patient = (self.options.connect_timeout, True) if within is None else (within, False)
         physical = await self._find()
-        while physical is not None and not await self._is_fit(physical):
+        while physical is not None and not await self._is_fit(physical, within):
             physical = self._exchange_place()
         if physical is None:
-            physical = await self._open_physical(self.options.connect_timeout)
+            physical = await self._open_physical(within, patient=patient)
         if self.is_closed:
             self._put(physical)
             raise errors.PoolClosed(self._say("was disconnected while a task waited for a connection"))
@@ -264,6 +282,7 @@ class Pool(Places):
         except Exception as exc:  # noqa: BLE001 - the connection goes; the user's own exception stays
             keep = False
             self._logger.warning("a connection of %r could not be cleaned up and is cut: %r", self, exc)
+            self.leave_alone(f"{exc!r}")
         finally:
             self._warn_of_long_leases()
             self._end_lease(physical, monotonic())
@@ -339,11 +358,8 @@ class Pool(Places):
         if self.loop is not None and (self.is_open or self._lent):
             message = "belongs to another event loop, the one it was connected on; disconnect() before that loop ends, "
             raise errors.InterfaceError(self._say(message + "or make a Database for each event loop"))
-        self.driver = self._given_driver.for_running_loop()
+        self._serve_by(self._given_driver.for_running_loop())
         self.loop = loop
         self._tell_loop = loop_teller()
         self.thread = get_ident()
         self._process = os.getpid()
-
-    def _say(self, what: str) -> str:
-        return f"the pool of {self.driver.address} {what}"

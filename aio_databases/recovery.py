@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aio_databases import errors
+from aio_databases.hosts import NOT_READY
 from aio_databases.shields import shielded
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ async def recover(pool: Pool, physical: Physical, exc: BaseException, logger: lo
     """
     error = translated(pool.driver, exc) if isinstance(exc, Exception) else exc
     driver, turns = physical.driver, physical.turns
+    if isinstance(error, errors.Error) and _tells_of_another_role(error, pool, physical):
+        pool.suspect_roles()
     try:
         if isinstance(exc, GeneratorExit):
             physical.in_doubt = True  # a coroutine that is being closed cannot wait: the next user clears up
@@ -47,6 +50,16 @@ async def recover(pool: Pool, physical: Physical, exc: BaseException, logger: lo
             if physical.begun_by_hand:
                 physical.begun_by_hand, physical.hand_begun_is_lost = False, True
     return error
+
+
+def _tells_of_another_role(error: errors.Error, pool: Pool, physical: Physical) -> bool:
+    """Return whether an error may come from a server that is the primary no more."""
+    if error.errno == NOT_READY:
+        return True
+    stack = physical.turns.stack
+    if pool.read_only or (stack and stack[0].is_read_only):
+        return False
+    return isinstance(error, errors.ReadOnlyError) and (error.sqlstate == "25006" or error.errno in {1290, 1836})
 
 
 def translated(driver: Driver, exc: Exception, *, committing: bool = False) -> Exception:
@@ -72,11 +85,15 @@ async def _settle(pool: Pool, physical: Physical, logger: logging.Logger) -> Non
         nonlocal settled
         settled = await physical.settle()
 
+    pool.unsettled += 1
     try:
-        await shielded(settle, pool.options.cleanup_timeout)
+        within = pool.options.cleanup_timeout
+        await shielded(settle, min(within, pool.patience) if pool.role == "replica" else within)
     except Exception as failure:  # noqa: BLE001 - the error or cancellation under way is the one to see
         logger.info("a cancelled statement could not be cleared up: %r", failure)
+        pool.leave_alone(f"a cancelled statement could not be stopped: {failure!r}")
     finally:
+        pool.unsettled -= 1
         if not settled:
             physical.driver.terminate()
 

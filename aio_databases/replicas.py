@@ -1,59 +1,88 @@
-"""Which pool the reads of a ``replica()`` block go to."""
+"""Which server the reads of a ``replica()`` block go to."""
 
 from __future__ import annotations
 
 import random
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from aio_databases import errors
+from aio_databases.drivers import driver_class
+from aio_databases.freshness import Freshness, Wanted
+from aio_databases.options import TARGET, split_options
+from aio_databases.shared_pool import make_pool
+from aio_databases.url import parse_url
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from aio_databases.drivers.base import Driver
+    from aio_databases.options import PoolOptions
     from aio_databases.physical import Physical
     from aio_databases.pool import Pool
 
-__all__ = ("Replicas",)
+__all__ = ("Replica", "Replicas", "make_pools")
 
-_COOL_DOWN = 5.0  # seconds for which a replica that failed is left alone
+
+class Replica:
+    """One replica: its pool, and how large a share of the reads it is to have."""
+
+    __slots__ = ("behind_until", "pool", "weight")
+
+    def __init__(self, pool: Pool, weight: float = 1.0) -> None:
+        self.pool = pool
+        self.weight = weight
+        self.behind_until = 0.0  # not to be waited for, because somebody has just done so in vain
+
+    @property
+    def rank(self) -> tuple[bool, bool, float, float]:
+        """The order among replicas, the first being the best."""
+        pool = self.pool
+        # Of those that are equally busy each is the first as often as its weight says (Efraimidis and Spirakis,
+        # "Weighted random sampling with a reservoir", 2006).
+        chance = -(random.random() ** (1 / self.weight))  # noqa: S311 - there is nothing to gain from guessing it
+        return bool(pool.unsettled), not pool.has_room, pool.load / self.weight, chance
 
 
 class Replicas:
-    """The read-only pools of a `Database`, and the one on the primary that stands in for them."""
+    """The replicas of a `Database`, and the read-only pool on the primary that stands in for them."""
 
-    def __init__(self, pools: Sequence[Pool], fallback: Pool, logger: logging.Logger) -> None:
-        """Choose among ``pools``; ``fallback`` is the primary, read-only."""
-        self.own = tuple(pools)
+    def __init__(self, own: Sequence[Replica], fallback: Pool) -> None:
+        """Choose among ``own``; ``fallback`` is the primary, read-only."""
+        self.own = tuple(own)
         self.fallback = fallback
-        self._logger = logger
-        self._resting: dict[Pool, float] = {}
+        self._freshness = Freshness(fallback)
 
     @property
     def pools(self) -> tuple[Pool, ...]:
         """All read-only pools."""
-        return (*self.own, self.fallback)
+        return (*(replica.pool for replica in self.own), self.fallback)
 
-    async def acquire(self, *, fallback: bool = True) -> tuple[Pool, Physical]:
+    async def acquire(self, wanted: Wanted, *, fallback: bool) -> tuple[Pool, Physical]:
         """Lend a connection of the replica with the fewest in use; return it with its pool.
 
-        A replica that no connection can be had from is left alone for some seconds.  When none is left it is a
-        read-only connection of the primary, unless ``fallback`` is false: then the last error is raised, a ConnectError
-        or PoolTimeout.
+        A replica that no connection can be had from is left alone for a while.  When none is left, or none has what is
+        wanted, it is a read-only connection of the primary, unless ``fallback`` is false: then the last error is
+        raised, a ConnectError or PoolTimeout, or ReplicaLag.
         """
-        failure: Exception | None = None
-        for pool in self._by_load():
+        failure: errors.Error | None = None
+        deadline = monotonic() + wanted.wait
+        for replica in sorted(self.own, key=lambda replica: replica.rank):
+            pool = replica.pool
+            if not pool.breaker.admits:
+                continue
             try:
-                return pool, pool.acquire_nowait() or await pool.acquire()
+                physical = await self._lease(pool)
+                if await self._has(replica, physical, wanted, deadline):
+                    return pool, physical
+                failure = errors.ReplicaLag(_too_far_behind(wanted))
             except (errors.OperationalError, errors.PoolClosed) as exc:
                 if pool.is_closed:
                     raise
                 failure = exc
-                if isinstance(exc, errors.PoolTimeout):
-                    continue  # it is busy, not broken
-                self._resting[pool] = monotonic() + _COOL_DOWN
-                self._logger.warning("a replica is left alone for %g s: %s", _COOL_DOWN, exc)
+                if not isinstance(exc, errors.PoolTimeout):  # then it is busy, not broken
+                    pool.leave_alone(exc)
         if fallback:
             return self.fallback, self.fallback.acquire_nowait() or await self.fallback.acquire()
         if failure is None:
@@ -61,7 +90,80 @@ class Replicas:
             raise errors.ConnectError(message)
         raise failure
 
-    def _by_load(self) -> list[Pool]:
-        now = monotonic()
-        rested = [pool for pool in self.own if self._resting.get(pool, 0.0) <= now]
-        return sorted(random.sample(rested, len(rested)), key=lambda pool: pool.lent)
+    async def _lease(self, pool: Pool) -> Physical:
+        is_trial = pool.breaker.begin()
+        works = False
+        try:
+            physical = pool.acquire_nowait() or await pool.acquire(pool.patience)
+            works = True
+        finally:
+            if is_trial:
+                pool.breaker.end_trial(works=works)
+        return physical
+
+    async def _has(self, replica: Replica, physical: Physical, wanted: Wanted, deadline: float) -> bool:
+        """Return whether a connection has what is wanted; one that has not goes back to its pool."""
+        if wanted == _ANYTHING:
+            return True
+        fresh, now = False, monotonic()
+        until = deadline if now >= replica.behind_until else now
+        try:
+            fresh = await self._freshness.is_met(replica.pool, physical, wanted, until)
+        finally:
+            if not fresh:
+                await replica.pool.release(physical)
+        if fresh:
+            replica.behind_until = 0.0
+        elif until > now:
+            replica.behind_until = monotonic() + replica.pool.options.cool_down
+        return fresh
+
+
+_ANYTHING = Wanted()
+
+
+def _too_far_behind(wanted: Wanted) -> str:
+    has = [f"has replayed the position within {wanted.wait:g} s"] if wanted.after is not None else []
+    has += [f"is known to be at most {wanted.max_lag:g} s behind"] if wanted.max_lag is not None else []
+    return f"no replica {' and '.join(has)}; allow the fallback to the primary, or ask for less"
+
+
+def make_pools(
+    url: str, replicas: Sequence[str | Mapping[str, Any]], options: dict[str, Any], logger: logging.Logger
+) -> tuple[Pool, Replicas]:
+    """Return the pool of the primary at ``url``, and those that only read; ``options`` are those of a `Database`.
+
+    Raises ConfigurationError, UnknownDriver or DriverNotInstalled.
+    """
+    driver, pool_options = _make_driver(url, options)
+    primary = fallback = make_pool(driver, pool_options, logger)
+    if not driver.shared:
+        fallback = make_pool(driver, pool_options._replace(min_size=0), logger, read_only=True)
+    common = {name: value for name, value in options.items() if name not in TARGET}  # that is the primary's
+    own: list[Replica] = []
+    for given in replicas:
+        address, weight = _url_and_weight(given)
+        driver, pool_options = _make_driver(address, common)
+        pool = make_pool(driver, pool_options._replace(min_size=0), logger, read_only=True, role="replica")
+        own.append(Replica(pool, weight))
+    return primary, Replicas(own, fallback)
+
+
+def _make_driver(url: str, options: dict[str, Any]) -> tuple[Driver, PoolOptions]:
+    address = parse_url(url)
+    driver = driver_class(address.scheme, address.redacted)
+    pool_options, driver_options, connect_args = split_options(driver, address, options)
+    return driver(address, driver_options, connect_args), pool_options
+
+
+def _url_and_weight(given: Any) -> tuple[str, float]:
+    if isinstance(given, str):
+        return given, 1.0
+    if isinstance(given, dict):
+        entry = cast("Mapping[str, Any]", given)
+        weight = entry.get("weight", 1)
+        is_number = isinstance(weight, int | float) and not isinstance(weight, bool) and 0 < weight < float("inf")
+        if isinstance(entry.get("url"), str) and not entry.keys() - {"url", "weight"} and is_number:
+            return entry["url"], float(weight)
+    message = "each of replicas must be a URL, or a dict of 'url' and 'weight', which is a number above 0"
+    raise errors.ConfigurationError(message)

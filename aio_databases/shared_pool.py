@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 __all__ = ("SharedPool", "make_pool")
 
 
-def make_pool(driver: Driver, options: PoolOptions, logger: logging.Logger, *, read_only: bool = False) -> Pool:
+def make_pool(
+    driver: Driver, options: PoolOptions, logger: logging.Logger, *, read_only: bool = False, role: str = "primary"
+) -> Pool:
     """Return the kind of pool that a driver needs."""
     if driver.shared:
-        return SharedPool(driver, options._replace(min_size=1, max_size=1), logger, read_only=read_only)
-    return Pool(driver, options, logger, read_only=read_only)
+        return SharedPool(driver, options._replace(min_size=1, max_size=1), logger, read_only=read_only, role=role)
+    return Pool(driver, options, logger, read_only=read_only, role=role)
 
 
 class SharedPool(Pool):
@@ -45,7 +47,7 @@ class SharedPool(Pool):
     def note_block(self, physical: Physical) -> None:
         """Do nothing: everybody has the connection at the same time, and nobody waits for it."""
 
-    async def acquire(self) -> Physical:
+    async def acquire(self, within: float | None = None) -> Physical:
         """Lend the connection; the first to ask opens it.
 
         Raises PoolClosed after `close`, and ConnectError.
@@ -55,10 +57,11 @@ class SharedPool(Pool):
             while self._idle:
                 await self._discard(self._idle.pop())
             # The others wait in line meanwhile, and get it all at once.
-            self._put(await super().acquire())
+            self._put(await super().acquire(within))
         return physical
 
-    async def _is_fit(self, physical: Physical) -> bool:
+    async def _is_fit(self, physical: Physical, within: float) -> bool:
+        del within
         return (
             not physical.driver.is_closed
         )  # others use it: it does not age, and nothing is checked behind their backs

@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from aio_databases.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = ("URL", "Address", "near_misses", "parse_url", "redact", "typed_options")
 
@@ -19,10 +19,15 @@ class URL(SplitResult):
 
     __slots__ = ()
 
-    def __repr__(self) -> str:
+    @property
+    def redacted(self) -> str:
+        """The URL with its password replaced."""
         # geturl() drops the slashes where there is no host.
         text = f"{self.scheme}://{self.netloc}{self.path}"
-        return f"URL({redact(f'{text}?{self.query}' if self.query else text)!r})"
+        return redact(f"{text}?{self.query}" if self.query else text)
+
+    def __repr__(self) -> str:
+        return f"URL({self.redacted!r})"
 
     __str__ = __repr__
 
@@ -30,18 +35,26 @@ class URL(SplitResult):
 class Address:
     """What a URL says about where a database is, percent-decoded.
 
-    ``path`` is the URL's path as it stands, still with its leading slash; ``database`` is it without.
+    ``path`` is the URL's path as it stands, still with its leading slash; ``database`` is it without.  ``hosts`` are
+    pairs of a host and its port, one in an ordinary URL; ``host`` and ``port`` are those of the first.
     """
 
-    __slots__ = ("host", "options", "password", "path", "port", "redacted", "scheme", "url", "user")
+    __slots__ = ("_urls", "host", "hosts", "options", "password", "path", "port", "redacted", "scheme", "url", "user")
 
-    def __init__(self, url: URL, redacted: str) -> None:
-        """Decode the parts of a URL.  Raises ValueError if its host or port is malformed."""
-        self.url = url
+    def __init__(self, urls: Sequence[URL], redacted: str) -> None:
+        """Decode the parts of a URL, given once for each of its hosts.  Raises ValueError for a malformed host or port.
+
+        ``redacted`` is the whole URL without its password.
+        """
+        url = urls[0]
+        self._urls = urls
+        self.url = url._replace(netloc=",".join([url.netloc, *(_host_of(other.netloc) for other in urls[1:])]))
         self.redacted = redacted
         self.scheme = url.scheme
-        self.host = unquote(url.hostname) if url.hostname else None
-        self.port = url.port
+        self.hosts = tuple((unquote(each.hostname) if each.hostname else None, each.port) for each in urls)
+        if len(urls) > 1 and not all(host and not re.search(r"\s", host) for host, _ in self.hosts):
+            raise ValueError
+        self.host, self.port = self.hosts[0]
         self.user = unquote(url.username) if url.username else None
         self.password = unquote(url.password) if url.password else None
         self.path = unquote(url.path)
@@ -52,14 +65,25 @@ class Address:
         """The name of the database: the path without its first slash."""
         return self.path.removeprefix("/")
 
+    @property
+    def place(self) -> str:
+        """The hosts, each with its port, as they stand in a URL."""
+        return ",".join(
+            (f"[{host}]" if host and ":" in host else host or "") + (f":{port}" if port else "")
+            for host, port in self.hosts
+        )
+
+    def at(self, index: int) -> Address:
+        """Return the address of the same database on one of the hosts."""
+        url = self._urls[index]
+        return Address((url,), url.redacted)
+
     def __repr__(self) -> str:
         return f"Address({self.redacted!r})"
 
     def __str__(self) -> str:
         """Return where the database is, without user and password."""
-        host = f"[{self.host}]" if self.host and ":" in self.host else self.host or ""
-        port = f":{self.port}" if self.port else ""
-        return f"{self.scheme}://{host}{port}{self.path}"
+        return f"{self.scheme}://{self.place}{self.path}"
 
 
 def parse_url(text: str) -> Address:
@@ -71,7 +95,7 @@ def parse_url(text: str) -> Address:
         message = f"a database URL must be a str, not {type(text).__name__}"
         raise ConfigurationError(message)
     try:
-        address = Address(URL(*urlsplit(text)), redact(text))
+        address = Address([URL(*urlsplit(one)) for one in _one_for_each_host(text)], redact(text))
     except ValueError:
         raise _malformed(text) from None  # urllib quotes the part, which may be half a password
     if not address.scheme:
@@ -80,6 +104,18 @@ def parse_url(text: str) -> Address:
     if text.partition("://")[0].lower() != address.scheme or _has_stray_at(text):
         raise _malformed(text)
     return address
+
+
+def _one_for_each_host(text: str) -> list[str]:
+    """Return a URL as often as it has hosts, each time with one of them."""
+    head, separator, rest = text.partition("://")
+    netloc, tail = _split_netloc(rest)
+    login, at_sign, hosts = netloc.rpartition("@")
+    return [f"{head}{separator}{login}{at_sign}{host}{tail}" for host in hosts.split(",")]
+
+
+def _host_of(netloc: str) -> str:
+    return netloc.rpartition("@")[2]
 
 
 def _malformed(text: str) -> ConfigurationError:
@@ -115,13 +151,20 @@ def redact(text: str) -> str:
         return f"{head}://{re.split('[:/?#@]', rest, maxsplit=1)[0]}:***"
     user, at_sign, host = netloc.rpartition("@")
     if not at_sign:
-        host = _without_bad_port(host)
+        host = _without_bad_ports(host)
     name, colon, _ = user.partition(":")
     path, question, query = tail.partition("?")
     if question:
         pairs = (pair.partition("=") for pair in query.split("&"))
         query = "&".join(f"{name}{eq}{'***' if _is_secret(name) else value}" for name, eq, value in pairs)
     return f"{head}://{name}{colon and ':***'}{at_sign}{host}{path}{question}{query}"
+
+
+def _without_bad_ports(hosts: str) -> str:
+    """Return ``host:port,host:port``, hiding what may be a password, with commas in it, whose host was forgotten."""
+    first, *others = (_without_bad_port(host) for host in hosts.split(","))
+    shown = ",".join([first, *others])
+    return shown if shown == hosts or not others else f"{first.partition(':')[0]}:***"
 
 
 def _without_bad_port(host: str) -> str:

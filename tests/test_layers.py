@@ -14,6 +14,7 @@ FOLDER = Path(__file__).parents[1] / PACKAGE
 
 # From top to bottom.  A module imports from the rows below its own, or from its own row; nothing goes round in circles.
 LAYERS = (
+    ("contrib", "contrib.*"),  # stands on what users see
     ("",),  # the package itself: what users see
     ("database",),
     ("context",),
@@ -21,19 +22,21 @@ LAYERS = (
     ("verbs",),
     ("transaction", "streams", "retries"),
     ("levels",),
+    ("replicas",),
+    ("freshness",),
     ("recovery", "misfits"),
-    ("replicas", "shared_pool"),
+    ("shared_pool",),
     ("pool",),
     ("places",),
     ("leases",),
     ("physical",),
-    ("turns",),
+    ("hosts", "turns"),
     ("drivers", "drivers.*"),
     ("drivers.base",),
     ("options",),
     ("outbox", "shields", "sql", "waiting"),
-    ("batches", "concurrency", "deadlines", "error_codes", "forks", "hooks"),
-    ("into", "queries", "record", "stacks", "statements", "url"),
+    ("batches", "breaker", "concurrency", "deadlines", "error_codes", "forks", "hooks", "positions"),
+    ("into", "queries", "record", "stacks", "statements", "url", "writes"),
     ("errors",),
 )
 LEAVES = LAYERS[-3] + LAYERS[-2]  # import nothing of ours but the errors, and not each other

@@ -53,7 +53,7 @@ class AsyncpgDriver(PostgreSQLDriver):
 
     def arguments(self, *, read_only: bool) -> dict[str, Any]:
         """Return the arguments to connect with, but for the password."""
-        copied = ("passfile", "target_session_attrs", *ASYNCPG_OPTIONS)
+        copied = ("passfile", *ASYNCPG_OPTIONS)
         arguments: dict[str, Any] = {
             "database": self.located("database"),
             "timeout": self.gives_up_after,

@@ -95,13 +95,18 @@ class Driver(ABC):
     def __init__(self, address: Address, options: Mapping[str, Any], connect_args: Mapping[str, Any]) -> None:
         """Keep where and how to connect.
 
-        ``options`` are typed and complete; ``connect_args`` go to the library as they are.
+        ``options`` are typed and complete; ``connect_args`` go to the library as they are.  Raises ConfigurationError
+        for a host beside those of the URL.
         """
+        if len(address.hosts) > 1 and (beside := options.keys() & {"host", "port", "unix_socket"}):
+            message = f"the option {min(beside)!r} does not go with several hosts: write it into the URL, {address}"
+            raise errors.ConfigurationError(message)
         self.address = address
         self.url = address.url
         self.options: dict[str, Any] = dict(options)
         self.connect_args = dict(connect_args)
         self.translator = Translator(self.dialect, self.paramstyle, convert=self.options.get("convert_params", True))
+        self.position_query = ""  # which of those that its relatives understand, once that is known
 
     @property
     def sessionless(self) -> bool:
@@ -123,6 +128,10 @@ class Driver(ABC):
             message = f"the driver {self.name} runs on {other} only, not on {loop}{self.loop_hint}"
             raise errors.NotSupportedError(message)
         return self
+
+    def at(self, index: int) -> Driver:
+        """Return the driver for one of the hosts of the URL, counted from 0."""
+        return type(self)(self.address.at(index), self.options, self.connect_args)
 
     @abstractmethod
     async def connect(self, *, read_only: bool = False) -> DriverConnection:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aio_databases.drivers.base import Capabilities, Cursor, Driver, DriverConnection
+from aio_databases.errors import ConfigurationError
 from aio_databases.record import Result, record_type
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from aio_databases.drivers.base import TransactionOptions
     from aio_databases.errors import Diagnosis
     from aio_databases.record import Record
+    from aio_databases.url import Address
 
 __all__ = ("DummyConnection", "DummyDriver")
 
@@ -98,6 +100,13 @@ class DummyDriver(Driver):
     dialect: ClassVar[str] = "dummy"
     paramstyle: ClassVar[str] = "qmark"
     capabilities: ClassVar[Capabilities] = Capabilities()
+
+    def __init__(self, address: Address, options: Mapping[str, Any], connect_args: Mapping[str, Any]) -> None:
+        """Keep what is never used.  Raises ConfigurationError for several hosts."""
+        super().__init__(address, options, connect_args)
+        if len(address.hosts) > 1:
+            message = f"{address} has several hosts, and the dummy connects to none"
+            raise ConfigurationError(message)
 
     async def connect(self, *, read_only: bool = False) -> DriverConnection:  # noqa: ARG002 - the seam's signature
         """Return a connection to nowhere."""

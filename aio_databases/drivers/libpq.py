@@ -44,7 +44,7 @@ class LibpqDriver(PostgreSQLDriver):
 
     async def keywords(self, *, read_only: bool) -> dict[str, Any]:
         """Return the parameters to connect with."""
-        copied = ("application_name", "passfile", "sslcert", "sslkey", "sslrootcert", "target_session_attrs")
+        copied = ("application_name", "passfile", "sslcert", "sslkey", "sslrootcert")
         parameters: dict[str, Any] = {
             "client_encoding": "UTF8",
             "connect_timeout": self.gives_up_after,

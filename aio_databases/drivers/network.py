@@ -31,6 +31,14 @@ def ssl_mode(value: Any) -> str | tls.SSLContext:
     return word
 
 
+def one_host(value: Any) -> Any:
+    """Return a host, or the folder of a unix socket, as it is; several are for the URL."""
+    if not isinstance(value, str) or ("," in value and not value.startswith("/")):
+        message = "expected one host; several stand in the URL, as in 'scheme://host-1:port,host-2:port/name'"
+        raise ValueError(message)
+    return value
+
+
 def statement_timeout(value: Any) -> float | None:
     """Return a duration in seconds that servers can tell from none; 0 and infinity mean none."""
     timeout = seconds(value)
@@ -55,7 +63,7 @@ class NetworkDriver(Driver):
     option_types: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
         "application_name": str,
         "database": str,
-        "host": anything,
+        "host": optional(one_host),
         "keepalive": seconds,
         "password": anything,
         "port": optional(integer),

@@ -65,6 +65,7 @@ class AnyODBC(Choice):
         """Keep where and how to connect.  Raises ConfigurationError if no data source is named."""
         _speak(self, _dialect_of(_source(address, options), options, {}))
         super().__init__(address, options, connect_args)
+        _check_hosts(self)
 
 
 class OdbcDriver(NetworkDriver):
@@ -83,6 +84,7 @@ class OdbcDriver(NetworkDriver):
         self.library = _library(self._source, sources)
         _speak(self, _dialect_of(self._source, options, sources))
         super().__init__(address, options, connect_args)
+        _check_hosts(self)
         self.is_known = self.dialect != "odbc"
         if self.options.get("json"):
             message = f"json=True does not go with {address}: ODBC does not tell which columns are JSON"
@@ -148,6 +150,9 @@ class OdbcDriver(NetworkDriver):
 def _source(address: Address, options: Mapping[str, Any]) -> str:
     """Return the part of the connection string that names the ODBC driver or the data source."""
     dsn, library = options.get("dsn"), options.get("driver")
+    if len(address.hosts) > 1 and (dsn is not None or library is None):
+        message = f"{address} has several hosts: that goes with the option 'driver', as in 'driver=PostgreSQL+Unicode'"
+        raise ConfigurationError(message)
     if dsn is not None:
         if beside := options.keys() & {"database", "driver", "host", "port", "unix_socket"}:
             message = f"the option {min(beside)!r} of {address} does not go with dsn: write it into that"
@@ -173,6 +178,12 @@ def _library(source: str, sources: Mapping[str, str]) -> str:
 
 def _dialect_of(source: str, options: Mapping[str, Any], sources: Mapping[str, str]) -> str:
     return options.get("db_type") or _name_in(_library(source, sources))
+
+
+def _check_hosts(driver: Driver) -> None:
+    if len(driver.address.hosts) > 1 and driver.dialect not in {"mysql", "postgresql"}:
+        message = f"{driver.address} has several hosts, but the name of the ODBC driver does not tell what they are"
+        raise ConfigurationError(f"{message}: add db_type='postgresql' or db_type='mysql', if they are like it")
 
 
 def _speak(driver: Driver, dialect: str) -> None:

@@ -47,7 +47,6 @@ POSTGRESQL_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
     "passfile": str,
     "pgbouncer": boolean,
     "server_settings": dict,
-    "target_session_attrs": str,
 }
 
 ASYNCPG_OPTIONS: Mapping[str, Callable[[Any], Any]] = {

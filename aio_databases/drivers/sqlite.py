@@ -69,7 +69,8 @@ class SQLiteDriver(Driver):
         """Find out which file the URL means."""
         super().__init__(address, options, connect_args)
         if address.host is not None:
-            message = f"the SQLite URL {address.redacted!r} has a host; a relative path takes three slashes, as in "
+            hosts = "several hosts" if len(address.hosts) > 1 else "a host"
+            message = f"the SQLite URL {address.redacted!r} has {hosts}; a relative path takes three slashes, as in "
             message += "'sqlite:///file.db', an absolute one four"
             raise ConfigurationError(message)
         self._path = address.database or ":memory:"

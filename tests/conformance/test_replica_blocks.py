@@ -7,7 +7,7 @@ from itertools import product
 import anyio
 import pytest
 
-from aio_databases import InterfaceError, ReadOnlyError
+from aio_databases import InterfaceError, ReadOnlyError, TransactionError
 from conformance.libraries import run_raw
 
 INSERT = "insert into users (id, name) values (4, 'Dan')"
@@ -316,16 +316,48 @@ async def test_blocks_nest(replicated):
         assert 3 == await replicated.fetchval(COUNT)
 
 
-async def test_a_block_inside_of_a_transaction_leaves_the_transaction_alone(replicated):
+async def test_a_block_inside_of_a_transaction_of_the_primary_is_refused(replicated):
     async with replicated.transaction() as transaction:
         await replicated.execute(INSERT)
-        async with replicated.replica():
-            with pytest.raises(ReadOnlyError, match=OURS):
-                await replicated.execute(INSERT)
-            assert await replicated.fetchval(COUNT) >= 3
+        for block in (replicated.replica, lambda: replicated.replica(fallback=False)):
+            with pytest.raises(TransactionError, match="does not see what the open transaction has written"):
+                await block().__aenter__()
+        async with replicated.transaction(), anyio.create_task_group() as tasks:
+            tasks.start_soon(refused_in_a_task, replicated)
         assert transaction.is_active
         await replicated.execute("insert into users (id) values (5)")
     assert 5 == await replicated.fetchval(COUNT)
+    async with replicated.replica():
+        assert 5 == await replicated.fetchval(COUNT)
+
+
+async def refused_in_a_task(database):
+    with pytest.raises(TransactionError, match="does not see what the open transaction has written"):
+        await database.replica().__aenter__()
+
+
+async def test_a_block_inside_of_a_connection_without_a_transaction_is_a_block_as_any_other(replicated):
+    async with replicated.connection() as connection:
+        async with replicated.replica() as replica:
+            assert replica is replicated.current_conn
+            assert 3 == await replicated.fetchval(COUNT)
+        assert connection is replicated.current_conn
+
+
+async def test_a_block_inside_of_a_replicas_transaction_is_one_more_replica(replicated):
+    async with replicated.replica(), replicated.transaction(readonly=True), replicated.replica() as inner:
+        assert inner is replicated.current_conn
+        assert 3 == await replicated.fetchval(COUNT)
+
+
+@pytest.mark.targets(memory=False)
+async def test_a_connection_knows_the_role_of_its_server(replicated, users):
+    async with replicated.replica() as connection:
+        assert ("replica", True) == (connection.role, connection.read_only)
+        async with replicated.connection() as inner:
+            assert ("primary", False) == (inner.role, inner.read_only)
+    async with users.replica() as connection:
+        assert ("primary", True) == (connection.role, connection.read_only)
 
 
 async def test_an_exception_leaves_the_block_as_it_is(replicated):

@@ -8,7 +8,7 @@ import socket
 import anyio
 import pytest
 
-from aio_databases import ConnectError, ConnectionLost, PoolClosed, PoolTimeout, ReadOnlyError, replicas
+from aio_databases import ConnectError, ConnectionLost, PoolClosed, PoolTimeout, ReadOnlyError, breaker
 from conformance.addresses import placed, with_option
 
 INSERT = "insert into users (id, name) values (4, 'Dan')"
@@ -102,7 +102,8 @@ async def test_another_replica_stands_in_first(users, make_database, url, broken
 async def test_a_replica_that_failed_is_left_alone_for_a_while(users, make_database, broken, caplog, monkeypatch):
     database = await make_database(replicas=[broken])
     now = [0.0]
-    monkeypatch.setattr(replicas, "monotonic", lambda: now[0])
+    monkeypatch.setattr(breaker, "monotonic", lambda: now[0])
+    monkeypatch.setattr(breaker.random, "uniform", lambda *_: 1.0)
     tries = []
     for now[0] in (1000.0, 1000.1, 1004.9, 1005.1, 1006.0):
         caplog.clear()

@@ -129,8 +129,9 @@ class PrivateServer(ServerProcess, ServerAccess):
         self.settings = dict(settings)
         self.data = self.folder / "data"
         self.sockets = self.folder / "sockets"
+        self._template = template
         self._certificate = certificate
-        subprocess.run(["cp", "-a", template, self.data], check=True)
+        self._fill()
         self.sockets.mkdir()
         give_to_account(self.sockets)
 
@@ -168,3 +169,7 @@ class PrivateServer(ServerProcess, ServerAccess):
     def environment(self) -> Mapping[str, str]:
         """Tell an environment without the user's own settings of database clients."""
         return self.programs.environment()
+
+    def _fill(self) -> None:
+        """Make the data folder."""
+        subprocess.run(["cp", "-a", self._template, self.data], check=True)

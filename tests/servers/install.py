@@ -14,9 +14,12 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from servers.errors import ServerMissing
+from servers.galera import find_galera
 from servers.mysql import GivenMySQL
 from servers.odbc import find_odbc
+from servers.patroni import find_patroni
 from servers.pgbouncer import find_pgbouncer
+from servers.pgpool import find_pgpool
 from servers.postgres import GivenPostgres
 from servers.programs import (
     MARIADB_BASE,
@@ -98,6 +101,9 @@ NEEDS = (
         place=MARIADB_BASE,
     ),
     Need("pgbouncer", "PgBouncer", find_pgbouncer, ("pgbouncer",)),
+    Need("galera", "Galera", find_galera, ("galera-4",)),
+    Need("patroni", "Patroni", find_patroni, ("patroni", "etcd-server", "haproxy")),
+    Need("pgpool", "Pgpool-II", find_pgpool, ("pgpool2",)),
     Need("odbc", "ODBC", find_odbc, ("unixodbc", "odbc-postgresql", "libsqliteodbc", "odbc-mariadb")),
 )
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from servers.errors import ServerMissing
 from servers.process import ServerProcess
-from servers.programs import library_folders, unpacked_folder
-from servers.system import give_to_account
+from servers.programs import environment_of, find_program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from servers.access import ServerAccess
 
@@ -64,8 +60,7 @@ class PgBouncer(ServerProcess):
 
     def environment(self) -> Mapping[str, str]:
         """Tell the environment of the program."""
-        libraries = library_folders(unpacked_folder(PROGRAM))
-        return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries))} if libraries else os.environ
+        return environment_of(PROGRAM)
 
     def is_ready(self) -> bool:
         """Tell whether the log of *this* process says that it listens, and it does."""
@@ -74,22 +69,11 @@ class PgBouncer(ServerProcess):
         with socket.socket() as client:
             return client.connect_ex((self.host, self.port)) == 0
 
-    def _write(self, name: str, text: str) -> Path:
-        path = self.folder / name
-        path.write_text(text)
-        path.chmod(0o600)
-        give_to_account(path)
-        return path
-
 
 def find_pgbouncer() -> Path:
-    """Find PgBouncer: installed, or fetched by `servers.install`.
+    """Find PgBouncer.
 
     Raises:
         ServerMissing: there is none.
     """
-    places = (os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", str(unpacked_folder(PROGRAM) / "usr/sbin"))
-    found = shutil.which(PROGRAM, path=os.pathsep.join(places))
-    if found is None:
-        raise ServerMissing("PgBouncer is not installed on this machine: run scripts/test, which gets it")
-    return Path(found)
+    return find_program(PROGRAM, "PgBouncer", PROGRAM)

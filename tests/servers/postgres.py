@@ -87,17 +87,17 @@ class PostgresServer(PrivateServer, PostgresAccess):
     def __init__(self, settings: Mapping[str, str] | None = None) -> None:
         super().__init__(find_postgres(), _template(), _certificate(), {**SETTINGS, **(settings or {})})
 
-    def command(self) -> Sequence[str | Path]:
-        """Tell the program and its arguments."""
-        options: dict[str, Any] = {
-            "listen_addresses": self.host,
-            "port": self.port,
-            "unix_socket_directories": self.sockets,
-        }
+    def configuration(self) -> dict[str, Any]:
+        """Tell the settings of postgresql.conf."""
+        options: dict[str, Any] = {"unix_socket_directories": self.sockets}
         if self._certificate:
             options |= {"ssl": "on", "ssl_cert_file": self._certificate.chain, "ssl_key_file": self._certificate.key}
-        settings = [f"--{name}={value}" for name, value in {**options, **self.settings}.items()]
-        return [self.programs.server, "-D", self.data, *settings]
+        return {**options, **self.settings}
+
+    def command(self) -> Sequence[str | Path]:
+        """Tell the program and its arguments."""
+        options = {"listen_addresses": self.host, "port": self.port, **self.configuration()}
+        return [self.programs.server, "-D", self.data, *(f"--{name}={value}" for name, value in options.items())]
 
     def is_ready(self) -> bool:
         """Tell whether postmaster.pid says that *this* process accepts connections."""

@@ -16,6 +16,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from atexit import register as at_exit
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -116,7 +117,7 @@ class ServerProcess(ABC):
         """End the server and all its children as a crash would."""
         if self._popen is None:
             return
-        tree = process_tree(self._popen.pid)
+        tree = self._tree()
         send_signal(tree, signal.SIGKILL)
         self._popen.wait(STOP_SECONDS)
         # A server refuses to start on data that a child of its predecessor still uses.
@@ -130,13 +131,13 @@ class ServerProcess(ABC):
 
     def pause(self) -> None:
         """Freeze the server and its children: connections stay open and nobody answers."""
-        tree = process_tree(self.pid)
+        tree = self._tree()
         send_signal(tree, signal.SIGSTOP)
         wait_until_frozen(tree)
 
     def resume(self) -> None:
         """Let a frozen server go on."""
-        send_signal(process_tree(self.pid), signal.SIGCONT)
+        send_signal(self._tree(), signal.SIGCONT)
 
     def remove(self) -> None:
         """Stop the server and delete its folder."""
@@ -159,6 +160,18 @@ class ServerProcess(ABC):
         """Return the last lines of the server's log."""
         lines = (self.folder / "log").read_text(errors="replace").splitlines()
         return "\n".join(lines[-LOG_LINES:])
+
+    def _tree(self) -> list[int]:
+        """List the server's processes, parents first."""
+        return process_tree(self.pid)
+
+    def _write(self, name: str, text: str) -> Path:
+        """Write a file for the server into its folder that nobody else can read."""
+        path = self.folder / name
+        path.write_text(text)
+        path.chmod(0o600)
+        give_to_account(path)
+        return path
 
     def _spawn(self) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -236,8 +249,9 @@ def sweep() -> None:
             continue
         if is_foreign or is_alive(int(owner)):
             continue
-        for pid_file in folder.glob("*/pid"):
-            pid = int(pid_file.read_text() or 0)
+        # A PostgreSQL that another program has started is none of that program's children.
+        for pid_file in chain(folder.glob("*/pid"), folder.glob("*/data/postmaster.pid")):
+            pid = int(pid_file.read_text().partition("\n")[0] or 0)
             if pid and str(folder) in command_line(pid):
                 send_signal(process_tree(pid), signal.SIGKILL)
         # Another run may be sweeping the same folder at this moment.

@@ -13,7 +13,7 @@ from servers.errors import ServerError, ServerMissing
 from servers.system import account_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 POSTGRES_BIN = "AIODB_POSTGRES_BIN"
 """The environment variable that names the folder of PostgreSQL's programs."""
@@ -101,6 +101,31 @@ def find_mariadb() -> Programs:
     )
 
 
+def find_program(name: str, title: str, need: str) -> Path:
+    """Find a program: installed, or fetched by `servers.install`.
+
+    Args:
+        name: its file.
+        title: what it is called.
+        need: the name under which `servers.install` fetches it.
+
+    Raises:
+        ServerMissing: there is none.
+    """
+    unpacked = unpacked_folder(need) / "usr"
+    folders = (*os.get_exec_path(), "/usr/sbin", "/usr/local/sbin", unpacked / "sbin", unpacked / "bin")
+    found = shutil.which(name, path=os.pathsep.join(map(str, folders)))
+    if found is None:
+        raise ServerMissing(f"{title} is not installed on this machine: run scripts/test, which gets it")
+    return Path(found)
+
+
+def environment_of(need: str) -> Mapping[str, str]:
+    """Return an environment in which programs run that `servers.install` may have unpacked."""
+    libraries = library_folders(unpacked_folder(need))
+    return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries))} if libraries else os.environ
+
+
 def cache_folder() -> Path:
     """Tell where fetched programs are kept; root's must be readable by the servers' own user."""
     if os.geteuid() == 0:
@@ -109,7 +134,7 @@ def cache_folder() -> Path:
 
 
 def unpacked_folder(name: str) -> Path:
-    """Tell where the system's packages of PostgreSQL, MariaDB or ODBC are unpacked if they cannot be installed."""
+    """Tell where the system's packages of what `servers.install` calls so are unpacked if they cannot be installed."""
     return cache_folder() / "unpacked" / name
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 from unittest.mock import patch
 
 import anyio
@@ -64,7 +64,16 @@ class FakeDriver(Driver):
         self.attempts = self.closes = self.terminates = self.max_open = 0
         self.rows: dict[str, int] = {}
         """How many rows a query finds; each is the query's own text.  One where nothing is said."""
+        self.values: dict[str, object] = {}
+        """What a query finds in each row.  Its own text where nothing is said."""
+        self.members: dict[int, FakeDriver] = {}
         self._rules: list[Rule] = []
+
+    def at(self, index: int) -> FakeDriver:
+        """Return the fake for one of several hosts, each time the same."""
+        if index not in self.members:
+            self.members[index] = cast("FakeDriver", super().at(index))
+        return self.members[index]
 
     # The script
 
@@ -138,7 +147,7 @@ class FakeDriver(Driver):
     def diagnose(self, exc: Exception) -> Diagnosis | None:
         """Tell what an exception of the fake means."""
         if isinstance(exc, FakeError):
-            return Diagnosis(exc.kind)
+            return Diagnosis(exc.kind, getattr(exc, "sqlstate", None), getattr(exc, "errno", None))
         return Diagnosis(errors.ConnectionLost) if type(exc) in {LinkError, OSError} else None
 
 
@@ -155,7 +164,7 @@ def make_database(
         "shared": shared or driver.shared,
     }
     made = type("FakeDriver", (driver,), dict(members))
-    with patch("aio_databases.database.driver_class", return_value=made):
+    with patch("aio_databases.replicas.driver_class", return_value=made):
         return Database(url, **options)
 
 

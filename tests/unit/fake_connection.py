@@ -169,7 +169,7 @@ class FakeConnection(DriverConnection):
 
     def answer(self, sql: str) -> list[Record]:
         """Return the rows that a query finds."""
-        return records(("value",), [(sql,)] * self.driver.rows.get(sql, 1))
+        return records(("value",), [(self.driver.values.get(sql, sql),)] * self.driver.rows.get(sql, 1))
 
     def _expect(self, holds: bool, otherwise: str) -> None:  # noqa: FBT001 - reads like a sentence
         if not holds:

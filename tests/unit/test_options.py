@@ -52,7 +52,7 @@ def test_options_in_a_url_are_refused_alike():
 
 
 def test_the_defaults_are_those_of_the_documentation():
-    assert (0, 10, 30, 600, 3600, 0, 30, 10, 5, 60, None, False, "auto", None) == PoolOptions()
+    assert (0, 10, 30, 600, 3600, 0, 30, 10, 5, 60, 5, None, None, False, "auto", None) == PoolOptions()
     assert PoolOptions() == make_database()._pool.options
 
 
@@ -72,6 +72,7 @@ def test_the_defaults_are_those_of_the_documentation():
         ("connect_timeout", "2", 2.0),
         ("cleanup_timeout", "2", 2.0),
         ("commit_timeout", "2", 2.0),
+        ("cool_down", "2", 2.0),
         ("reset", "always", "always"),
     ],
 )
@@ -92,7 +93,8 @@ def test_reset_and_init_may_be_functions():
 def test_a_replica_takes_the_options_but_for_min_size():
     db = make_database(replicas=["fake://other/db?max_size=4"], min_size=2, timeout=1.5)
     (replica,) = db._replicas.own
-    assert (0, 4, 1.5) == (replica.options.min_size, replica.options.max_size, replica.options.timeout)
+    options = replica.pool.options
+    assert (0, 4, 1.5) == (options.min_size, options.max_size, options.timeout)
     assert 0 == db._replicas.fallback.options.min_size
 
 

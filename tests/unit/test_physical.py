@@ -10,7 +10,7 @@ from unit.fake import FakeError, connected, make_database
 
 
 async def opened(db):
-    return await Physical.open(db.backend, db._pool.options, read_only=False, within=1)
+    return await Physical.open(db._pool.hosts, db._pool.options, 1)
 
 
 @pytest.mark.parametrize(

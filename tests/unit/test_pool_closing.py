@@ -215,7 +215,7 @@ def test_a_pool_that_was_forgotten_warns_and_cuts_its_connections():
 async def test_the_pool_is_described_by_role_address_and_counts():
     async with connected() as (db, _):
         assert "<Pool primary fake://server/db PoolStats(size=1, idle=1, waiting=0" in repr(db._pool)
-        assert "<Pool replica" in repr(db._replicas.fallback)
+        assert "<Pool primary read-only fake://server/db" in repr(db._replicas.fallback)
 
 
 def test_a_lease_that_outlives_its_event_loop_is_counted_once():

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from aio_databases import ConnectError, PoolClosed, PoolTimeout, ReadOnlyError
-from aio_databases import replicas as module
+from aio_databases import breaker as module
 from unit.fake import FakeError, connected
 
 TWO = ["fake://one/db", "fake://two/db"]
@@ -19,7 +19,7 @@ async def test_the_replica_with_the_fewest_leases_is_chosen():
             assert one.pool is not two.pool
             async with db.replica():
                 pass
-        assert (1, [True, True]) == (fake.opens, [pool.read_only for pool in db._replicas.own])
+        assert (1, [True, True]) == (fake.opens, [replica.pool.read_only for replica in db._replicas.own])
 
 
 async def test_replicas_that_are_equally_busy_are_all_used():
@@ -42,8 +42,8 @@ async def test_a_replica_that_fails_is_left_alone_and_tried_again_later(monkeypa
         later = module.monotonic() + 60
         monkeypatch.setattr(module, "monotonic", lambda: later)
         async with db.replica() as connection:
-            assert db._replicas.own == (connection.pool,)
-    assert "a replica is left alone for 5 s" in caplog.text
+            assert db._replicas.own[0].pool is connection.pool
+    assert "a replica is left alone for" in caplog.text
 
 
 async def test_another_replica_stands_in_for_one_that_fails():
@@ -86,15 +86,17 @@ async def test_connect_opens_no_replica_before_it_is_needed():
 
 
 async def test_ties_are_broken_by_chance(monkeypatch):
-    monkeypatch.setattr(random, "sample", lambda pools, count: list(reversed(pools))[:count])
-    async with connected(replicas=TWO) as (db, _), db.replica() as connection:
-        assert db._replicas.own[1] is connection.pool
+    async with connected(replicas=TWO) as (db, _):
+        for chances, chosen in (([0.1, 0.9], 1), ([0.9, 0.1], 0)):
+            monkeypatch.setattr(random, "random", iter(chances * 2).__next__)
+            async with db.replica() as connection:
+                assert db._replicas.own[chosen].pool is connection.pool
 
 
 async def test_a_replica_without_a_free_connection_is_passed_over():
     async with connected(replicas=TWO[:1], max_size=1, timeout=0.02) as (db, _):
         async with db.replica() as one, db.replica() as two:
-            assert (db._replicas.own[0], db._replicas.fallback) == (one.pool, two.pool)
+            assert (db._replicas.own[0].pool, db._replicas.fallback) == (one.pool, two.pool)
         assert 1 == db.stats()["replica-1"].timeouts
 
 
@@ -130,7 +132,7 @@ async def test_an_init_that_fails_is_no_fault_of_the_replica():
     async with connected(replicas=TWO, init=init) as (db, _):
         with pytest.raises(ZeroDivisionError):
             await db.replica().__aenter__()
-        assert {} == db._replicas._resting
+        assert [0, 0] == [replica.pool.breaker.failures for replica in db._replicas.own]
 
 
 async def test_writes_are_refused_in_a_replica_block_but_not_in_a_connection_block_inside_of_it():

@@ -239,12 +239,19 @@ async def test_values_that_sqlite3_does_not_take_are_sent_as_text():
         assert [("1.50",)] == await connection.fetch("select :x", {"x": Decimal("1.50")}, None)
 
 
-async def test_a_replica_block_inside_of_a_transaction_that_only_reads_leaves_it_so():
-    async with Database("sqlite:///:memory:") as db:
+async def test_a_replica_block_beside_a_transaction_that_only_reads_leaves_it_so():
+    async with Database("sqlite:///:memory:", child_tasks="isolate") as db:
         await db.execute("create table t (x)")
+
+        async def read():
+            async with db.replica():
+                assert 0 == await db.fetchval("select count(*) from t")
+
         with pytest.raises(ReadOnlyError):
-            async with db.transaction(readonly=True):
-                async with db.replica():
-                    assert 0 == await db.fetchval("select count(*) from t")
+            async with db.connection() as connection, connection.transaction(readonly=True):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(read)
+                    await anyio.lowlevel.checkpoint()
+                    await connection.fetchval("select 1")
                 await db.execute("insert into t values (1)")
         assert 1 == (await db.execute("insert into t values (1)")).rowcount

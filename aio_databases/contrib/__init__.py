@@ -1,0 +1,1 @@
+"""The library beside others: modules that stand on its public names only."""

@@ -1,0 +1,102 @@
+"""Signed cookies that hold a position of a database, or that none could be had."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from base64 import urlsafe_b64encode
+from math import ceil
+from time import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from aio_databases import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ("Mark", "PositionCookies")
+
+
+class Mark(NamedTuple):
+    """What a cookie of a client tells."""
+
+    name: str
+    issued: int
+    """Seconds since 1970; never earlier than the moment it tells of."""
+    position: str | None
+    """None if it could not be had: then the primary is to be read from."""
+
+
+class PositionCookies:
+    """Writes and reads the cookies of one application.
+
+    A value is ``signature~issued~position``.  Name and time are signed too, so that a cookie counts under its own name,
+    and no longer than it should.
+    """
+
+    def __init__(self, prefix: str, secret: str | bytes | Sequence[str | bytes], max_age: int) -> None:
+        """Use cookies that are called ``prefix``, ``_`` and 8 hexadecimal digits, for ``max_age`` seconds."""
+        if not _TOKEN.fullmatch(prefix):
+            raise ConfigurationError(f"cookie={prefix!r} is no name for a cookie: use letters, digits, '-' and '_'")
+        self._prefix = prefix
+        self._name = re.compile(rb"%s_[0-9a-f]{8}" % re.escape(prefix.encode()))
+        self._secrets = _checked(secret)
+        self._max_age = max_age
+
+    def read(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[list[Mark], bool]:
+        """Return what a request's cookies tell, and whether there were others that cannot be trusted."""
+        pairs = (pair.strip() for name, text in headers if name == b"cookie" for pair in text.split(b";"))
+        named = (pair.partition(b"=") for pair in pairs)
+        found = [self._mark(name, value) for name, _, value in named if self._name.fullmatch(name)]
+        marks = [mark for mark in found if mark is not None]
+        return list(dict.fromkeys(marks)), len(marks) < len(found)
+
+    def _mark(self, name: bytes, value: bytes) -> Mark | None:
+        match = _VALUE.fullmatch(value)
+        if match is None:
+            return None
+        signature, told, issued, position = match.groups()
+        trusted = any(hmac.compare_digest(_signature(secret, name, told), signature) for secret in self._secrets)
+        if not trusted or time() - int(issued) > self._max_age:
+            return None
+        return Mark(name.decode(), int(issued), None if position == _PRIMARY else position.decode())
+
+    def can_hold(self, position: str) -> bool:
+        """Return whether a position fits: a browser drops a cookie that is too long."""
+        return _POSITION.fullmatch(position) is not None
+
+    def value(self, name: str, position: str | None, *, secure: bool) -> bytes:
+        """Return the Set-Cookie header for a position; ``name`` is the end of the cookie's name."""
+        full = f"{self._prefix}_{name}".encode()
+        told = b"%d~%s" % (ceil(time()), _PRIMARY if position is None else position.encode())
+        return self._header(full, b"%s~%s" % (_signature(self._secrets[0], full, told), told), self._max_age, secure)
+
+    def removal(self, mark: Mark, *, secure: bool) -> bytes:
+        """Return the Set-Cookie header that deletes a cookie."""
+        return self._header(mark.name.encode(), b"", 0, secure)
+
+    def _header(self, name: bytes, value: bytes, max_age: int, secure: bool) -> bytes:  # noqa: FBT001 - a private one
+        attributes = b"Max-Age=%d; Path=/; HttpOnly; SameSite=Lax" % max_age
+        return b"%s=%s; %s" % (name, value, attributes + b"; Secure" * secure)
+
+
+def _checked(secret: str | bytes | Sequence[str | bytes]) -> list[bytes]:
+    several = [secret] if isinstance(secret, str | bytes) else secret
+    found = [each.encode() if isinstance(each, str) else each for each in several]
+    if not found or min(map(len, found)) < _SHORTEST_SECRET:
+        message = f"a secret has at least {_SHORTEST_SECRET} bytes; secrets.token_urlsafe(32) makes a good one"
+        raise ConfigurationError(message)
+    return found
+
+
+def _signature(secret: bytes, name: bytes, told: bytes) -> bytes:
+    # The first words keep it apart from what else an application signs with the same secret.
+    digest = hmac.digest(secret, b"aio_databases position~%s~%s" % (name, told), "sha256")
+    return urlsafe_b64encode(digest).rstrip(b"=")
+
+
+_SHORTEST_SECRET = 16
+_PRIMARY = b"primary"
+_TOKEN = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+_POSITION = re.compile(r"""[^\s",;\\\x00-\x20\x7f-\U0010ffff]{1,3500}""")
+_VALUE = re.compile(rb"([\w-]{43})~((\d{1,12})~([\x21-\x7e]{1,3500}))")

@@ -1,0 +1,163 @@
+"""How far replicas are behind the primary, and whether that is near enough for who reads.
+
+No clock of a server is asked, and no privilege needed: the primary tells its position now and then, a replica tells
+which it has replayed, and when the primary was there is how old the replica's data can be at most.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import anyio
+
+from aio_databases import errors
+from aio_databases.deadlines import duration
+from aio_databases.positions import Position, ask_position
+from aio_databases.recovery import translated
+from aio_databases.waiting import FifoLock
+
+if TYPE_CHECKING:
+    from aio_databases.drivers.base import Driver
+    from aio_databases.physical import Physical
+    from aio_databases.pool import Pool
+
+__all__ = ("Freshness", "History", "Wanted")
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05  # seconds between two looks whether a replica has come on
+_SAMPLES = 4  # positions of the primary to know of for as long as a replica may be behind
+_MOST_SAMPLES = 1000
+
+
+class Wanted(NamedTuple):
+    """What somebody who reads wants a replica to have; durations are seconds."""
+
+    max_lag: float | None = None
+    after: Position | None = None
+    wait: float = 0.0
+
+    @classmethod
+    def of(cls, max_lag: float | None, after: str | None, wait: float) -> Wanted:
+        """Return what the arguments of `Database.replica` ask for.  Raises ConfigurationError."""
+        wait = duration("wait", wait)
+        if max_lag is None and after is None:
+            return cls()
+        lag = None if max_lag is None else duration("max_lag", max_lag)
+        return cls(lag, None if after is None else Position.parse(after), wait)
+
+
+class History:
+    """When the primary was where."""
+
+    def __init__(self) -> None:
+        self._samples: list[tuple[float, Position]] = []
+
+    def add(self, when: float, position: Position) -> None:
+        """Note that the primary was at ``position``, or further on, at the moment ``when``."""
+        if self._samples and not position.covers(self._samples[-1][1]):
+            self._samples.clear()  # another server has become the primary, and had not got everything
+        self._samples.append((when, position))
+        if len(self._samples) > _MOST_SAMPLES:
+            del self._samples[: _MOST_SAMPLES // 2]
+
+    @property
+    def newest(self) -> float:
+        """The moment of the last note, or one that is infinitely long ago."""
+        return self._samples[-1][0] if self._samples else float("-inf")
+
+    def moment_of(self, position: Position | None) -> float:
+        """Return the last moment at which nothing was missing at ``position``, as far as it is known."""
+        if position is None:
+            return float("-inf")
+        covered = bisect_left(self._samples, 1, key=lambda sample: not position.covers(sample[1]))
+        return self._samples[covered - 1][0] if covered else float("-inf")
+
+
+class Freshness:
+    """Tells whether replicas have what is wanted; ``primary`` is what the primary is asked by."""
+
+    def __init__(self, primary: Pool) -> None:
+        self._primary = primary
+        self._history = History()
+        self._asking = FifoLock()
+
+    async def is_met(self, pool: Pool, physical: Physical, wanted: Wanted, deadline: float) -> bool:
+        """Return whether a connection to a replica has what is wanted; it may be waited for until ``deadline``.
+
+        Raises what asking the replica raises; its connection is cut then.
+        """
+        if pool.driver.dialect == "sqlite":
+            return _is_same_file(pool.driver, self._primary.driver)
+        if pool.driver.sessionless:
+            physical.replayed = None  # the next statement may run on another server
+        try:
+            if wanted.after is not None and not await self._comes_to(pool, physical, wanted.after, deadline):
+                return False
+            return wanted.max_lag is None or await self._is_near(pool, physical, wanted.max_lag)
+        except BaseException:
+            physical.driver.terminate()
+            raise
+
+    async def _comes_to(self, pool: Pool, physical: Physical, position: Position, deadline: float) -> bool:
+        pause = _FIRST_PAUSE
+        while physical.replayed is None or not physical.replayed.covers(position):
+            asked_at = monotonic()
+            physical.replayed = await _ask(pool, physical)
+            if physical.replayed.covers(position):
+                break
+            if asked_at >= deadline:
+                return False
+            await anyio.sleep(min(pause, max(0.0, deadline - monotonic())))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        return True
+
+    async def _is_near(self, pool: Pool, physical: Physical, max_lag: float) -> bool:
+        if monotonic() - self._history.moment_of(physical.replayed) <= max_lag:
+            return True
+        await self._note_primary(max_lag / _SAMPLES)
+        physical.replayed = await _ask(pool, physical)
+        return monotonic() - self._history.moment_of(physical.replayed) <= max_lag
+
+    async def _note_primary(self, max_age: float) -> None:
+        """Ask the primary where it is, unless that was done a moment ago; without an answer nothing is noted."""
+        primary = self._primary
+        await self._asking.acquire(float("inf"))
+        try:
+            asked_at = monotonic()
+            if asked_at - self._history.newest > max_age:
+                physical = primary.acquire_nowait() or await primary.acquire(primary.patience)
+                try:
+                    self._history.add(asked_at, await _ask(primary, physical, newest=True))
+                except BaseException:
+                    physical.driver.terminate()
+                    raise
+                finally:
+                    await primary.release(physical)
+        except errors.OperationalError:
+            primary.suspect()  # a replica is only as near as is known, and the primary is on its own
+        finally:
+            self._asking.release()
+
+
+async def _ask(pool: Pool, physical: Physical, *, newest: bool = False) -> Position:
+    async def fetch(query: str) -> Any:
+        try:
+            with anyio.fail_after(pool.patience):
+                rows = await physical.driver.fetch(query, (), 1)
+        except TimeoutError as exc:
+            message = f"{pool.driver.address} did not tell its position within {pool.patience:g} s"
+            raise errors.ConnectionLost(message) from exc
+        except Exception as exc:
+            error = translated(pool.driver, exc)
+            if error is exc:
+                raise
+            raise error from exc
+        return rows[0][0]
+
+    return await ask_position(pool.driver, fetch, newest=newest)
+
+
+def _is_same_file(one: Driver, other: Driver) -> bool:
+    """Return whether two SQLite databases are one file, of which everybody sees all; of a copy nothing is known."""
+    return (f"{one.address}", one.options.get("dsn")) == (f"{other.address}", other.options.get("dsn"))

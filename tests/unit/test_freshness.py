@@ -1,0 +1,59 @@
+"""How old what a replica has can be, by what the primary told of itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from aio_databases import ConfigurationError
+from aio_databases.freshness import History, Wanted
+from aio_databases.positions import Position
+
+LONG_AGO = float("-inf")
+
+
+def at(number):
+    return Position.parse(f"0/{number:X}")
+
+
+def test_of_an_empty_history_nothing_is_known():
+    assert LONG_AGO == History().moment_of(at(9)) == History().newest
+    history = History()
+    history.add(1.0, at(5))
+    assert LONG_AGO == history.moment_of(None)
+
+
+def test_what_a_replica_has_is_as_old_as_the_last_position_that_it_covers():
+    history = History()
+    for when, number in ((1.0, 10), (2.0, 10), (3.0, 30), (4.0, 40)):
+        history.add(when, at(number))
+    assert 4.0 == history.newest
+    found = {number: history.moment_of(at(number)) for number in (9, 10, 29, 30, 39, 40, 99)}
+    assert {9: LONG_AGO, 10: 2.0, 29: 2.0, 30: 3.0, 39: 3.0, 40: 4.0, 99: 4.0} == found
+
+
+def test_a_primary_that_is_behind_its_predecessor_begins_a_new_history():
+    history = History()
+    history.add(1.0, at(50))
+    history.add(2.0, at(40))
+    assert 2.0 == history.moment_of(at(40))
+    assert LONG_AGO == history.moment_of(at(39))
+
+
+def test_a_long_history_forgets_its_beginning():
+    history = History()
+    for number in range(5000):
+        history.add(float(number), at(number))
+    assert 4999.0 == history.moment_of(at(4999))
+    assert len(history._samples) <= 1000
+
+
+def test_nothing_wanted_is_nothing_to_look_for():
+    assert Wanted() == Wanted.of(None, None, 3.0)
+    assert (2.0, None, 0.5) == Wanted.of(2, None, 0.5)
+    assert (None, at(7), 0.5) == Wanted.of(None, "0/7", 0.5)
+
+
+@pytest.mark.parametrize("arguments", [(-1, None, 0), ("1", None, 0), (None, "x", 0), (None, "0/7", -1), (None, "", 0)])
+def test_bad_wishes_are_refused(arguments):
+    with pytest.raises(ConfigurationError):
+        Wanted.of(*arguments)

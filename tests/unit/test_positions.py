@@ -1,0 +1,125 @@
+"""Points in the history of a database, as texts and as numbers."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from aio_databases import ConfigurationError, NotSupportedError, ProgrammingError
+from aio_databases.positions import Position, ask_position
+from unit.fake import make_database
+
+UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
+OTHER = "a0b1c2d3-0000-11e1-9e33-c80aa9429562"
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("0/0", {"": 0}),
+        ("0/16B3748", {"": 0x16B3748}),
+        ("1F/2", {"": (0x1F << 32) + 2}),
+        ("0-1-42", {"0": 42}),
+        ("0-1-42.7-3-9", {"0": 42, "7": 9}),
+        (f"{UUID}:12", {UUID: 12}),
+        (f"{UUID}:12.{OTHER}:7", {UUID: 12, OTHER: 7}),
+    ],
+)
+def test_a_text_is_read(text, numbers):
+    position = Position.parse(text)
+    assert (text, numbers) == position
+    assert re.fullmatch(r"[!#-+\--:<-\[\]-~]+", text), "fit for a cookie: RFC 6265, section 4.1.1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "0", "0/", "0/g", "0/16b3748", "0/123456789", "0-1", "0-1-2,1-1-3", "0-1-2.", "0-1--2", "0/1\n", "x:1"]
+    + [f"{UUID}", f"{UUID}:1-5", f"{UUID.upper()}:1", "1" * 5000, "primary", "0/1' or 1=1", None, 7, b"0/1"],
+)
+def test_a_text_that_is_no_position_is_refused(text):
+    with pytest.raises(ConfigurationError, match=r"a position is a text that db\.position\(\) has returned"):
+        Position.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("0/10", "0/F", True),
+        ("0/F", "0/F", True),
+        ("0/E", "0/F", False),
+        ("1/0", "0/FFFFFFFF", True),
+        ("0-1-10", "0-2-9", True),
+        ("0-1-10.1-1-3", "0-1-10", True),
+        ("0-1-10", "0-1-10.1-1-3", False),
+        (f"{UUID}:9", f"{UUID}:9", True),
+        (f"{OTHER}:9", f"{UUID}:9", False),
+        ("0/10", "0-1-1", False),
+        ("0-1-10", "0/1", False),
+    ],
+)
+def test_a_position_covers_what_was_before(one, other, expected):
+    assert expected == Position.parse(one).covers(Position.parse(other))
+
+
+# Asking
+
+
+def driver_for(dialect):
+    driver = make_database().backend
+    driver.dialect = dialect
+    return driver
+
+
+async def answering(driver, *answers, newest=False):
+    """Ask for a position; an answer is a value, or an error."""
+    asked = []
+    left = iter(answers)
+
+    async def fetch(query):
+        asked.append(query)
+        answer = next(left)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return await ask_position(driver, fetch, newest=newest), asked
+
+
+async def test_postgresql_tells_its_location():
+    position, _ = await answering(driver_for("postgresql"), "0/16B3748")
+    assert "0/16B3748" == position.text
+
+
+async def test_mariadb_tells_its_gtids():
+    position, _ = await answering(driver_for("mysql"), "0-1-42,1-1-7")
+    assert "0-1-42.1-1-7" == position.text
+
+
+async def test_a_relative_that_does_not_know_a_query_is_asked_another_one_from_then_on():
+    driver = driver_for("mysql")
+    executed = f"{UUID.upper()}:1-5:7-9,\n{OTHER}:3"
+    position, asked = await answering(driver, ProgrammingError("unknown"), executed, newest=True)
+    assert (f"{UUID}:9.{OTHER}:3", 2) == (position.text, len(asked))
+    _, asked = await answering(driver, executed)
+    assert ["SELECT @@global.gtid_executed"] == asked
+
+
+async def test_a_replica_with_gaps_is_only_as_far_as_it_has_everything():
+    driver = driver_for("mysql")
+    driver.position_query = "SELECT @@global.gtid_executed"
+    position, _ = await answering(driver, f"{UUID}:1-5:7-9")
+    assert f"{UUID}:5" == position.text
+
+
+@pytest.mark.parametrize(("dialect", "answers"), [("odbc", ()), ("mysql", ("",)), ("postgresql", (None,))])
+async def test_a_database_that_does_not_tell_is_named(dialect, answers):
+    with pytest.raises(NotSupportedError, match=r"fake://server/db does not tell its position"):
+        await answering(driver_for(dialect), *answers)
+
+
+async def test_an_error_of_the_last_query_is_raised_as_it_is():
+    error = ProgrammingError("no such function")
+    with pytest.raises(ProgrammingError) as caught:
+        await answering(driver_for("postgresql"), error)
+    assert error is caught.value

@@ -1,0 +1,112 @@
+"""What is watched of writing."""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+
+import anyio
+import pytest
+
+from aio_databases import ReadOnlyError
+from aio_databases.writes import Writes
+from unit.fake import connected
+
+
+async def iterate(db):
+    async for _ in db.iterate("insert into t values (1) returning x"):
+        pass
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda db: db.execute("insert 1"),
+        lambda db: db.executemany("insert $1", (1,)),
+        lambda db: db.fetchval("update t set x = 1 returning x"),
+        lambda db: db.fetchval("select nextval('s')"),
+        iterate,
+    ],
+)
+async def test_a_statement_that_writes_is_noticed(write):
+    async with connected() as (db, _):
+        with Writes(db) as writes:
+            await db.fetchval("select 1")
+            async with db.connection(), db.transaction(readonly=True):
+                await db.fetchval("select 2")
+            assert not writes.any
+            await write(db)
+        assert (True, False) == (writes.any, writes.are_open)
+
+
+async def test_a_transaction_that_may_write_is_noticed_and_open_until_its_end():
+    async with connected() as (db, _):
+        with Writes(db) as writes:
+            async with db.transaction():
+                assert (True, True) == (writes.any, writes.are_open)
+                async with db.transaction():
+                    pass
+                assert writes.are_open
+            assert not writes.are_open
+            transaction = await db.transaction().start()
+            assert writes.are_open
+            await transaction.rollback()
+            assert not writes.are_open
+
+
+async def test_what_is_refused_on_a_replica_is_no_write():
+    async with connected() as (db, _):
+        with Writes(db) as writes:
+            async with db.replica():
+                with pytest.raises(ReadOnlyError):
+                    await db.execute("insert 1")
+                async with db.transaction(readonly=True):
+                    await db.fetchval("select 1")
+            assert not writes.any
+
+
+async def test_tasks_are_watched_too_but_only_those_that_were_started_inside():
+    async with connected() as (db, _):
+
+        async def write():
+            await inside.wait()
+            await db.execute("insert 1")
+
+        inside = anyio.Event()
+        async with anyio.create_task_group() as before:
+            before.start_soon(write)
+            with Writes(db) as writes:
+                inside.set()
+                await anyio.wait_all_tasks_blocked()
+                assert not writes.any
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(write)
+                assert writes.any
+
+
+async def test_a_watch_is_about_one_database_and_one_block():
+    async with connected() as (db, _), connected() as (other, _):
+        with Writes(db) as outer, Writes(other) as foreign:
+            with Writes(db) as inner:
+                pass
+            await db.execute("insert 1")
+        await other.execute("insert 2")
+        assert [True, False, False] == [outer.any, inner.any, foreign.any]
+
+
+async def test_transactions_that_have_ended_are_forgotten():
+    async with connected() as (db, _):
+        with Writes(db) as writes:
+            for _ in range(5):
+                async with db.transaction():
+                    pass
+            assert 1 == len(writes._transactions)
+
+
+async def test_a_watch_may_end_in_another_context():
+    async with connected() as (db, _):
+        watch = Writes(db)
+        watch.__enter__()
+        copy_context().run(watch.__exit__, None, None, None)
+        watch.__exit__(None, None, None)
+        await db.execute("insert 1")
+        assert not watch.any

@@ -17,6 +17,7 @@ from aio_databases.freshness import Wanted
 from aio_databases.positions import ask_position
 from aio_databases.replicas import make_pools
 from aio_databases.retries import run_until_committed
+from aio_databases.sql import Plan
 from aio_databases.streams import RecordStream
 from aio_databases.transaction import Transaction
 from aio_databases.turns import ConnectionReleased, connections_here, current_block, live_connection
@@ -285,8 +286,9 @@ class Database(Verbs):
         on_primary = connection is not None and not connection.read_only
 
         async def fetch(query: str) -> Any:
-            run = self._run if on_primary else self._run_leased
-            rows = await run("fetch", query, (), 1)
+            async with self.connection(create=not on_primary) as asked:
+                await asked.acquire()
+                rows = await asked.perform(asked.physical, _NO_PLAN, (), asked.driver.fetch(query, (), 1))
             return rows[0][0]
 
         position = await ask_position(self.backend, fetch, newest=True)
@@ -341,3 +343,4 @@ class Database(Verbs):
 
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds between attempts to connect
+_NO_PLAN = Plan("", writes=False, session=False)

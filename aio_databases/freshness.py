@@ -99,6 +99,20 @@ class Freshness:
             physical.driver.terminate()
             raise
 
+    async def catch_up(self, physical: Physical) -> None:
+        """Wait until a connection to the primary shows all that has been committed.
+
+        Of Galera it may lead to another node than the one that was written to.  Raises what asking it raises; the
+        connection is cut then.
+        """
+        primary = self._primary
+        if primary.driver.dialect == "mysql" and len(primary.driver.address.hosts) > 1:
+            try:
+                await _ask(primary, physical, newest=True, within=primary.options.connect_timeout)
+            except BaseException:
+                physical.driver.terminate()
+                raise
+
     async def _comes_to(self, pool: Pool, physical: Physical, position: Position, deadline: float) -> bool:
         pause = _FIRST_PAUSE
         while physical.replayed is None or not physical.replayed.covers(position):
@@ -140,13 +154,15 @@ class Freshness:
             self._asking.release()
 
 
-async def _ask(pool: Pool, physical: Physical, *, newest: bool = False) -> Position:
+async def _ask(pool: Pool, physical: Physical, *, newest: bool = False, within: float | None = None) -> Position:
+    within = pool.patience if within is None else within
+
     async def fetch(query: str) -> Any:
         try:
-            with anyio.fail_after(pool.patience):
+            with anyio.fail_after(within):
                 rows = await physical.driver.fetch(query, (), 1)
         except TimeoutError as exc:
-            message = f"{pool.driver.address} did not tell its position within {pool.patience:g} s"
+            message = f"{pool.driver.address} did not tell its position within {within:g} s"
             raise errors.ConnectionLost(message) from exc
         except Exception as exc:
             error = translated(pool.driver, exc)

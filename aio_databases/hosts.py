@@ -44,6 +44,8 @@ class Hosts:
         self._logger = logger
         self._last = 0  # that a connection was opened on
         self._rests_until = [0.0] * len(self._drivers)
+        # A node of Galera that has lost the others lets clients in: it is to be found out before a read fails on it.
+        self.asks_at_once = self.watches_roles or (driver.dialect == "mysql" and role == "replica")
         if self.target != "any" and driver.dialect not in {*_QUERIES, "odbc"}:
             raise self._has_no_roles()
 
@@ -114,7 +116,8 @@ class Hosts:
         async def connect() -> DriverConnection:
             nonlocal opened, init_failed
             opened = await driver.connect(read_only=self._read_only)
-            if role is not None and (found := await self._role_of(opened)) != role:
+            found = await self._role_of(opened) if role is not None or self.asks_at_once else None
+            if role is not None and found != role:
                 await opened.close()
                 message = f"{driver.address.place or 'the server'} is a {found}"
                 raise errors.TargetNotFound(message)
@@ -175,7 +178,8 @@ class Hosts:
     def _in_vain(self, failures: list[errors.ConnectError]) -> errors.ConnectError:
         """Return the error for hosts of which none will do."""
         last, reasons = failures[-1], "; ".join(map(str, failures))
-        if any(isinstance(failure, errors.TargetNotFound) or failure.errno == NOT_READY for failure in failures):
+        without_role = (isinstance(failure, errors.TargetNotFound) or failure.errno == NOT_READY for failure in failures)
+        if self.target != "any" and any(without_role):
             message = f"cannot connect to {self._driver.address} with target={self.target!r}: {reasons}; if this is no "
             error = errors.TargetNotFound(message + "failover that ends soon, check the hosts, or say target='any'")
             error.__cause__ = last
@@ -191,5 +195,9 @@ NOT_READY = 1047
 _CONNECT_GRACE = 1.0  # seconds for a connection that is being opened when its task is cancelled
 _REST = 10.0  # seconds for which a host that has failed is tried after the others
 _ROLES = {"read-write": "primary", "read-only": "replica"}
-_QUERIES = {"mysql": "SELECT @@global.read_only", "postgresql": "SELECT pg_catalog.pg_is_in_recovery()"}
+_QUERIES = {
+    # From a table, if not a real one: a node of Galera that has lost the others answers all questions that have none.
+    "mysql": "SELECT @@global.read_only FROM (SELECT 1) AS node",
+    "postgresql": "SELECT pg_catalog.pg_is_in_recovery()",
+}
 _NO = {"0", "f", "false", "off"}

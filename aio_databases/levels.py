@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aio_databases import errors
 from aio_databases.concurrency import TaskReference
 from aio_databases.hooks import Hooks
-from aio_databases.recovery import translated
+from aio_databases.recovery import heed_role, translated
 from aio_databases.shields import shielded
 from aio_databases.sql import Plan
 from aio_databases.turns import Block, current_block
@@ -226,6 +226,7 @@ class Level(Block):
 
     def _note_failed_commit(self, error: Exception) -> None:
         turns, driver = self._turns, self._physical.driver
+        heed_role(self._pool, self._physical, error)
         if isinstance(error, errors.TransactionError) or is_refusal(error):
             error.__cause__ = self.last_error or error.__cause__
         if isinstance(error, errors.ConnectionLost):

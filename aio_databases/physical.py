@@ -78,7 +78,7 @@ class Physical:
 
         Where any server would do, that is left out for one that was found a moment ago: another would be the same.
         """
-        if self._hosts.watches_roles or now - self._opened >= _A_MOMENT:
+        if self._hosts.asks_at_once or now - self._opened >= _A_MOMENT:
             self._due = float("-inf")
 
     def _trust_role(self, now: float) -> None:

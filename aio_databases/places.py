@@ -14,6 +14,7 @@ import anyio
 
 from aio_databases import errors
 from aio_databases.breaker import CircuitBreaker
+from aio_databases.hosts import Hosts
 from aio_databases.physical import Physical
 from aio_databases.waiting import WaitQueue
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import logging
 
     from aio_databases.drivers.base import Driver
-    from aio_databases.hosts import Hosts
+    from aio_databases.leases import Leases
     from aio_databases.options import PoolOptions
 
 __all__ = ("Places",)
@@ -36,12 +37,13 @@ class Places:
     options: PoolOptions
     read_only: bool
     role: str
+    _lent: Leases
     _logger: logging.Logger
 
     def __init__(self) -> None:
         self._opened: int = 0
         self._closed: int = 0
-        self._connect_seconds = 0.0  # that the last connection took
+        self._connect_seconds = float("inf")  # that the quickest connection took
         self.breaker = CircuitBreaker(self.options.cool_down)  # heeded by those who have another server to turn to
         self.unsettled = 0  # cancelled statements that the server has not said yet to have stopped
         self._begin_empty()
@@ -50,6 +52,10 @@ class Places:
         self._size: int = 0
         self._idle: list[Physical] = []
         self._waiting: WaitQueue[Physical | None] = WaitQueue()
+
+    def _serve_by(self, driver: Driver) -> None:
+        self.driver = driver
+        self.hosts = Hosts(driver, self.options.target, self._logger, role=self.role, read_only=self.read_only)
 
     @property
     def has_room(self) -> bool:
@@ -64,13 +70,19 @@ class Places:
     @property
     def patience(self) -> float:
         """For how many seconds a connection is worth waiting for while another server can stand in for this one."""
-        usual = max(_PATIENCE, 4 * self._connect_seconds) if self._connect_seconds else 2.0**self.breaker.failures
-        return min(usual, self.options.connect_timeout)
+        known = max(_PATIENCE, 4 * self._connect_seconds) if self._opened else 2.0 ** min(self.breaker.failures, 9)
+        return min(known, self.options.connect_timeout)
 
     def suspect(self) -> None:
         """Have every idle connection checked before it is lent again: another one was just found dead."""
         for physical in self._idle:
             physical.distrust()
+
+    def suspect_roles(self) -> None:
+        """Have the role of every server checked before a connection to it is lent again."""
+        now = monotonic()
+        for physical in (*self._idle, *self._lent):
+            physical.distrust_role(now)
 
     def leave_alone(self, reason: object) -> None:
         """Have the server left alone for a while by those who have another one, and what is idle checked then."""
@@ -98,7 +110,9 @@ class Places:
             raise
         if not fit:
             if monotonic() - now >= within:
-                self._drop_idle()  # they are older, and nobody is to wait as long for each of them
+                # Nobody is to wait as long for the others, which are older, nor for good-byes.
+                self._drop_idle()
+                physical.driver.terminate()
             try:
                 await self._close_physical(physical)
             except BaseException:
@@ -131,6 +145,8 @@ class Places:
         return physical
 
     async def _open_in_role(self, within: float, *, patient: bool) -> Physical:
+        if within <= 0:
+            raise errors.ConnectError(self._say("does not answer"))
         deadline, pause = monotonic() + self.options.timeout, _FIRST_PAUSE
         while True:
             began = monotonic()
@@ -140,7 +156,7 @@ class Places:
                 if not patient or self.is_closed or monotonic() + pause > deadline:
                     raise
             else:
-                self._connect_seconds = monotonic() - began
+                self._connect_seconds = min(self._connect_seconds, monotonic() - began)
                 return physical
             await anyio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
@@ -187,5 +203,5 @@ class Places:
         return f"the pool of {self.driver.address} {what}"
 
 
-_PATIENCE = 1.0  # seconds; a server on the same continent takes a tenth of that
+_PATIENCE = 0.5  # seconds; between continents four times as long as the quickest connection took
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 0.5  # seconds between attempts to find a server in the role that is wanted

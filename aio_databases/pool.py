@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from aio_databases import errors
 from aio_databases.concurrency import loop_teller, running_loop
 from aio_databases.forks import keep_for_ever, watch_forks
-from aio_databases.hosts import Hosts
 from aio_databases.leases import Lease, Leases, PoolStats
 from aio_databases.places import Places
 from aio_databases.shields import shielded
@@ -59,10 +58,6 @@ class Pool(Places):
         self._serve_by(driver)
         watch_forks(self)
 
-    def _serve_by(self, driver: Driver) -> None:
-        self.driver = driver
-        self.hosts = Hosts(driver, self.options.target, self._logger, role=self.role, read_only=self.read_only)
-
     def _begin_empty(self) -> None:
         super()._begin_empty()
         single_writer = self.driver.capabilities.single_writer and not self.driver.shared and not self.read_only
@@ -70,12 +65,6 @@ class Pool(Places):
         self.opening = FifoLock()
         self._lent = Leases()
         self._drained: WaitQueue[None] = WaitQueue()
-
-    def suspect_roles(self) -> None:
-        """Have the role of every server checked before a connection to it is lent again."""
-        now = monotonic()
-        for physical in (*self._idle, *self._lent):
-            physical.distrust_role(now)
 
     def __repr__(self) -> str:
         return f"<Pool {self.role}{' read-only' if self.read_only else ''} {self.driver.address} {self.stats}>"
@@ -194,10 +183,11 @@ class Pool(Places):
         self._check_usable()
         within, patient = (self.options.connect_timeout, True) if within is None else (within, False)
         physical = await self._find()
+        began = monotonic()
         while physical is not None and not await self._is_fit(physical, within):
             physical = self._exchange_place()
         if physical is None:
-            physical = await self._open_physical(within, patient=patient)
+            physical = await self._open_physical(within if patient else within - monotonic() + began, patient=patient)
         if self.is_closed:
             self._put(physical)
             raise errors.PoolClosed(self._say("was disconnected while a task waited for a connection"))

@@ -67,6 +67,7 @@ SELECT IF(@@global.wsrep_on, (
     ), @@global.gtid_current_pos)
 """
 _QUERIES = {"postgresql": (_POSTGRESQL,), "mysql": (_MARIADB, "SELECT @@global.gtid_executed")}
+_AFTER_ALL = "/*M! SET STATEMENT wsrep_sync_wait = 1 FOR */"  # what the other nodes of Galera have committed by now
 
 
 async def ask_position(driver: Driver, fetch: Callable[[str], Awaitable[Any]], *, newest: bool = False) -> Position:
@@ -81,7 +82,7 @@ async def ask_position(driver: Driver, fetch: Callable[[str], Awaitable[Any]], *
         if driver.position_query not in {"", query}:
             continue
         try:
-            answer = await fetch(query)
+            answer = await fetch(f"{_AFTER_ALL}{query}" if newest and query is _MARIADB else query)
         except ProgrammingError:  # a relative that does not know this
             if query != queries[-1]:
                 continue

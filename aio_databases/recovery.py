@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from aio_databases import errors
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from aio_databases.pool import Pool
     from aio_databases.sql import Plan
 
-__all__ = ("clear_up", "note_transaction", "recover", "translated")
+__all__ = ("clear_up", "heed_role", "note_transaction", "recover", "translated")
 
 _ROLLED_BACK = "the database rolled it back when a statement failed or was cancelled"
 
@@ -28,8 +29,7 @@ async def recover(pool: Pool, physical: Physical, exc: BaseException, logger: lo
     """
     error = translated(pool.driver, exc) if isinstance(exc, Exception) else exc
     driver, turns = physical.driver, physical.turns
-    if isinstance(error, errors.Error) and _tells_of_another_role(error, pool, physical):
-        pool.suspect_roles()
+    heed_role(pool, physical, error)
     try:
         if isinstance(exc, GeneratorExit):
             physical.in_doubt = True  # a coroutine that is being closed cannot wait: the next user clears up
@@ -52,14 +52,15 @@ async def recover(pool: Pool, physical: Physical, exc: BaseException, logger: lo
     return error
 
 
-def _tells_of_another_role(error: errors.Error, pool: Pool, physical: Physical) -> bool:
-    """Return whether an error may come from a server that is the primary no more."""
-    if error.errno == NOT_READY:
-        return True
-    stack = physical.turns.stack
-    if pool.read_only or (stack and stack[0].is_read_only):
-        return False
-    return isinstance(error, errors.ReadOnlyError) and (error.sqlstate == "25006" or error.errno in {1290, 1836})
+def heed_role(pool: Pool, physical: Physical, error: BaseException) -> None:
+    """Have the roles of the pool's servers checked if an error may come from one that is the primary no more."""
+    if isinstance(error, errors.ReadOnlyError):
+        stack = physical.turns.stack
+        writes = not (pool.read_only or (stack and stack[0].is_read_only))
+        if writes and (error.sqlstate == "25006" or error.errno in {1290, 1836}):
+            pool.suspect_roles()
+    elif isinstance(error, errors.OperationalError) and error.errno == NOT_READY:
+        pool.suspect_roles()
 
 
 def translated(driver: Driver, exc: Exception, *, committing: bool = False) -> Exception:
@@ -85,17 +86,20 @@ async def _settle(pool: Pool, physical: Physical, logger: logging.Logger) -> Non
         nonlocal settled
         settled = await physical.settle()
 
+    within, began = pool.options.cleanup_timeout, monotonic()
+    if pool.role == "replica":
+        within = min(within, pool.patience)
     pool.unsettled += 1
     try:
-        within = pool.options.cleanup_timeout
-        await shielded(settle, min(within, pool.patience) if pool.role == "replica" else within)
+        await shielded(settle, within)
     except Exception as failure:  # noqa: BLE001 - the error or cancellation under way is the one to see
         logger.info("a cancelled statement could not be cleared up: %r", failure)
-        pool.leave_alone(f"a cancelled statement could not be stopped: {failure!r}")
     finally:
         pool.unsettled -= 1
         if not settled:
             physical.driver.terminate()
+            if monotonic() - began >= within:
+                pool.leave_alone(f"{pool.driver.address} did not say within {within:g} s that a statement has stopped")
 
 
 async def clear_up(physical: Physical) -> None:

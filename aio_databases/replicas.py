@@ -84,7 +84,7 @@ class Replicas:
                 if not isinstance(exc, errors.PoolTimeout):  # then it is busy, not broken
                     pool.leave_alone(exc)
         if fallback:
-            return self.fallback, self.fallback.acquire_nowait() or await self.fallback.acquire()
+            return self.fallback, await self._stand_in(wanted)
         if failure is None:
             message = "no replica is to be had: none is configured, or all failed a moment ago; allow the fallback"
             raise errors.ConnectError(message)
@@ -99,6 +99,16 @@ class Replicas:
         finally:
             if is_trial:
                 pool.breaker.end_trial(works=works)
+        return physical
+
+    async def _stand_in(self, wanted: Wanted) -> Physical:
+        physical = self.fallback.acquire_nowait() or await self.fallback.acquire()
+        if wanted.after is not None:
+            try:
+                await self._freshness.catch_up(physical)
+            except BaseException:
+                await self.fallback.release(physical)
+                raise
         return physical
 
     async def _has(self, replica: Replica, physical: Physical, wanted: Wanted, deadline: float) -> bool:

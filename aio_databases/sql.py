@@ -138,7 +138,7 @@ class Translator:
 
     def _remember(self, plans: dict[str, Plan], text: str) -> Plan:
         tokens = scan(text, self._lexer)
-        traits = traits_of(tokens, self._dialect)
+        traits = traits_of(text, tokens, self._dialect)
         if self._dialect == "mysql" and traits.session and any(map(FOREIGN_CHARSET.search, statements(tokens))):
             message = "The character set of the connection is utf8mb4 and must stay so, as values are written in it; "
             raise ProgrammingError(message + "leave the statement out: the server converts for columns of other sets.")

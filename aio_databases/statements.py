@@ -15,18 +15,24 @@ if TYPE_CHECKING:
 
 __all__ = ("FOREIGN_CHARSET", "Token", "Traits", "lexer_of", "scan", "statements", "traits_of")
 
+_LETTERS = {"postgresql": r"\w\x80-\U0010ffff"}  # of names; there even a no-break space is one
+_ESCAPED = r"""'[^'\\]*(?:(?:\\.|'')[^'\\]*)*'?"""
+_MORE = rf"(?:(?:[ \t-\r]|--[^\r\n]*+[\r\n])*+{_ESCAPED})*"  # what goes on in another line is of the same kind
+
 # Each of these runs to the end of an unterminated literal and cannot fail once it has begun: no backtracking.
 # A doubled quote is read as the end of one literal and the beginning of the next, which comes to the same.
 _QUOTED = {
-    "postgresql": r"""(?<!\w)[eE]'[^'\\]*(?:(?:\\.|'')[^'\\]*)*'?|'[^']*'?|"[^"]*"?"""
-    r"""|\$(?P<tag>[^\W\d]\w*|)\$.*?(?:\$(?P=tag)\$|\Z)""",
+    "postgresql": rf"""(?<![LETTERS])(?:[eE]{_ESCAPED}{_MORE}|[uU]&(?:"[^"]*"?|'[^']*'?))|'[^']*'?|"[^"]*"?"""
+    r"""|\$(?P<tag>(?![0-9])[LETTERS]+|)\$.*?(?:\$(?P=tag)\$|\Z)""",
     "mysql": r"""'[^'\\]*(?:\\.[^'\\]*)*'?|"[^"\\]*(?:\\.[^"\\]*)*"?|`[^`]*`?""",
     "sqlite": r"""'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?""",
     "odbc": r"""'[^']*'?|"[^"]*"?|`[^`]*`?|(?<![\w\])])\[[^\]]*(?:\]\][^\]]*)*\]?""",
 }
 _COMMENTS = {
     "postgresql": r"--[^\r\n]*|/\*",  # and on to the end of what is nested in it
-    "mysql": r"--(?=\s|\Z)[^\n]*|#[^\n]*|/\*M?![0-9]*|/\*.*?(?:\*/|\Z)",  # what stands in /*! */ is run
+    # What stands in /*! */ is run, or not, as the version is: where that makes a difference to what follows, the
+    # beginning is left as a word.
+    "mysql": r"--(?=[\0- \x7f]|\Z)[^\n]*|#[^\n]*|/\*M?![0-9]*(?=[^'\"`#*/-]*\*/)|/\*(?!M?!).*?(?:\*/|\Z)",
     "odbc": r"--[^\n]*|/\*.*?(?:\*/|\Z)",
 }
 _SKIPPED = ("comment", "operator")
@@ -38,16 +44,29 @@ _OTHERS = {
 }
 
 
-def lexer_of(dialect: str) -> re.Pattern[str]:
+_PREFIXES = {"postgresql": "", "mysql": "@{0,2}", "odbc": "[@#]{0,2}"}  # of names; @ and # are operators elsewhere
+
+
+def lexer_of(dialect: str, quoted: str = "") -> re.Pattern[str]:
     """Return the pattern of a dialect's tokens; their kinds are the names of its groups."""
-    comment, quoted, others = (table.get(dialect, table["odbc"]) for table in (_COMMENTS, _QUOTED, _OTHERS))
-    return re.compile(
-        rf"(?P<comment>{comment})|(?P<quoted>{quoted})|(?P<pyformat>%\(\w+\)s)|(?P<format>%s(?!\w))"
-        # The look-behind spares the slice a[1:n] and the time 12:30.
-        r"|(?P<named>(?<![\w$)\[\]:]):[^\W\d]\w*)|(?P<numeric_dollar>(?<!\w)\$[1-9][0-9]{0,4}(?!\w))"
-        rf"|(?P<foreign_number>\?[0-9]+)|{others}|(?P<qmark>\?)|(?P<word>:=|[@#]{{0,2}}\w[\w$]*|[().;=@])",
-        re.DOTALL,
+    comment, literal, others, prefix = (
+        table.get(dialect, table["odbc"]) for table in (_COMMENTS, _QUOTED, _OTHERS, _PREFIXES)
     )
+    pattern = (
+        rf"(?P<comment>{comment})|(?P<quoted>{quoted or literal})"
+        # What goes on like a name is one: '%s$$' and ':a$$' begin no literal.
+        r"|(?P<pyformat>%\(\w+\)s(?![LETTERS$]))|(?P<format>%s(?![LETTERS$]))"
+        # The look-behind spares the slice a[1:n] and the time 12:30.
+        r"|(?P<named>(?<![\w$)\[\]:]):(?![eE]'|[uU]&[\"'])[^\W\d]\w*(?![LETTERS$]))"
+        r"|(?P<numeric_dollar>(?<!\w)\$[1-9][0-9]{0,4}(?!\w))"
+        rf"|(?P<foreign_number>\?[0-9]+)|{others}|(?P<qmark>\?)"
+        rf"|(?P<word>:=|{prefix}[LETTERS][LETTERS$]*|/\*M?!|[(),.;=@])"
+    )
+    return re.compile(pattern.replace("LETTERS", _LETTERS.get(dialect, r"\w")), re.DOTALL)
+
+
+# How a text is read where standard_conforming_strings are switched off.
+_UNCONFORMING = lexer_of("postgresql", _QUOTED["postgresql"].replace("|'[^']*'?|", f"|{_ESCAPED}{_MORE}|"))
 
 
 class Token(NamedTuple):
@@ -80,26 +99,42 @@ def scan(text: str, lexer: re.Pattern[str]) -> list[Token]:
     return tokens
 
 
-# What a statement does.  The patterns meet a statement in upper case, one space around each token, without comments,
-# commas and operators, and of literals only those that are one word: " SELECT F ( ? ) FROM 'X' ".
+# What a statement does.  The patterns meet a statement in upper case, one space around each token, without comments and
+# operators, and of literals only those that are one word: " SELECT F ( ? , 'A.B' ) FROM 'X' ".
 
 _PRAGMA_READS = (
     r" PRAGMA (?:\S+ \. )?(?:(?!WAL_CHECKPOINT|OPTIMIZE|INCREMENTAL_VACUUM|SHRINK_MEMORY)\w+ $|(?:TABLE_X?INFO"
     r"|TABLE_LIST|INDEX_X?INFO|INDEX_LIST|FOREIGN_KEY_LIST|FOREIGN_KEY_CHECK|INTEGRITY_CHECK|QUICK_CHECK) \()"
 )
 _READS = re.compile(
-    r"[ (]*(?:SELECT|WITH|VALUES|TABLE|SHOW|DECLARE|FETCH|CLOSE|MOVE|BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT"
+    r"[ (]*(?:SELECT|WITH|VALUES|TABLE|SHOW|FETCH|CLOSE|MOVE|START TRANSACTION|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT"
     rf"|RELEASE|SET|RESET|USE|DEALLOCATE|LISTEN|UNLISTEN|DISCARD) |{_PRAGMA_READS}"
+    r"| DECLARE \S+ (?:(?:BINARY|INSENSITIVE|ASENSITIVE|NO|SCROLL) )*CURSOR "
+    # MariaDB's BEGIN may hold statements
+    r"| BEGIN (?:(?:WORK|TRAN|TRANSACTION|DEFERRED|IMMEDIATE|EXCLUSIVE|CONCURRENT|ISOLATION|LEVEL|READ|UNCOMMITTED"
+    r"|COMMITTED|REPEATABLE|SERIALIZABLE|ONLY|WRITE|NOT|DEFERRABLE|,) )*$"
 )
+_ON = r"'?(?:ON|TRUE|1|YES)'? "
 _WRITES = re.compile(
     r" INTO (?!@)| FOR (?:NO KEY )?UPDATE | FOR (?:KEY )?SHARE | LOCK IN SHARE MODE | NEXT VALUE FOR "
-    r"|[()] (?:UPDATE|DELETE) [\w\"`\[]"
-    r"| \"?(?:NEXTVAL|SETVAL|PG_NOTIFY|LO_CREATE?|LO_IMPORT|LO_UNLINK|LO_PUT|LO_FROM_BYTEA|DBLINK_EXEC)\"? \("
-    # what changes the server, or would lift the fence
-    r"|^ SET (?:GLOBAL|PERSIST|PERSIST_ONLY|PASSWORD|STATEMENT|DEFAULT ROLE) |^ SET .*@@(?:GLOBAL|PERSIST)"
-    r"|^ (?:COMMIT|ROLLBACK) PREPARED |^ (?:RESET|DISCARD) ALL |^ (?:BEGIN|START|SET) (?:.* )?READ WRITE "
-    r"|^ SET .*READ_ONLY[\"`']? (?!(?:= |TO )'?(?:ON|TRUE|1|YES)'? )|^ RESET .*READ_ONLY"
-    r"| SET_CONFIG\"? \( '\w*READ_ONLY' (?!'(?:ON|TRUE|1|YES)' )"
+    r"|^[ (]*WITH (?:.* )?(?:[()]|SET \S+|USING \S+) (?:UPDATE|DELETE|MERGE) (?![),=.])"
+    # functions: those that write, those that a read-only transaction lets do so, and those that reach other sessions
+    r"| \"?(?:NEXTVAL|SETVAL|PG_NOTIFY|LO_CREATE?|LO_EXPORT|LO_FROM_BYTEA|LO_IMPORT|LO_PUT|LO_TRUNCATE(?:64)?|LO_UNLINK"
+    r"|LOWRITE|DBLINK(?:_EXEC|_OPEN|_SEND_QUERY)?|PG_(?:BACKUP_\w+|CREATE_RESTORE_POINT|FILE_\w+|LOGICAL_EMIT_MESSAGE"
+    r"|LOGICAL_SLOT_GET\w*|PROMOTE|RELOAD_CONF|REPLICATION_\w+|ROTATE_LOGFILE|STAT_\w*RESET\w*|SWITCH_WAL"
+    r"|WAL_REPLAY_(?:PAUSE|RESUME)|(?:CREATE|COPY|DROP)_\w+_SLOT))\"? \("
+    # what changes the server
+    r"|^ SET (?:.* , )?(?:(?:GLOBAL|PERSIST|PERSIST_ONLY) [^ =,]|@@(?:GLOBAL|PERSIST|PERSIST_ONLY) \."
+    r"|PASSWORD (?:=|:=|FOR|TO) )|^ SET (?:STATEMENT|DEFAULT ROLE) "
+    r"|^ RESET (?:MASTER|SLAVE|REPLICA|QUERY|BINARY|PERSIST) (?!\.)|^ (?:COMMIT|ROLLBACK) PREPARED "
+    # what would lift the fence, or lead its lookout astray
+    r"|^ (?:RESET|DISCARD) ALL |^ RESET .*READ_ONLY|^ (?:BEGIN|START|SET) (?:.* )?READ WRITE "
+    rf"|^ SET (?!(?:SESSION |LOCAL |@@(?:(?:SESSION|LOCAL) \. )?)?[\"`]?\w*READ_ONLY[\"`]? (?:=|TO) {_ON}$)"
+    r".*READ_ONLY[\"`']? |^ SET .*['\"]\\"
+    r"|^ SET (?:(?:SESSION |LOCAL |.* , )?NAMES (?!$|[,.=])"
+    r"|(?:.* )?(?:@@)?[\"`]?(?:CHARACTER_SET_CLIENT|CLIENT_ENCODING)[\"`]? (?:=|:=|TO) )(?!['\"`]?(?:UTF8|DEFAULT))"
+    rf"| SET_CONFIG\"? \( (?!'(?:\w*READ_ONLY' , {_ON}|(?!\w*(?:READ_ONLY|CLIENT_ENCODING)')[\w.]+' ),)"
+    r"| U&\"| /\*M?! "
 )
 _KEEPS_SESSION = re.compile(  # what begins with any other word may do anything
     r"[ (]*(?:SELECT|WITH|VALUES|TABLE|INSERT|UPDATE|DELETE|MERGE|REPLACE|TRUNCATE|COPY|CREATE|ALTER|DROP|RENAME"
@@ -113,7 +148,7 @@ _SESSION = re.compile(
     r"| INTO (?:@|#|\"?PG_TEMP\w*\"? \. |(?:LOCAL |GLOBAL )?TEMP(?:ORARY)? (?![(.]|(?:AS|DEFAULT|SELECT|SET|VALUES) ))"
     # what is written into this view of PostgreSQL's, is set
     r"| (?:UPDATE|MERGE INTO) (?:ONLY )?(?:\"?PG_CATALOG\"? \. )?\"?PG_SETTINGS\"? "
-    r"| \"?(?:SET_CONFIG(?! \( (?:'\w*'?|\?) (?:'\w*'?|\?)(?: TEXT)? TRUE \))|SET_LIMIT|SETSEED|LO_OPEN"
+    r"| \"?(?:SET_CONFIG(?! \( (?:'[\w.]*'?|\?) , (?:'[\w.]*'?|\?)(?: TEXT)? , TRUE \))|SET_LIMIT|SETSEED|LO_OPEN"
     r"|PG_(?:TRY_)?ADVISORY_LOCK(?:_SHARED)?|DBLINK_CONNECT(?:_U)?|GET_LOCK|LOAD_EXTENSION)\"? \("
     rf"| @(?: ?\S+)? := |^(?!{_PRAGMA_READS}) PRAGMA "
 )
@@ -123,8 +158,9 @@ FOREIGN_CHARSET = re.compile(  # of MySQL, whose drivers write values into the t
     r"(?!UTF8|DEFAULT |@|\?)\w"
 )
 _EXPLAINS = re.compile(  # only with ANALYZE the rest is run
-    r"^ (?:EXPLAIN|DESCRIBE|DESC)(?:(?! (?:.* )?ANALY[SZ]E ).*"
+    r"^ (?:EXPLAIN|DESCRIBE|DESC)(?:(?!.*ANALY[SZ]E| \( [^)]*[\"&]).*"
     r"|(?: ANALY[SZ]E| VERBOSE| FORMAT = \S+| \( (?!SELECT|WITH|VALUES|TABLE|\()[^)]*\))*)"
+    r"|^ ANALYZE(?: FORMAT = \S+)?(?= (?:\( )*(?:SELECT|WITH) )"  # MariaDB's EXPLAIN ANALYZE
 )
 _BODY = re.compile(  # is not run yet, and ends with a statement of its own: END
     r"^ CREATE (?:.* )?(?:TRIGGER|FUNCTION|PROCEDURE) .* BEGIN (?:ATOMIC|DELETE|INSERT|REPLACE|SELECT|UPDATE|WITH) "
@@ -145,8 +181,18 @@ class Traits(NamedTuple):
     ends: bool
 
 
-def traits_of(tokens: list[Token], dialect: str) -> Traits:
-    """Return what a text does."""
+def traits_of(text: str, tokens: list[Token], dialect: str) -> Traits:
+    """Return what a text does that has these tokens."""
+    traits = _traits(tokens, dialect)
+    if traits.writes or not (escaped := _ESCAPED_QUOTE.search(text)):
+        return traits
+    # With other settings the session takes the literal for ended there, and what follows it for the statement's.
+    if dialect == "postgresql":
+        return traits._replace(writes=_traits(scan(text, _UNCONFORMING), dialect).writes)
+    return traits._replace(writes=dialect == "mysql" and bool(_FILE.search(text, escaped.end())))
+
+
+def _traits(tokens: list[Token], dialect: str) -> Traits:
     writes = session = ends = False
     in_body = False
     for statement in filter(None, statements(tokens)):
@@ -156,12 +202,16 @@ def traits_of(tokens: list[Token], dialect: str) -> Traits:
         in_body = bool(_BODY.match(statement))
         tell = _traits_of_statement if len(statement) <= _LONG else _traits_of_statement.__wrapped__
         found = tell(statement, dialect)
-        writes, session, ends = writes or found[0], session or found[1], ends or found[2]
+        # What follows the end of a transaction is not run in the one that was begun to read only.
+        writes = writes or found[0] or (ends and dialect == "postgresql")
+        session, ends = session or found[1], ends or found[2]
     first = next((token.text.upper() for token in tokens if token.text != "("), "")
     several = any(token.text == ";" for token in tokens[:-1])
     return Traits(writes, session, first in {"SELECT", "VALUES", "TABLE", "WITH"} and not several, ends)
 
 
+_ESCAPED_QUOTE = re.compile(r"\\['\"]")
+_FILE = re.compile(r"(?i)\b(?:OUT|DUMP)FILE\b")
 _LONG = 2000  # characters of what is not worth remembering
 
 
@@ -182,7 +232,7 @@ def statements(tokens: list[Token]) -> Iterator[str]:
     for token in [*tokens, Token("word", 0, 0, ";")]:
         word = token.text.upper()
         if token.kind == "quoted":
-            words.append(word if re.fullmatch(r"(['\"`])\w+\1|\[\w+\]", word) else word[0])
+            words.append(_shown(word))
         elif token.kind != "word":
             words.append("?")
         elif word != ";":
@@ -190,3 +240,15 @@ def statements(tokens: list[Token]) -> Iterator[str]:
         elif words:
             yield _EXPLAINS.sub("", f" {' '.join(words)} ")
             words = []
+
+
+def _shown(literal: str) -> str:
+    """Return what the patterns see of a literal: a word, or how it begins and whether a quote is escaped in it."""
+    if _ONE_WORD.fullmatch(literal):
+        return literal
+    if literal.startswith("U&"):
+        return literal[:3]
+    return literal[0] + ("\\" if "\\'" in literal or '\\"' in literal else "")
+
+
+_ONE_WORD = re.compile(r"(['\"`])[\w.]+\1|\[\w+\]")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.lines import Line2D
 
 from drawing import AGAIN, FAINT, GRID, INK, MARKS, NAMES, OURS, PAPER, Mark, figure, files, logarithmic, marks
+from simulated_chart import draw_scaling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -278,7 +279,13 @@ def _lines_legend(paper: Figure, found: dict[str, Mark]) -> None:
     paper.legend(handles=handles, loc="outside lower left", ncols=6, borderaxespad=1.6)
 
 
-DRAWERS = {"results": draw, "growth": draw_growth, "waiting": draw_waiting, "memory": draw_memory}
+DRAWERS = {
+    "results": draw,
+    "growth": draw_growth,
+    "waiting": draw_waiting,
+    "memory": draw_memory,
+    "scaling": draw_scaling,
+}
 """What draws which file of docs/benchmarks."""
 
 

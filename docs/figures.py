@@ -1,4 +1,4 @@
-"""Write what the benchmarks have found into docs/benchmarks.md and README.md: `python docs/figures.py`.
+"""Write what the benchmarks have found into their pages and README.md: `python docs/figures.py`.
 
 The figures are those of docs/benchmarks/*.json; `benchmarks/README.md` tells how they get there.
 """
@@ -11,6 +11,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from figures_beside import growth, memory, overhead, records, startup, waiting
+from figures_scaling import scaling
 from figures_targets import targets
 from figures_text import OURS, PRODUCTS, named, three
 from pages import renew, table
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).parent
 PAGE, README, FOLDER = DOCS / "benchmarks.md", DOCS.parent / "README.md", DOCS / "benchmarks"
-NAMES = ("results", "growth", "memory", "overhead", "records", "startup", "waiting")
+SCALING = DOCS / "scaling.md"
+NAMES = ("results", "growth", "memory", "overhead", "records", "startup", "waiting", "scaling")
 
 
 def reports(folder: Path = FOLDER) -> dict[str, Any]:
@@ -149,7 +151,7 @@ def pages(folder: Path = FOLDER) -> Pages:
         "records": records(found["records"]),
         "startup": startup(found["startup"]),
     }
-    return {PAGE: parts, README: {"summary": summary(found)}}
+    return {PAGE: parts, README: {"summary": summary(found)}, SCALING: scaling(found["scaling"])}
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ the reason, or fails if AIODB_REQUIRE says `all` or names the server, as scripts
 | `mysql`    | `mysql`                   | `mysql_url`    | `own_mysql`       | `mysql_authority`     |
 | `odbc`     | `odbc`: kind to driver    |                |                   |                       |
 | `pgbouncer`| `pgbouncer`, for `postgres` |              |                   |                       |
+
+Clusters of servers have fixtures of their own in clusters/conftest.py.
 """
 
 from __future__ import annotations

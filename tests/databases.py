@@ -1,7 +1,7 @@
 """Run the tests of one database: `pytest -p databases --database mysql`, as the environments of tox.ini do.
 
 The four names split the suite: `sqlite` has all tests that need no server, `odbc` those that need an ODBC driver,
-`postgresql` and `mysql` those of their servers.
+`postgresql` and `mysql` those of their servers.  The tests of clusters belong to none of them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept: list[pytest.Item] = []
     others: list[pytest.Item] = []
     for item in items:
-        (kept if database_of(item) == wanted else others).append(item)
+        is_wanted = database_of(item) == wanted and item.get_closest_marker("cluster") is None
+        (kept if is_wanted else others).append(item)
     config.hook.pytest_deselected(items=others)
     items[:] = kept
 

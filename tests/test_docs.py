@@ -152,14 +152,15 @@ def test_the_table_of_capabilities_is_that_of_the_drivers(odbc):
     assert page.read_text(encoding="utf-8") == pages.renewed(page, parts), "run `python docs/capabilities.py`"
 
 
-@pytest.mark.parametrize("page", [figures.PAGE, figures.README])
+@pytest.mark.parametrize("page", [figures.PAGE, figures.README, figures.SCALING])
 def test_the_figures_are_those_that_were_measured(page):
     parts = figures.pages()[page]
     assert page.read_text(encoding="utf-8") == pages.renewed(page, parts), "run `python docs/figures.py`"
 
 
 def test_every_chart_that_is_shown_is_there_and_every_one_is_shown():
-    shown = set(re.findall(r"\]\(benchmarks/(\S+)\)", figures.PAGE.read_text(encoding="utf-8")))
+    text = "".join(page.read_text(encoding="utf-8") for page in (figures.PAGE, figures.SCALING))
+    shown = set(re.findall(r"\]\(benchmarks/(\S+)\)", text))
     assert {chart.name for chart in figures.FOLDER.glob("*.svg")} == shown
     assert {chart.stem for chart in figures.FOLDER.glob("*.png")} == {Path(chart).stem for chart in shown}
 

@@ -20,6 +20,13 @@ def placed(url, **parts):
     return f"{split.scheme}://{netloc}{path}{'?' if split.query else ''}{split.query}"
 
 
+def on_hosts(url, *hosts):
+    """Return a URL with several hosts, each `host:port`; its own one stands for None."""
+    split = urlsplit(url)
+    login, _, own = split.netloc.rpartition("@")
+    return split._replace(netloc=f"{login}@{','.join(host or own for host in hosts)}").geturl()
+
+
 def with_option(url, option):
     """Return a URL with one more option, or several, in its query."""
     return f"{url}{'&' if '?' in url else '?'}{option}"

@@ -10,17 +10,10 @@ import anyio
 import pytest
 
 from aio_databases import AuthenticationError, ConfigurationError, ConnectError, Database, ReadOnlyError, TargetNotFound
-from conformance.addresses import placed, with_option
+from conformance.addresses import on_hosts, placed, with_option
 from conformance.secrets_told import SECRET, everything_told
 
 pytestmark = pytest.mark.targets(dialect={"postgresql", "mysql"})
-
-
-def on_hosts(url, *hosts):
-    """Return a URL with several hosts; its own one stands for None."""
-    split = urlsplit(url)
-    login, _, own = split.netloc.rpartition("@")
-    return split._replace(netloc=f"{login}@{','.join(host or own for host in hosts)}").geturl()
 
 
 @pytest.fixture
@@ -87,9 +80,9 @@ async def test_a_primary_is_no_replica(make_database, url, closed):
         await (await make_database(address)).fetchval("select 1")
 
 
-@pytest.mark.parametrize("target", ["read-write", "any", "prefer-read-only"])
-async def test_a_primary_will_do_otherwise(make_database, url, target):
-    database = await make_database(with_option(url, f"target={target}"), check_after=0)
+@pytest.mark.parametrize("role", ["read-write", "any", "prefer-read-only"])
+async def test_a_primary_will_do_otherwise(make_database, url, role):
+    database = await make_database(with_option(url, f"target={role}"), check_after=0)
     for _ in range(2):
         await database.execute("create table if not exists t (i integer)")
 

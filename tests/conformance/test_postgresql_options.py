@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from aio_databases import TargetNotFound
+
 pytestmark = pytest.mark.targets(dialect="postgresql", odbc=False)
 
 VALUE = {"a": [1, None, "ü"], "b": {}, "c": 'it\'s \\ "q" %s'}
@@ -47,7 +49,13 @@ async def test_prepared_statements_of_psycopg_can_be_switched_off(make_database)
     assert 0 == await database.fetchval("select count(*) from pg_prepared_statements")
 
 
-@pytest.mark.parametrize(("wanted", "expected"), [("read-write", "off"), ("any", "off")])
-async def test_the_kind_of_server_can_be_asked_for(make_database, wanted, expected):
+@pytest.mark.parametrize("wanted", ["read-write", "primary", "any", "prefer-standby"])
+async def test_the_words_of_libpq_for_the_kind_of_server_are_known(make_database, wanted):
     database = await make_database(target_session_attrs=wanted)
-    assert expected == await database.fetchval("show default_transaction_read_only")
+    assert "off" == await database.fetchval("show default_transaction_read_only")
+
+
+@pytest.mark.parametrize("wanted", ["read-only", "standby"])
+async def test_a_primary_is_no_standby(make_database, wanted):
+    with pytest.raises(TargetNotFound, match=r"with target='read-only': .* is a primary"):
+        await (await make_database(target_session_attrs=wanted, timeout=0)).fetchval("select 1")

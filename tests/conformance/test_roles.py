@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from aio_databases import ConnectionLost, Database, OperationalError, ReadOnlyError
-from conformance.test_hosts import on_hosts
+from conformance.addresses import on_hosts, with_option
 from servers import MariaDBServer, StandbyCluster
 
 MYSQL = pytest.mark.targets(dialect="mysql", pooled=True)
@@ -73,6 +73,15 @@ async def test_a_connection_that_stayed_open_is_left_in_time(make_database, swit
     assert [2, 1] == rows(two_mysql)
 
 
+async def closed(database):
+    """Wait until the pool has closed a connection."""
+    with anyio.fail_after(5):
+        while True:
+            if database.stats()["primary"].closed:
+                return
+            await anyio.sleep(0.01)
+
+
 @MYSQL
 async def test_a_write_waits_for_the_end_of_the_failover(make_database, switching, two_mysql):
     switch, url = switching
@@ -81,9 +90,7 @@ async def test_a_write_waits_for_the_end_of_the_failover(make_database, switchin
     two_mysql[1].execute("set global read_only = 1")
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(database.execute, INSERT)
-        with anyio.fail_after(5):
-            while database.stats()["primary"].closed < 1:  # the pool has found out
-                await anyio.sleep(0.01)
+        await closed(database)
         switch(1)
     assert [0, 1] == rows(two_mysql)
 
@@ -174,9 +181,7 @@ async def test_writes_go_on_at_the_standby_that_was_promoted(replicated, standby
 @pytest.mark.targets(scheme={"asyncpg", "psycopg", "aioodbc"})
 async def test_a_connection_to_a_standby_that_was_promoted_is_left(make_database, replicated, standby_cluster):
     first, second, _ = replicated
-    database = await make_database(
-        first, replicas=[f"{second}{'&' if '?' in second else '?'}target=read-only"], check_after=0
-    )
+    database = await make_database(first, replicas=[with_option(second, "target=read-only")], check_after=0)
     async with database.replica(fallback=False):
         assert await database.fetchval("select pg_is_in_recovery()")
     standby_cluster.standbys[0].promote()

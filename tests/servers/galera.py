@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 NEED = "galera"
 """The name under which `servers.install` fetches it."""
+SYSTEM = Path("/")
 LIBRARIES = [f"usr/{folder}/galera{version}/libgalera_smm.so" for folder in ("lib", "lib64") for version in ("", "-4")]
 WAIT_SECONDS = 20.0
 SETTINGS = {
@@ -73,7 +74,7 @@ else
     exit 1
 fi
 """
-"""Called on both sides when a node joins.  The servers themselves send what it has missed: it is only told from where on.
+"""Called on both sides when a node joins.  The servers themselves send what it has missed: this tells from where on.
 
 The scripts of MariaDB's packages would do too, but need programs that a machine may lack, to copy all data, which is
 never needed here: all nodes start with the same.
@@ -160,17 +161,18 @@ class GaleraNode(MariaDBServer):
     @property
     def cluster_size(self) -> int:
         """Tell how many nodes it sees, itself included."""
-        return int(self._status("cluster_size"))
+        return int(self._status()["cluster_size"])
 
     @property
     def is_primary(self) -> bool:
         """Tell whether it belongs to the part of the cluster that works."""
-        return self._status("cluster_status") == "Primary"
+        return self._status()["cluster_status"] == "Primary"
 
     @property
     def is_synced(self) -> bool:
         """Tell whether it can be used: it belongs to the part of the cluster that works and has caught up with it."""
-        return (self._status("ready"), self._status("local_state_comment")) == ("ON", "Synced")
+        status = self._status()
+        return (status["ready"], status["local_state_comment"]) == ("ON", "Synced")
 
     def wait_until_sees(self, cluster_size: int) -> None:
         """Wait until it sees so many nodes, itself included.
@@ -193,9 +195,8 @@ class GaleraNode(MariaDBServer):
         self.execute("set global wsrep_provider_options = 'pc.bootstrap=1'")
         self.wait_until_synced()
 
-    def _status(self, name: str) -> str:
-        [(_, value)] = self.execute("show status like %s", f"wsrep_{name}")
-        return str(value)
+    def _status(self) -> dict[str, str]:
+        return {name.removeprefix("wsrep_"): value for name, value in self.execute("show status like 'wsrep%'")}
 
     def _wait_until(self, text: str, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + WAIT_SECONDS
@@ -239,16 +240,29 @@ class GaleraCluster:
         """List the URLs of a database on each node, for `APP`."""
         return [node.url(database=database) for node in self.nodes]
 
+    def create_database(self) -> str:
+        """Create an empty database on all nodes and return its name."""
+        name = self.nodes[0].create_database()
+        self.wait_until_caught_up()
+        return name
+
+    def wait_until_caught_up(self) -> None:
+        """Wait until every node shows what any of them has committed by now."""
+        for node in self.nodes:
+            node.execute("set statement wsrep_sync_wait = 1 for select 1")
+
     def heal(self) -> None:
         """Undo what was done to the nodes: all run and are synced."""
         running = [node for node in self.nodes if node.is_running]
         for node in running:
             node.resume()
-        for node in running:
-            node.wait_until_sees(len(running))  # who joins before the others have noticed a loss is lost too
-        if running and not any(node.is_primary for node in running):
-            running[0].bootstrap()
         stopped = [node for node in self.nodes if node not in running]
+        if running and stopped:
+            # Who joins before the others have noticed a loss would be lost too.
+            for node in running:
+                node.wait_until_sees(len(running))
+            if not any(node.is_primary for node in running):
+                running[0].bootstrap()
         if not running:
             stopped.sort(key=lambda node: int(str(node.last_position()).rpartition(":")[2]), reverse=True)
         for node in stopped:
@@ -258,6 +272,7 @@ class GaleraCluster:
     def _wait_until_synced(self) -> None:
         for node in self.nodes:
             node.wait_until_sees(len(self.nodes))
+        for node in self.nodes:  # one that was frozen knows by now that it has to catch up
             node.wait_until_synced()
 
 
@@ -289,7 +304,7 @@ def find_galera() -> Path:
     Raises:
         ServerMissing: there is none.
     """
-    for root in (Path("/"), unpacked_folder(NEED)):
+    for root in (SYSTEM, unpacked_folder(NEED)):
         for place in LIBRARIES:
             if (root / place).exists():
                 return root / place

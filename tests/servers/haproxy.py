@@ -70,7 +70,9 @@ class HAProxy(ServerProcess):
         """Tell the program and its arguments."""
         settings = SETTINGS.format(socket=self._socket)
         for role, path in self._roles.items():
-            settings += f"listen {role}\n    bind {self.host}:{self.ports[role]}\n    http-check send meth OPTIONS uri {path}\n"
+            settings += (
+                f"listen {role}\n    bind {self.host}:{self.ports[role]}\n    http-check send meth OPTIONS uri {path}\n"
+            )
             for node in self._nodes:
                 settings += f"    server {node.name} {node.host}:{node.port} check port {node.health_port}\n"
         return [self.program, "-f", self._write("settings", settings)]

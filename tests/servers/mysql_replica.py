@@ -142,6 +142,17 @@ class ReplicaCluster:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def create_database(self) -> str:
+        """Create an empty database on all servers and return its name."""
+        name = self.primary.create_database()
+        self.wait_until_caught_up()
+        return name
+
+    def wait_until_caught_up(self) -> None:
+        """Wait until every replica has applied what the primary has committed by now."""
+        for replica in self.replicas:
+            replica.wait_until_caught_up()
+
     def heal(self) -> None:
         """Undo what was done to the servers: all run, and the replicas have caught up."""
         if not self.primary.is_running:

@@ -26,8 +26,16 @@ NEED = "patroni"
 """The name under which `servers.install` fetches it."""
 WAIT_SECONDS = 60.0
 """Newer versions of Patroni take no leader for dead before 20 seconds."""
-TIMES = {"ttl": 5, "loop_wait": 1, "retry_timeout": 3}
-"""In seconds: how long a dead leader stays the leader, how often each node looks, and how long it tries."""
+CONFIGURATION = {
+    # Seconds: how long a dead leader stays the leader, how often each node looks, and how long it tries.
+    "ttl": 5,
+    "loop_wait": 1,
+    "retry_timeout": 3,
+    # A commit is answered when a standby has it too: nothing that was answered is lost with the leader.
+    "synchronous_mode": True,
+    "postgresql": {"use_pg_rewind": True},
+}
+"""What Patroni keeps in etcd: https://patroni.readthedocs.io/en/latest/dynamic_configuration.html."""
 SETTINGS = {
     # What pg_rewind wants, with which a node that led before its crash follows again.
     "full_page_writes": "on",
@@ -102,10 +110,14 @@ class PatroniNode(PostgresServer):
         return self._ask("GET", ROLES[role])[0] == http.HTTPStatus.OK
 
     @property
-    def has_streaming_standby(self) -> bool:
-        """Tell whether another node streams from this one."""
+    def has_every_commit(self) -> bool:
+        """Tell whether commits wait for this standby, so that it may take the leader's place."""
+        return self._ask("GET", "/sync")[0] == http.HTTPStatus.OK
+
+    def streaming_standbys(self) -> int:
+        """Tell how many nodes stream from this one."""
         _, answer = self._ask("GET", "/patroni")
-        return "streaming" in [standby["state"] for standby in answer.get("replication", ())]
+        return [standby["state"] for standby in answer.get("replication", ())].count("streaming")
 
     def switch_over_to(self, other: PatroniNode) -> None:
         """Hand the leadership over to another node.
@@ -155,13 +167,13 @@ class PatroniCluster:
         with ExitStack() as stack:
             self.etcd = stack.enter_context(Etcd())
             scope = self.etcd.folder.name
-            self.etcd.put(f"/service/{scope}/config", json.dumps({**TIMES, "postgresql": {"use_pg_rewind": True}}))
+            self.etcd.put(f"/service/{scope}/config", json.dumps(CONFIGURATION))
             self.nodes = [PatroniNode(number, scope, self.etcd) for number in range(1, self._count + 1)]
             for node in self.nodes:
                 stack.callback(node.kill)
                 node.start()
             behind = [Node(node.member, node.host, node.port, node.health_port) for node in self.nodes]
-            self._wait_until("leads and has a standby", lambda: self._leading() and self.leader.has_streaming_standby)
+            self._wait_until("has standbys", self._is_whole)
             self.haproxy = stack.enter_context(HAProxy(behind, ROLES))
             self.wait_until_routed()
             self._stack = stack.pop_all()
@@ -227,6 +239,20 @@ class PatroniCluster:
 
         self._wait_until("is routed to", is_routed)
 
+    def create_database(self) -> str:
+        """Create an empty database for the ordinary user on all nodes and return its name."""
+        name = self.leader.create_database()
+        self.wait_until_caught_up()
+        return name
+
+    def wait_until_caught_up(self) -> None:
+        """Wait until every replica has replayed what the leader has committed by now."""
+        [(position,)] = self.leader.execute("select pg_current_wal_flush_lsn()::text")
+        replayed = "select pg_last_wal_replay_lsn() >= $1::text::pg_lsn"
+        self._wait_until(
+            "has caught up", lambda: all(node.execute(replayed, position) == [(True,)] for node in self.replicas)
+        )
+
     def heal(self) -> None:
         """Undo what was done to the servers: all run, one leads, the others follow, and HAProxy knows."""
         stopped = [node for node in self.nodes if not node.is_running]
@@ -242,9 +268,13 @@ class PatroniCluster:
                 shutil.rmtree(node.data)
         for node in stopped:
             node.start()
-        self.wait_for_leader()
-        self._wait_until("has a standby", lambda: self.leader.has_streaming_standby)
+        self._wait_until("has standbys", self._is_whole)
         self.wait_until_routed()
+
+    def _is_whole(self) -> bool:
+        others = len(self.nodes) - 1
+        standbys = [node.streaming_standbys() for node in self._leading()]
+        return standbys == [others] and sum(node.has_every_commit for node in self.replicas) == 1
 
     def _leading(self) -> list[PatroniNode]:
         return [node for node in self.nodes if node.is_running and node.has_role("write")]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import signal
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
+
+import psycopg
+from psycopg.rows import dict_row
 
 from servers.process import ServerProcess
 from servers.programs import environment_of, find_program
@@ -24,6 +27,7 @@ SETTINGS: dict[str, Any] = {
     "pool_mode": "transaction",
     "default_pool_size": SESSIONS,
     "max_client_conn": 200,
+    "server_login_retry": 0.1,  # seconds; by default a server that was down is left alone for 15
     "unix_socket_dir": "",
 }
 
@@ -49,11 +53,20 @@ class PgBouncer(ServerProcess):
         login = self._behind.netloc.rpartition("@")[0]
         return f"postgresql://{login}@{self.host}:{self.port}/{database}"
 
+    def tell(self, command: Literal["PAUSE", "RESUME", "SHOW POOLS"]) -> list[dict[str, Any]]:
+        """Run a command of its console and return its rows, if any."""
+        with psycopg.connect(
+            self.url("pgbouncer"), autocommit=True, cursor_factory=psycopg.ClientCursor, row_factory=dict_row
+        ) as console:
+            cursor = console.execute(command)
+            return cursor.fetchall() if cursor.description else []
+
     def command(self) -> Sequence[str | Path]:
         """Tell the program and its arguments."""
         user, password = unquote(self._behind.username or ""), unquote(self._behind.password or "")
         accounts = self._write("accounts", f'"{user}" "{password}"\n')
-        settings = {**SETTINGS, "listen_addr": self.host, "listen_port": self.port, "auth_file": accounts}
+        place = {"listen_addr": self.host, "listen_port": self.port}
+        settings = {**SETTINGS, **place, "auth_file": accounts, "admin_users": user}
         server = f"host={self._behind.hostname} port={self._behind.port or 5432}"
         lines = [f"[databases]\n* = {server}\n[pgbouncer]", *(f"{name} = {value}" for name, value in settings.items())]
         return [self.program, self._write("settings", "\n".join(lines) + "\n")]

@@ -144,6 +144,17 @@ class StandbyCluster:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def create_database(self) -> str:
+        """Create an empty database for the ordinary user on all servers and return its name."""
+        name = self.primary.create_database()
+        self.wait_until_caught_up()
+        return name
+
+    def wait_until_caught_up(self) -> None:
+        """Wait until every standby has replayed what the primary has committed by now."""
+        for standby in self.standbys:
+            standby.wait_until_caught_up()
+
     def heal(self) -> None:
         """Undo what was done to the servers: all run, and the standbys have caught up."""
         if not self.primary.is_running:

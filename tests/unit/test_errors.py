@@ -198,6 +198,7 @@ PARENTS = {
     "QueryTimeout": "OperationalError",
     "ReadOnlyError": "NotSupportedError RuntimeError",
     "SerializationFailure": "OperationalError",
+    "TargetNotFound": "ConnectError",
     "TransactionError": "InterfaceError RuntimeError",
     "TransactionTimeout": "OperationalError TimeoutError",
     "TurnTimeout": "OperationalError TimeoutError",

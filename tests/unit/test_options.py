@@ -73,6 +73,8 @@ def test_the_defaults_are_those_of_the_documentation():
         ("cleanup_timeout", "2", 2.0),
         ("commit_timeout", "2", 2.0),
         ("cool_down", "2", 2.0),
+        ("target", "read-only", "read-only"),
+        ("target", "", None),
         ("reset", "always", "always"),
     ],
 )

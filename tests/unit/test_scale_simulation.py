@@ -154,7 +154,7 @@ def test_a_percentile_of_little_is_what_there_is(values, median):
 def test_a_tiny_run_can_be_drawn(tmp_path):
     said = []
     report = rounded(run_all(said.append, quick=True))
-    assert {"theory", "connections", "replicas", "lag", "failure"} == set(report)
+    assert {"base", "theory", "connections", "replicas", "lag", "failure"} == set(report)
     assert len(said) == len(set(said))
     drawn = simulated_chart.draw_scaling(report, tmp_path)
     assert {"scaling.svg", "scaling.png"} == {file.name for file in drawn}

@@ -8,9 +8,23 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from servers import ServerError, ServerMissing, install, programs
+from servers import ServerError, ServerMissing, galera, install, programs
+from servers.etcd import find_etcd
+from servers.galera import find_galera
+from servers.haproxy import find_haproxy
 from servers.install import Need
-from servers.programs import MARIADB_BASE, POSTGRES_BIN, Programs, find_mariadb, find_postgres
+from servers.patroni import find_patroni
+from servers.pgbouncer import find_pgbouncer
+from servers.pgpool import find_pgpool
+from servers.programs import (
+    MARIADB_BASE,
+    POSTGRES_BIN,
+    Programs,
+    environment_of,
+    find_mariadb,
+    find_postgres,
+    find_program,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,6 +182,24 @@ def test_a_wrong_place_is_said_instead_of_getting_another(install_things, monkey
 
 def test_a_machine_without_a_package_manager_has_one_way_for_postgres_and_none_for_the_rest(monkeypatch):
     monkeypatch.setattr(install.shutil, "which", lambda _: None)
-    assert {"postgres": [install._install_from_index], "mysql": [], "pgbouncer": [], "odbc": []} == {
-        need.name: install._ways(need) for need in install.NEEDS
-    }
+    ways = {need.name: install._ways(need) for need in install.NEEDS}
+    assert [install._install_from_index] == ways.pop("postgres")
+    assert {name: [] for name in ("mysql", "pgbouncer", "galera", "patroni", "pgpool", "odbc")} == ways
+
+
+@pytest.mark.parametrize("find", [find_etcd, find_galera, find_haproxy, find_patroni, find_pgbouncer, find_pgpool])
+def test_a_machine_without_a_part_of_a_cluster_is_told_what_to_do(monkeypatch, tmp_path, find):
+    monkeypatch.setattr(programs.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(galera, "SYSTEM", tmp_path)
+    monkeypatch.setattr(programs, "cache_folder", lambda: tmp_path)
+    with pytest.raises(ServerMissing, match="not installed on this machine: run scripts/test, which gets it"):
+        find()
+
+
+def test_an_unpacked_program_is_found_and_run_with_its_libraries(monkeypatch, tmp_path):
+    monkeypatch.setattr(programs, "cache_folder", lambda: tmp_path)
+    unpacked = tmp_path / "unpacked/thing/usr"
+    (unpacked / "lib/x86_64-linux-gnu").mkdir(parents=True)
+    make_programs(unpacked, "sbin/thing-of-the-tests")
+    assert unpacked / "sbin/thing-of-the-tests" == find_program("thing-of-the-tests", "Thing", "thing")
+    assert f"{unpacked}/lib/x86_64-linux-gnu:{unpacked}/lib" == environment_of("thing")["LD_LIBRARY_PATH"]

@@ -204,3 +204,18 @@ def test_what_is_missing_and_not_required_skips_its_tests(monkeypatch, require_s
     monkeypatch.setenv("AIODB_REQUIRE", required)
     with pytest.raises(pytest.skip.Exception, match=r"^it is not there$"), require_server("mysql"):
         raise ServerMissing("it is not there")
+
+
+def test_a_server_that_a_killed_run_had_another_program_start_is_swept_away():
+    owner = subprocess.Popen(["true"])
+    owner.wait()
+    draft = Path(tempfile.mkdtemp(prefix="draft-"))
+    folder = draft.with_name(f"{FOLDER_PREFIX}{owner.pid}-{draft.name}")
+    (draft / "node/data").mkdir(parents=True)
+    with subprocess.Popen(["sh", "-c", "sleep 60; :", folder]) as server:
+        (draft / "node/data/postmaster.pid").write_text(f"{server.pid}\n{folder}/node/data\n")
+        # Not before it is complete: other runs sweep too.
+        draft.rename(folder)
+        sweep()
+        assert -signal.SIGKILL == server.wait(10)
+    assert wait_for(lambda: not folder.exists())

@@ -30,8 +30,28 @@ def test_the_parts_of_a_url_are_decoded():
     assert {"a": "1", "b": "", "c": "x&y"} == address.options
 
 
+def test_a_url_may_have_several_hosts_each_with_its_own_port():
+    address = parse_url("pg://us%40er:p%2Fw@a:5432,b,[::1]:5433/db?x=1")
+    assert (("a", 5432), ("b", None), ("::1", 5433)) == address.hosts
+    assert ("a", 5432, "us@er", "p/w") == (address.host, address.port, address.user, address.password)
+    assert ("pg://a:5432,b,[::1]:5433/db", "a:5432,b,[::1]:5433") == (str(address), address.place)
+    assert "pg://us%40er:***@a:5432,b,[::1]:5433/db?x=1" == address.redacted == address.url.redacted
+
+
+def test_the_address_of_one_of_several_hosts_keeps_all_the_rest():
+    address = parse_url("pg://ann:secret@a:5432,b,[::1]:5433/db?x=1")
+    shown = []
+    for index in range(3):
+        one = address.at(index)
+        assert ((one.host, one.port),) == (address.hosts[index],) == one.hosts
+        assert ("ann", "secret", "db", {"x": "1"}) == (one.user, one.password, one.database, one.options)
+        shown.append(one.redacted)
+    assert [f"pg://ann:***@{host}/db?x=1" for host in ("a:5432", "b", "[::1]:5433")] == shown
+
+
 def test_what_a_url_leaves_out_is_none():
     address = parse_url("sqlite:///x.db")
+    assert ((None, None),) == address.hosts
     assert (None, None, None, None) == (address.host, address.port, address.user, address.password)
     assert ("x.db", {}) == (address.database, {})
 
@@ -55,6 +75,7 @@ def test_a_path_loses_its_first_slash_only(url, database):
     [
         ("pg://ann:secret@server:5433/shop?x=1", "pg://server:5433/shop"),
         ("pg://ann:secret@[::1]/shop", "pg://[::1]/shop"),
+        ("pg://ann:secret@a:1,b:2,[::1]:3,[::2]/shop", "pg://a:1,b:2,[::1]:3,[::2]/shop"),
         ("sqlite:////tmp/x.db", "sqlite:////tmp/x.db"),
         ("sqlite://", "sqlite://"),
     ],
@@ -91,7 +112,22 @@ def test_a_url_without_a_scheme_says_how_to_write_one(text):
 
 
 @pytest.mark.parametrize(
-    "url", ["pg://server:port/db", "pg://server:99999/db", "pg://server:-1/db", "pg://[::1/db", "pg://[nonsense]/db"]
+    "url",
+    [
+        "pg://server:port/db",
+        "pg://server:99999/db",
+        "pg://server:-1/db",
+        "pg://[::1/db",
+        "pg://[nonsense]/db",
+        "pg://a,,b/db",
+        "pg://a,/db",
+        "pg://,a/db",
+        "pg://a,:5432/db",
+        "pg://a,b:port/db",
+        "pg://a, b/db",
+        "pg://a,[::1/db",
+        "pg://a,[nonsense]/db",
+    ],
 )
 def test_a_bad_host_or_port_is_malformed(url):
     with pytest.raises(ConfigurationError, match=r"is malformed: .* percent-encode"):
@@ -107,6 +143,9 @@ def test_a_bad_host_or_port_is_malformed(url):
         ("pg://ann:secret@server/db", "pg://ann:***@server/db"),
         ("pg://ann@server/db", "pg://ann@server/db"),
         ("pg://:secret@server/db", "pg://:***@server/db"),
+        ("pg://ann:sec,ret@a:1,b/db", "pg://ann:***@a:1,b/db"),
+        ("pg://a:1,[::1]:2/db", "pg://a:1,[::1]:2/db"),
+        ("pg://ann:1,secret:x/db", "pg://ann:***/db"),
         ("pg://ann:se/cr@et@server/db", "pg://ann:***"),
         ("pg://server/db?password=x&user=y&sslpassword=z", "pg://server/db?password=***&user=y&sslpassword=***"),
         ("pg://server/db?PWD=x", "pg://server/db?PWD=***"),
@@ -144,6 +183,14 @@ def everything_shown(url):
         "dummy://ann:hunter/shop",
         "dummy://ann:hunter",
         "dummy://ann:hunter@[::1/shop",
+        "dummy://ann:hunter@a:1,b:2/shop",
+        "dummy://ann:hunter,kitten@a,b/shop",
+        "dummy://ann:hunter@a,b:port/shop",
+        "dummy://ann:hunter@a,,b/shop",
+        "dummy://ann:hunter,kitten/shop",
+        "dummy://ann:73,kitten:hunter",
+        "dummy://ann:hunter,kitten/hunter@a,b/shop",
+        "dummy://ann:hunter,7319/kitten@a,b/shop",
         "dummy://ann:[hunter]@server/shop",
         "dummy://ann:hunter\uff03kitten@server/shop",
         "dummy://ann:hunter?kitten@server/shop",
@@ -165,7 +212,7 @@ def test_no_part_of_a_password_is_shown_of_any_url_however_malformed(url):
     assert [] == [part for part in ("hunter", "kitten", "7319") if part in shown], shown
 
 
-PARTS = st.sampled_from(["hunter", "kitten", *":/?#@[]%&=;+\\'\" "])
+PARTS = st.sampled_from(["hunter", "kitten", *":/?#@[]%&=;,+\\'\" "])
 
 
 @given(st.lists(PARTS, min_size=1, max_size=6).map("".join))
@@ -178,8 +225,9 @@ PARTS = st.sampled_from(["hunter", "kitten", *":/?#@[]%&=;+\\'\" "])
 @example("hunter#kitten@hunter")
 @example("?hunter=kitten")
 def test_no_part_of_a_password_with_special_characters_is_shown(password):
-    shown = everything_shown(f"dummy://ann:{password}@server/shop")
-    assert [] == [part for part in ("hunter", "kitten") if part in shown], shown
+    for hosts in ("server", "a:1,b"):
+        shown = everything_shown(f"dummy://ann:{password}@{hosts}/shop")
+        assert [] == [part for part in ("hunter", "kitten") if part in shown], shown
 
 
 @given(st.text(max_size=40))

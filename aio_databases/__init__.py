@@ -43,6 +43,7 @@ from aio_databases.levels import TransactionState
 from aio_databases.record import Record, Result
 from aio_databases.streams import RecordStream
 from aio_databases.transaction import Transaction
+from aio_databases.writes import Writes
 
 __all__ = (
     "AuthenticationError",
@@ -85,6 +86,7 @@ __all__ = (
     "TurnTimeout",
     "UniqueViolation",
     "UnknownDriver",
+    "Writes",
     "current_conn",
 )
 

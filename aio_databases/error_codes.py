@@ -107,7 +107,7 @@ _MYSQL_NUMBERS: dict[type[Error], tuple[int | range, ...]] = {
     NotNullViolation: (1048, 1364, 1423),
     CheckViolation: (1369, 3819, 4025),
     DeadlockDetected: (1213, 1614, 3058),
-    SerializationFailure: (1020, 1412, 3101),
+    SerializationFailure: (1020, 1412, 3101, 8002, 8005, 9007),  # from 8000 on TiDB's: https://docs.pingcap.com
     LockTimeout: (1205, 1613, 3572),
     QueryTimeout: (1028, 1317, 1969, 3024),
     ReadOnlyError: (1036, 1223, 1290, 1792, 1836, 1874),

@@ -178,7 +178,9 @@ class Hosts:
     def _in_vain(self, failures: list[errors.ConnectError]) -> errors.ConnectError:
         """Return the error for hosts of which none will do."""
         last, reasons = failures[-1], "; ".join(map(str, failures))
-        without_role = (isinstance(failure, errors.TargetNotFound) or failure.errno == NOT_READY for failure in failures)
+        without_role = (
+            isinstance(failure, errors.TargetNotFound) or failure.errno == NOT_READY for failure in failures
+        )
         if self.target != "any" and any(without_role):
             message = f"cannot connect to {self._driver.address} with target={self.target!r}: {reasons}; if this is no "
             error = errors.TargetNotFound(message + "failover that ends soon, check the hosts, or say target='any'")
@@ -196,8 +198,9 @@ _CONNECT_GRACE = 1.0  # seconds for a connection that is being opened when its t
 _REST = 10.0  # seconds for which a host that has failed is tried after the others
 _ROLES = {"read-write": "primary", "read-only": "replica"}
 _QUERIES = {
-    # From a table, if not a real one: a node of Galera that has lost the others answers all questions that have none.
-    "mysql": "SELECT @@global.read_only FROM (SELECT 1) AS node",
+    # innodb_read_only is what readers of Aurora say.  From a table, if not a real one: a node of Galera that has lost
+    # the others answers all questions that have none.
+    "mysql": "SELECT @@global.read_only OR @@global.innodb_read_only FROM (SELECT 1) AS node",
     "postgresql": "SELECT pg_catalog.pg_is_in_recovery()",
 }
 _NO = {"0", "f", "false", "off"}

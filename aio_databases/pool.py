@@ -181,16 +181,14 @@ class Pool(Places):
         Raises PoolTimeout after ``timeout`` seconds in line, PoolClosed after `close`, and ConnectError.
         """
         self._check_usable()
-        within, patient = (self.options.connect_timeout, True) if within is None else (within, False)
-        physical = await self._find()
-        began = monotonic()
-        while physical is not None and not await self._is_fit(physical, within):
+        patience = self.options.connect_timeout if within is None else within
+        physical, began = await self._find(), monotonic()
+        while physical is not None and not await self._is_fit(physical, patience):
             physical = self._exchange_place()
         if physical is None:
-            physical = await self._open_physical(within if patient else within - monotonic() + began, patient=patient)
-        if self.is_closed:
-            self._put(physical)
-            raise errors.PoolClosed(self._say("was disconnected while a task waited for a connection"))
+            left = patience if within is None else within - monotonic() + began
+            physical = await self._open_physical(left, patient=within is None)
+        self._check_open(physical)
         physical.lent = monotonic()
         self._lent[physical] = self._lease_to_remember() if self._remembers_places else None
         return physical
@@ -229,9 +227,7 @@ class Pool(Places):
         finally:
             self._waits += 1
             self._wait_seconds += monotonic() - began
-        if self.is_closed:
-            self._put_back(physical)
-            raise errors.PoolClosed(self._say("was disconnected while a task waited for a connection"))
+        self._check_open(physical)
         return physical
 
     # Taking back
@@ -332,6 +328,11 @@ class Pool(Places):
         for place in self._lent.places():
             error.add_note(place)
         return error
+
+    def _check_open(self, physical: Physical | None) -> None:
+        if self.is_closed:
+            self._put_back(physical)
+            raise errors.PoolClosed(self._say("was disconnected while a task waited for a connection"))
 
     def _check_usable(self) -> None:
         if self.is_closed:

@@ -66,7 +66,8 @@ SELECT IF(@@global.wsrep_on, (
         WHERE variable_name IN ('WSREP_CLUSTER_STATE_UUID', 'WSREP_LAST_COMMITTED')
     ), @@global.gtid_current_pos)
 """
-_QUERIES = {"postgresql": (_POSTGRESQL,), "mysql": (_MARIADB, "SELECT @@global.gtid_executed")}
+_MYSQL = "SELECT @@global.gtid_executed"
+_QUERIES = {"postgresql": (_POSTGRESQL,), "mysql": (_MARIADB, _MYSQL)}
 _AFTER_ALL = "/*M! SET STATEMENT wsrep_sync_wait = 1 FOR */"  # what the other nodes of Galera have committed by now
 
 
@@ -77,19 +78,17 @@ async def ask_position(driver: Driver, fetch: Callable[[str], Awaitable[Any]], *
     """
     if driver.dialect == "sqlite":
         return _START  # whoever opens the file sees all of it
-    queries = _QUERIES.get(driver.dialect, ())
-    for number, query in enumerate(queries):
-        if driver.position_query not in {"", query}:
-            continue
+    queries: tuple[str, ...] = _QUERIES.get(driver.dialect, ())
+    for query in (driver.position_query,) if driver.position_query else queries:
         try:
             answer = await fetch(f"{_AFTER_ALL}{query}" if newest and query is _MARIADB else query)
-        except ProgrammingError:  # a relative that does not know this
-            if query != queries[-1]:
-                continue
-            raise
+        except ProgrammingError:
+            if query is not _MARIADB:
+                raise
+            continue  # MySQL, which does not know what this asks for
         driver.position_query = query
         if answer:
-            return _executed(answer, newest=newest) if number else Position.parse(answer.replace(",", "."))
+            return _executed(answer, newest=newest) if query is _MYSQL else Position.parse(answer.replace(",", "."))
         break
     message = f"{driver.address} does not tell its position: PostgreSQL does, Galera, and MariaDB and MySQL that have "
     raise NotSupportedError(message + "a binary log with GTIDs")

@@ -124,7 +124,7 @@ class Replicas:
                 await replica.pool.release(physical)
         if fresh:
             replica.behind_until = 0.0
-        elif until > now:
+        elif wanted.wait and monotonic() >= deadline:
             replica.behind_until = monotonic() + replica.pool.options.cool_down
         return fresh
 

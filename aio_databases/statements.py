@@ -130,10 +130,10 @@ _WRITES = re.compile(
     # what would lift the fence, or lead its lookout astray
     r"|^ (?:RESET|DISCARD) ALL |^ RESET .*READ_ONLY|^ (?:BEGIN|START|SET) (?:.* )?READ WRITE "
     rf"|^ SET (?!(?:SESSION |LOCAL |@@(?:(?:SESSION|LOCAL) \. )?)?[\"`]?\w*READ_ONLY[\"`]? (?:=|TO) {_ON}$)"
-    r".*READ_ONLY[\"`']? |^ SET .*['\"]\\"
+    r".*(?:TX|TRANSACTION)_READ_ONLY[\"`']? |^ SET .*['\"]\\"
     r"|^ SET (?:(?:SESSION |LOCAL |.* , )?NAMES (?!$|[,.=])"
     r"|(?:.* )?(?:@@)?[\"`]?(?:CHARACTER_SET_CLIENT|CLIENT_ENCODING)[\"`]? (?:=|:=|TO) )(?!['\"`]?(?:UTF8|DEFAULT))"
-    rf"| SET_CONFIG\"? \( (?!'(?:\w*READ_ONLY' , {_ON}|(?!\w*(?:READ_ONLY|CLIENT_ENCODING)')[\w.]+' ),)"
+    rf"| \"?SET_CONFIG\"? \( (?!'(?:\w*READ_ONLY' , {_ON}|(?!\w*(?:READ_ONLY|CLIENT_ENCODING)')[\w.]+' ),)"
     r"| U&\"| /\*M?! "
 )
 _KEEPS_SESSION = re.compile(  # what begins with any other word may do anything

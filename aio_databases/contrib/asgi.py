@@ -25,9 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from aio_databases import ConfigurationError, Error
+from aio_databases import ConfigurationError, Error, Writes
 from aio_databases.contrib.cookies import PositionCookies
-from aio_databases.writes import Writes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping, Sequence

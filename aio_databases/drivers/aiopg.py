@@ -46,7 +46,8 @@ class AiopgDriver(LibpqDriver):
         psycopg2.extras.register_ipaddress(raw.raw)
         pg.register_type(_BYTEA, raw.raw)
         pg.register_type(_BYTEA_ARRAY, raw.raw)
-        return self.fenced(AiopgConnection(raw, self), read_only=read_only)
+        connection = AiopgConnection(raw, self)
+        return self.fenced(connection, connection.writes_by_default, read_only=read_only)
 
     async def _open(self, keywords: dict[str, Any]) -> aiopg.Connection:
         # Left to itself libpq connects again without encryption when a password was wrong, by a new socket that aiopg

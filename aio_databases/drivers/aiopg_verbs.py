@@ -108,6 +108,10 @@ class AiopgConnection(PostgreSQLConnection, CursorConnection):
         """Whether the open transaction has failed."""
         return bool(self.raw.raw.get_transaction_status() == pg.TRANSACTION_STATUS_INERROR)
 
+    def writes_by_default(self) -> bool:
+        """Return whether transactions may write unless they say otherwise."""
+        return not self.raw.closed and self.raw.raw.get_parameter_status("default_transaction_read_only") == "off"
+
     def new_cursor(self) -> Any:
         """Return a cursor."""
         return _Cursor(self.raw, self.raw.raw.cursor(), self.raw.timeout, echo=False)

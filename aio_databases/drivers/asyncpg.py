@@ -49,7 +49,7 @@ class AsyncpgDriver(PostgreSQLDriver):
         if self.options.get("json"):
             for name in ("json", "jsonb"):
                 await raw.set_type_codec(name, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
-        return self.fenced(connection, read_only=read_only)
+        return self.fenced(connection, connection.writes_by_default, read_only=read_only)
 
     def arguments(self, *, read_only: bool) -> dict[str, Any]:
         """Return the arguments to connect with, but for the password."""

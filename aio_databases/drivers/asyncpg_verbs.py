@@ -65,6 +65,11 @@ class AsyncpgConnection(DriverConnection):
         raw = self.raw
         return not (raw.is_closed() or raw.is_in_transaction())
 
+    def writes_by_default(self) -> bool:
+        """Return whether transactions may write unless they say otherwise; servers before 14 do not tell: no."""
+        raw = self.raw
+        return not raw.is_closed() and getattr(raw.get_settings(), "default_transaction_read_only", "") == "off"
+
     async def execute(self, sql: str, params: Any, /) -> Result:
         """Run a statement and leave its rows, if any."""
         try:

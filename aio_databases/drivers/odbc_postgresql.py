@@ -87,7 +87,7 @@ class PostgreSQL(Dialect):
         found = super().diagnosis(failure)._replace(errno=None)  # psqlodbc's own, which mean nothing to anybody
         if failure.sqlstate == "08001" and any(words in failure.text for words in REFUSALS):
             found = found._replace(kind=errors.AuthenticationError)
-        if failure.sqlstate == "HY000" and any(words in failure.text for words in _LOST):
+        if failure.sqlstate in {"HY000", "XX000"} and any(words in failure.text for words in _LOST):
             found = found._replace(kind=errors.ConnectionLost)
         if not failure.sqlstate.startswith("23"):
             return found

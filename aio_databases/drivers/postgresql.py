@@ -10,7 +10,7 @@ from aio_databases import errors
 from aio_databases.drivers.base import Capabilities, Cursor, DriverConnection
 from aio_databases.drivers.choice import Choice
 from aio_databases.drivers.network import NetworkDriver
-from aio_databases.drivers.pgbouncer import ReadOnlyTransactions
+from aio_databases.drivers.read_only import ReadOnlyTransactions
 from aio_databases.error_codes import kind_of_sqlstate
 from aio_databases.errors import ConfigurationError, ConnectionLost, Diagnosis
 from aio_databases.url import anything, boolean, integer, optional, seconds
@@ -105,9 +105,13 @@ class PostgreSQLDriver(NetworkDriver):
             settings["default_transaction_read_only"] = "on"
         return settings
 
-    def fenced(self, connection: DriverConnection, *, read_only: bool) -> DriverConnection:
-        """Return a connection that is read-only if it shall be, where the settings of its session could not do that."""
-        return ReadOnlyTransactions(connection) if read_only and self.sessionless else connection
+    def fenced(
+        self, connection: DriverConnection, writes_by_default: Callable[[], bool], *, read_only: bool
+    ) -> DriverConnection:
+        """Return a connection that stays read-only if it shall be, whatever becomes of the settings of its session."""
+        if not read_only:
+            return connection
+        return ReadOnlyTransactions(connection, (lambda: True) if self.sessionless else writes_by_default)
 
 
 class PostgreSQLConnection(DriverConnection):
@@ -117,6 +121,10 @@ class PostgreSQLConnection(DriverConnection):
     @abstractmethod
     def has_failed(self) -> bool:
         """Whether the open transaction has failed, so that it can only be rolled back."""
+
+    @abstractmethod
+    def writes_by_default(self) -> bool:
+        """Return whether transactions may write unless they say otherwise; servers before 14 do not tell: no."""
 
     def lastrowid(self, cursor: Any) -> None:
         """Return nothing: PostgreSQL tells ids by RETURNING."""
@@ -247,4 +255,8 @@ SELECT pg_catalog.setseed(pg_catalog.sin(1e6 * extract(epoch FROM pg_catalog.clo
 def diagnosis(sqlstate: str, diag: Any) -> Diagnosis:
     """Return what an error with this SQLSTATE means; ``diag`` has libpq's fields of the message."""
     details = (getattr(diag, f"{name}_name", None) for name in ("constraint", "table", "column"))
-    return Diagnosis(kind_of_sqlstate(sqlstate), sqlstate, None, *details)
+    kind = kind_of_sqlstate(sqlstate)
+    severities = (getattr(diag, name, None) for name in ("severity_nonlocalized", "severity_en", "severity"))
+    if kind is errors.InternalError and not {"FATAL", "PANIC"}.isdisjoint(severities):
+        kind = ConnectionLost  # Pgpool-II has lost a server of its own
+    return Diagnosis(kind, sqlstate, None, *details)

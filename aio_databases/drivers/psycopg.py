@@ -37,7 +37,7 @@ class PsycopgDriver(LibpqDriver):
         else:
             connection = NativeConnection(await self._connect(arguments))
         connection.set_up(parse_json=self.options.get("json", False))
-        return self.fenced(connection, read_only=read_only)
+        return self.fenced(connection, connection.writes_by_default, read_only=read_only)
 
     async def _connect(self, arguments: dict[str, Any]) -> CancellableConnection:
         try:

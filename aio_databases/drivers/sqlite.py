@@ -94,7 +94,10 @@ class SQLiteDriver(Driver):
         path, uri = self._path, self._uri
         if uri:
             pairs = parse_qsl(self.address.url.query)
-            path = f"{path.lstrip('/')}?{urlencode([pair for pair in pairs if pair[0] in _URI_PARAMETERS])}"
+            given = {name: value for name, value in pairs if name in _URI_PARAMETERS}
+            if read_only and not self.shared:
+                given["mode"] = "ro"
+            path = f"{path.lstrip('/')}?{urlencode(given)}"
         elif read_only:
             path, uri = f"file:{quote(re.sub('^/+', '/', path))}?mode=ro", True  # two slashes would name a host
         arguments: dict[str, Any] = {"timeout": BUSY_TIMEOUT, "check_same_thread": False, **self.connect_args}

@@ -21,16 +21,19 @@ from urllib.parse import quote
 
 import pytest
 
-from clusters.followers import Client, Followers, clients
+from clusters.followers import Followers, clients
 from servers import GaleraCluster, PatroniCluster, PgpoolCluster, ReplicaCluster, StandbyCluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
+    from clusters.followers import Client
+
     Require = Callable[[str], AbstractContextManager[None]]
 
 FOLDER = Path(__file__).parent
+MEASURED: list[str] = []
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -39,6 +42,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if FOLDER in item.path.parents:
             item.add_marker(pytest.mark.cluster)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what the tests have measured, for the documentation."""
+    if MEASURED:
+        terminalreporter.section("measured on clusters")
+        for line in MEASURED:
+            terminalreporter.line(line)
+
+
+@pytest.fixture
+def measured() -> Callable[[str], None]:
+    """Give a function that keeps a line for the end of the run."""
+    return MEASURED.append
 
 
 @pytest.fixture(scope="session")

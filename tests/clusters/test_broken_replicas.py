@@ -66,7 +66,7 @@ def p99(reads):
 
 @pytest.mark.parametrize("client", clients("postgresql"), ids=str)
 @pytest.mark.parametrize("fault", ["kill", "pause"])
-async def test_no_read_fails_after_its_timeout_when_one_of_two_standbys_breaks(followers, fault):
+async def test_no_read_fails_after_its_timeout_when_one_of_two_standbys_breaks(followers, client, fault, measured):
     primary, *replicas = followers.urls
     victim = followers.replicas[0]
     async with Database(primary, replicas=replicas, cool_down=COOL_DOWN, max_size=LOAD) as db:
@@ -80,9 +80,10 @@ async def test_no_read_fails_after_its_timeout_when_one_of_two_standbys_breaks(f
     after = [read for read in reads if read.began > TIMEOUT + COOL_DOWN]
     failed = [read for read in reads if read.error is not None]
     usual, now = p99(before), p99(after)
-    print(
-        f"{fault}: {len(reads)} reads, {len(failed)} failed, the last of which began {max((r.began for r in failed), default=0):.2f} s "
-        f"after the fault; p99 {1000 * usual:.1f} ms before, {1000 * now:.1f} ms after the cool-down"
+    last = max((read.began for read in failed), default=0.0)
+    measured(
+        f"{client}, {fault} of one of two standbys: {len(reads)} reads, {len(failed)} failed, the last began "
+        f"{last:.2f} s after it; p99 {1000 * usual:.1f} ms before, {1000 * now:.1f} ms after the cool-down"
     )
     assert all(read.error is None for read in reads if read.began > TIMEOUT), failed[-5:]
     assert len(failed) <= 2 * LOAD

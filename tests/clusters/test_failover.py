@@ -71,7 +71,9 @@ def hosts(urls: list[str], scheme: str) -> str:
     return f"{scheme}://{login}@{servers}/{database}"
 
 
-async def fail_over(patroni: Any, make: Callable[[str], list[tuple[str, str, list[str]]]]) -> None:
+async def fail_over(
+    patroni: Any, make: Callable[[str], list[tuple[str, str, list[str]]]], measured: Callable[[str], None]
+) -> None:
     """Kill the leader while several ways are in use, and check what became of each."""
     name = await anyio.to_thread.run_sync(patroni.create_database)
     url = patroni.leader.url(database=name)
@@ -100,11 +102,11 @@ async def fail_over(patroni: Any, make: Callable[[str], list[tuple[str, str, lis
     stored = set(rows)
     assert len(rows) == len(stored), "a write was done twice"
     for way in ways:
-        check(way, stored, **moments)
+        measured(check(way, stored, **moments))
 
 
-def check(way: Way, stored: set[int], *, killed: float, elected: float, routed: float) -> None:
-    """Check that a way has lost nothing, and served again within a second of the election, or of the routing."""
+def check(way: Way, stored: set[int], *, killed: float, elected: float, routed: float) -> str:
+    """Check that a way has lost nothing and served again within a second of the election or routing; tell about it."""
     lost = [value for _, value in way.answered if value not in stored]
     up = routed if "HAProxy" in way.name else elected
     rate_before = sum(moment < killed for moment, _ in way.answered) / BEFORE
@@ -112,15 +114,16 @@ def check(way: Way, stored: set[int], *, killed: float, elected: float, routed: 
     first = min(moment for moment, _ in way.answered if moment > killed + 0.5)
     uncertain = sum(isinstance(exc, CommitUncertainError) for _, exc in way.failed)
     late = [exc for moment, exc in (*way.failed, *way.failed_reads) if moment > up + 1]
-    print(
-        f"{way.name}: {up - killed:.1f} s without a primary, first write {max(0.0, first - up):.2f} s later; "
-        f"{len(way.answered)} writes acknowledged, {len(lost)} lost, {len(way.failed)} failed ({uncertain} uncertain), "
-        f"{len(way.reads)} reads, {len(way.failed_reads)} failed; {rate_before:.0f} writes/s before, {rate_after:.0f} after"
-    )
     assert [] == lost
     assert [] == late
     assert not any(moment < killed for moment, _ in way.failed)
     assert rate_after > rate_before / 2
+    writes = f"{len(way.answered)} writes acknowledged, 0 lost, 0 doubled, {len(way.failed)} failed"
+    return (
+        f"{way.name}: {up - killed:.1f} s without a primary, first write {max(0.0, first - up):.2f} s later; {writes} "
+        f"({uncertain} uncertain); {len(way.reads)} reads, {len(way.failed_reads)} failed; {rate_before:.0f} writes/s "
+        f"before, {rate_after:.0f} after"
+    )
 
 
 @pytest.fixture
@@ -128,7 +131,7 @@ def anyio_backend(request):
     return "trio" if "trio" in request.node.name else "asyncio"
 
 
-async def test_nothing_that_was_acknowledged_is_lost_in_a_failover(patroni):
+async def test_nothing_that_was_acknowledged_is_lost_in_a_failover(patroni, measured):
     def ways(name):
         found = []
         for scheme in ("asyncpg", "psycopg", "aiopg"):
@@ -136,15 +139,16 @@ async def test_nothing_that_was_acknowledged_is_lost_in_a_failover(patroni):
             found.append((f"{scheme}, several hosts", several, [several]))
         for scheme in ("asyncpg", "psycopg"):
             write, read = (
-                url.replace("postgresql://", f"{scheme}://", 1) for url in (patroni.write_url(name), patroni.read_url(name))
+                url.replace("postgresql://", f"{scheme}://", 1)
+                for url in (patroni.write_url(name), patroni.read_url(name))
             )
             found.append((f"{scheme}, HAProxy", write, [read]))
         return found
 
-    await fail_over(patroni, ways)
+    await fail_over(patroni, ways, measured)
 
 
-async def test_nothing_that_was_acknowledged_is_lost_in_a_failover_on_trio(patroni, odbc):
+async def test_nothing_that_was_acknowledged_is_lost_in_a_failover_on_trio(patroni, measured):
     def ways(name):
         several = hosts(patroni.urls(name), "psycopg")
         write, read = (
@@ -152,4 +156,4 @@ async def test_nothing_that_was_acknowledged_is_lost_in_a_failover_on_trio(patro
         )
         return [("psycopg on trio, several hosts", several, [several]), ("psycopg on trio, HAProxy", write, [read])]
 
-    await fail_over(patroni, ways)
+    await fail_over(patroni, ways, measured)

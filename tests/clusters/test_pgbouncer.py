@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DRIVERS = [client for client in clients("postgresql") if not client.scheme.endswith("odbc")]
 pytestmark = pytest.mark.parametrize("client", DRIVERS, ids=str)
 
-TASKS = 300
+TASKS = 200
 CONNECTIONS = 40
 """To each PgBouncer, which has two sessions for them."""
 

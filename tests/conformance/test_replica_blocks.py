@@ -1,29 +1,15 @@
-"""Blocks of `replica()`: what they read from, and the fences that keep them from writing."""
+"""Blocks of `replica()`: what they read from, and what may stand inside of one another."""
 
 from __future__ import annotations
-
-from itertools import product
 
 import anyio
 import pytest
 
 from aio_databases import InterfaceError, ReadOnlyError, TransactionError
-from conformance.libraries import run_raw
 
 INSERT = "insert into users (id, name) values (4, 'Dan')"
 COUNT = "select count(*) from users"
 OURS = "a replica only reads"
-QUERY_VERBS = ("fetchall", "fetchone", "fetchval", "fetchmany", "iterate")
-
-
-async def run(owner, verb, query):
-    """Run a query by any of the query verbs."""
-    if verb == "iterate":
-        return [row async for row in owner.iterate(query)]
-    if verb == "fetchmany":
-        return await owner.fetchmany(5, query)
-    return await getattr(owner, verb)(query)
-
 
 # Reading
 
@@ -87,164 +73,6 @@ async def test_after_the_block_writes_work_again(replicated):
     await replicated.execute(INSERT)
     async with replicated.replica():
         assert 4 == await replicated.fetchval(COUNT)
-
-
-# The first fence: verbs that write
-
-
-async def test_a_verb_that_writes_is_refused_at_once(replicated):
-    async with replicated.replica() as connection:
-        for owner, query in product((replicated, connection), (INSERT, "select 1")):
-            with pytest.raises(ReadOnlyError, match=OURS):
-                await owner.execute(query)
-            with pytest.raises(ReadOnlyError, match=OURS):
-                await owner.executemany(query)
-        assert 3 == await replicated.fetchval(COUNT)
-
-
-async def test_a_transaction_that_may_write_is_refused(replicated):
-    async with replicated.replica() as connection:
-        for owner, readonly in product((replicated, connection), (None, False)):
-            with pytest.raises(ReadOnlyError, match=r"transaction\(readonly=True\)"):
-                await owner.transaction(readonly=readonly).start()
-        assert 3 == await replicated.fetchval(COUNT)
-
-
-# The second fence: queries that write
-
-WRITES = {
-    "any": [
-        f"{INSERT} returning id",
-        f"/* a */ -- b\n {INSERT} returning id",
-        "update users set name = 'Eve' returning id",
-        "delete from users returning id",
-        "replace into users (id, name) values (1, 'Eve')",
-        "with x as (select 4) insert into users (id) select * from x returning id",
-        "create table other (id integer)",
-        "drop table users",
-        "alter table users add column age integer",
-        "select 1; delete from users",
-    ],
-    "mysql": [
-        "insert into users (id) with x as (select 4) select * from x",
-        "select * from users for update",
-        "select * from users lock in share mode",
-        "select * from users into outfile 'x'",
-        "select next value for numbers",
-        "select nextval(numbers)",
-        "set session transaction read write",
-        "set session tx_read_only = off",
-        "set global max_connections = 7",
-        "set password = 'x'",
-        "start transaction read write",
-        "call something()",
-        "load data infile 'x' into table users",
-        "rename table users to others",
-        "truncate users",
-        "optimize table users",
-        "grant select on users to app",
-        "kill 1",
-        "/*! delete from users */",
-    ],
-    "sqlite": [
-        "pragma query_only = off",
-        "PRAGMA query_only(0)",
-        "pragma user_version = 7",
-        "attach database ':memory:' as other",
-        "vacuum",
-        "reindex",
-    ],
-    "postgresql": [
-        "with x as (insert into users (id) values (4) returning id) select id from x",
-        "with x as (delete from users returning id) select id from x",
-        "select * into other from users",
-        "select * from users for update",
-        "select * from users for no key update",
-        "select * from users for share",
-        "select nextval('numbers')",
-        "select pg_catalog.setval('numbers', 1)",
-        "set default_transaction_read_only = off",
-        "SET SESSION default_transaction_read_only TO 'off'",
-        "set transaction_read_only = false",
-        "set session characteristics as transaction read write",
-        "select set_config('default_transaction_read_only', 'off', false)",
-        "reset default_transaction_read_only",
-        "reset all",
-        "begin read write",
-        "do $$ begin delete from users; end $$",
-        "call something()",
-        "explain analyze delete from users",
-        "copy users from stdin",
-        "notify numbers",
-        "truncate users",
-    ],
-}
-
-
-async def test_a_query_that_writes_is_refused_before_it_is_sent(replicated, target):
-    async with replicated.replica() as connection:
-        for query in [*WRITES["any"], *WRITES[target.dialect]]:
-            for verb, owner in product(QUERY_VERBS, (replicated, connection)):
-                with pytest.raises(ReadOnlyError, match=OURS):
-                    await run(owner, verb, query)
-        assert 3 == await replicated.fetchval(COUNT)
-
-
-# The third fence: the database
-
-
-async def test_the_database_itself_refuses_writes(replicated):
-    writes = (INSERT, "update users set id = 9", "delete from users", "create table a (id integer)", "drop table users")
-    async with replicated.replica() as connection:
-        connection.read_only = False  # our own fences are down
-        for query, verb in product(writes, ("execute", "fetchall", "fetchone", "fetchval", "fetchmany")):
-            with pytest.raises(ReadOnlyError) as caught:
-                await run(connection, verb, query)
-            assert OURS not in str(caught.value)
-        assert 3 == await connection.fetchval(COUNT)
-
-
-async def test_the_database_itself_refuses_many_writes(replicated):
-    async with replicated.replica() as connection:
-        connection.read_only = False  # our own fences are down
-        with pytest.raises(ReadOnlyError):
-            await connection.executemany("insert into users (id) values (?)", (4,), (5,))
-        assert 3 == await connection.fetchval(COUNT)
-
-
-@pytest.mark.targets(dialect="sqlite")
-async def test_sqlite_refuses_writes_although_the_pragma_was_lifted(replicated):
-    async with replicated.replica() as connection:
-        connection.read_only = False  # our own fences are down
-        await connection.execute("pragma query_only = off")
-        with pytest.raises(ReadOnlyError):
-            await connection.execute(INSERT)
-    assert 3 == await replicated.fetchval(COUNT)
-
-
-SNEAK = {
-    "postgresql": f"create function sneak() returns integer language sql as $$ {INSERT} returning id $$",
-    "mysql": f"create function sneak() returns integer modifies sql data begin {INSERT}; return 1; end",
-}
-
-
-@pytest.mark.targets(dialect={"postgresql", "mysql"})
-async def test_a_function_that_writes_is_refused_by_the_server(replicated, target):
-    await replicated.execute(SNEAK[target.dialect])
-    async with replicated.replica():
-        for verb in QUERY_VERBS:
-            with pytest.raises(ReadOnlyError):
-                await run(replicated, verb, "select sneak()")
-    assert 3 == await replicated.fetchval(COUNT)
-
-
-async def test_a_fence_that_was_lifted_by_hand_stands_again_in_the_next_block(replicated, words):
-    async with replicated.replica() as connection:
-        await run_raw(connection.raw, words.lift_fence)
-    async with replicated.replica() as connection:
-        connection.read_only = False  # our own fences are down
-        with pytest.raises(ReadOnlyError):
-            await connection.execute(INSERT)
 
 
 # Blocks inside of the block

@@ -107,7 +107,10 @@ class PatroniNode(PostgresServer):
 
     def has_role(self, role: str) -> bool:
         """Tell whether the node serves the role `write` or `read`."""
-        return self._ask("GET", ROLES[role])[0] == http.HTTPStatus.OK
+        status, answer = self._ask("GET", ROLES[role])
+        # A new leader is in recovery for a moment, in which HAProxy leads writers to it already.
+        in_recovery = answer.get("role") == "replica"
+        return status == http.HTTPStatus.OK and in_recovery == (role == "read")
 
     @property
     def has_every_commit(self) -> bool:

@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 
 PROGRAM = "pgpool"
 WAIT_SECONDS = 20.0
+WRITER = "writer"
+"""An application_name."""
 SETTINGS: dict[str, Any] = {
     "backend_clustering_mode": "streaming_replication",
     "load_balance_mode": "on",
+    # Who calls himself so is always led to the primary.
+    "app_name_redirect_preference_list": f"{WRITER}:primary",
     "num_init_children": 32,
     # It asks the client for the password and logs in with it: its own file of passwords cannot hold one with a colon.
     "allow_clear_text_frontend_auth": "on",

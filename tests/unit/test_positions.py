@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from aio_databases import ConfigurationError, NotSupportedError, ProgrammingError
+from aio_databases import ConfigurationError, NotSupportedError, ProgrammingError, positions
 from aio_databases.positions import Position, ask_position
 from unit.fake import make_database
 
@@ -107,7 +107,7 @@ async def test_a_relative_that_does_not_know_a_query_is_asked_another_one_from_t
 
 async def test_a_replica_with_gaps_is_only_as_far_as_it_has_everything():
     driver = driver_for("mysql")
-    driver.position_query = "SELECT @@global.gtid_executed"
+    driver.position_query = positions._MYSQL
     position, _ = await answering(driver, f"{UUID}:1-5:7-9")
     assert f"{UUID}:5" == position.text
 

@@ -1,6 +1,7 @@
-"""Read-only connections through a proxy that gives each transaction another session: PgBouncer in transaction mode.
+"""Read-only connections to PostgreSQL whose sessions do not, or do not any more, refuse writes by themselves.
 
-A setting of the session would reach others, so every transaction is begun read-only instead.
+Behind PgBouncer in transaction mode a setting of the session would reach others; elsewhere it does its work until
+somebody's function changes it.  In both cases every transaction is begun read-only instead.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aio_databases.drivers.base import Cursor, DriverConnection, TransactionOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from aio_databases.record import Record, Result
 
@@ -22,11 +23,12 @@ _READ_ONLY = TransactionOptions(readonly=True)
 
 
 class ReadOnlyTransactions(DriverConnection):
-    """A connection whose statements all run in read-only transactions."""
+    """A connection whose statements all run in read-only transactions, whenever its session would let them write."""
 
-    def __init__(self, connection: DriverConnection) -> None:
-        """Fence ``connection``."""
+    def __init__(self, connection: DriverConnection, may_write: Callable[[], bool]) -> None:
+        """Fence ``connection``; ``may_write`` tells whether a transaction that says nothing about it could write."""
         self._connection = connection
+        self._may_write = may_write
         self.raw = connection.raw
 
     @property
@@ -38,6 +40,16 @@ class ReadOnlyTransactions(DriverConnection):
     def in_transaction(self) -> bool:
         """Whether a transaction is open."""
         return self._connection.in_transaction
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether the connection is open and not in a transaction."""
+        return self._connection.is_at_rest
+
+    @property
+    def cancels_no_task(self) -> bool:  # type: ignore[override]  # elsewhere it is known beforehand
+        """Whether COMMIT needs no task of its own."""
+        return self._connection.cancels_no_task
 
     async def execute(self, sql: str, params: Any, /) -> Result:
         """Run a statement and leave its rows, if any."""
@@ -53,7 +65,7 @@ class ReadOnlyTransactions(DriverConnection):
 
     async def _fenced(self, verb: Coroutine[Any, Any, T]) -> T:
         connection = self._connection
-        if connection.in_transaction:
+        if connection.in_transaction or not self._may_write():
             return await verb
         try:
             await connection.begin(_READ_ONLY)
@@ -71,7 +83,7 @@ class ReadOnlyTransactions(DriverConnection):
 
     def cursor(self, sql: str, params: Any, /) -> Cursor:
         """Return a cursor; outside of a transaction it begins a read-only one."""
-        return _FencedCursor(self._connection, sql, params)
+        return _FencedCursor(self._connection, self._may_write, sql, params)
 
     async def begin(self, options: TransactionOptions) -> None:
         """Begin a read-only transaction."""
@@ -93,6 +105,14 @@ class ReadOnlyTransactions(DriverConnection):
         """Clear up after a cancelled verb."""
         return await self._connection.settle()
 
+    async def reset(self) -> bool:
+        """Undo what was changed in the session."""
+        return await self._connection.reset()
+
+    async def initialise(self, init: Callable[[Any], Any]) -> None:
+        """Call the user's ``init`` with the library's connection."""
+        await self._connection.initialise(init)
+
     async def close(self) -> None:
         """Close the connection in good order."""
         await self._connection.close()
@@ -103,14 +123,16 @@ class ReadOnlyTransactions(DriverConnection):
 
 
 class _FencedCursor(Cursor):
-    def __init__(self, connection: DriverConnection, sql: str, params: Any) -> None:
+    def __init__(self, connection: DriverConnection, may_write: Callable[[], bool], sql: str, params: Any) -> None:
         self._connection = connection
+        self._may_write = may_write
         self._cursor = connection.cursor(sql, params)
         self._began = False
 
     async def fetch(self, size: int) -> list[Record]:
-        if not self._connection.in_transaction and not self._connection.is_closed:
-            await self._connection.begin(_READ_ONLY)
+        connection = self._connection
+        if not (connection.in_transaction or connection.is_closed) and self._may_write():
+            await connection.begin(_READ_ONLY)
             self._began = True
         return await self._cursor.fetch(size)
 

@@ -1,0 +1,334 @@
+"""Which server a replica block reads from: weights, servers that fall silent, positions and lag."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import anyio
+import pytest
+
+from aio_databases import ConfigurationError, ConnectError, NotSupportedError, ReplicaLag, TransactionError
+from aio_databases.positions import _POSTGRESQL as ASK
+from unit.fake import FakeError, connected, make_database
+
+TWO = ["fake://one/db", "fake://two/db"]
+
+
+def leaks(db):
+    """Tell which pools have connections out."""
+    return {name: stats for name, stats in db.stats().items() if stats.size != stats.idle}
+
+
+def place(db, **where):
+    """Say how far the servers are: `primary` (its read-only pool's fake, too), `one`, `two`."""
+    db.backend.values[ASK] = where["primary"]
+    for backend, name in zip(db.replica_backends, ("one", "two"), strict=False):
+        backend.values[ASK] = where[name]
+
+
+# Weights
+
+
+@pytest.mark.parametrize(
+    ("weight", "least", "most"), [(1, 0.35, 0.65), (3, 0.62, 0.88), (1e9, 0.99, 1), (1e-9, 0, 0.01)]
+)
+async def test_idle_replicas_are_chosen_by_their_weights(weight, least, most):
+    replicas = [{"url": TWO[0], "weight": weight}, TWO[1]]
+    async with connected(replicas=replicas) as (db, _):
+        chosen = Counter()
+        for _ in range(200):
+            async with db.replica() as connection:
+                chosen[connection.pool.driver.address.host] += 1
+    assert least <= chosen["one"] / 200 <= most
+
+
+async def test_busy_replicas_are_chosen_by_leases_for_their_weight():
+    async with connected(replicas=[{"url": TWO[0], "weight": 2}, TWO[1]], max_size=20) as (db, _):
+        blocks = [db.replica() for _ in range(9)]
+        for block in blocks:
+            await block.__aenter__()
+        loads = [replica.pool.load for replica in db._replicas.own]
+        for block in reversed(blocks):
+            await block.__aexit__(None, None, None)
+    assert [6, 3] == loads
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"url": TWO[0], "weight": 0},
+        {"url": TWO[0], "weight": -1},
+        {"url": TWO[0], "weight": float("inf")},
+        {"url": TWO[0], "weight": float("nan")},
+        {"url": TWO[0], "weight": True},
+        {"url": TWO[0], "weight": "2"},
+        {"url": TWO[0], "wieght": 2},
+        {"weight": 2},
+        {"url": 7},
+        7,
+        None,
+        (TWO[0], 2),
+    ],
+)
+def test_a_replica_that_is_none_is_refused(given):
+    with pytest.raises(ConfigurationError, match=r"a dict of 'url' and 'weight', which is a number above 0"):
+        make_database(replicas=[given])
+
+
+# Servers that fall silent
+
+
+async def test_one_user_tries_a_replica_that_has_rested_while_the_others_go_on():
+    async with connected(replicas=TWO[:1], cool_down=0) as (db, _):
+        (replica,) = db.replica_backends
+        replica.fail("connect", FakeError("down", ConnectError))
+        async with db.replica() as connection:
+            assert "primary" == connection.role
+        gate = replica.wait("connect")
+        roles = []
+
+        async def read():
+            async with db.replica() as connection:
+                roles.append(connection.role)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read)
+            await gate.reached()
+            await read()
+            assert ["primary"] == roles
+            gate.open()
+        async with db.replica() as connection:
+            assert "replica" == connection.role
+        assert (["primary", "replica"], 2) == (roles, replica.attempts)
+
+
+async def test_a_trial_that_is_cancelled_leaves_the_replica_to_the_next():
+    async with connected(replicas=TWO[:1], cool_down=0) as (db, _):
+        (replica,) = db.replica_backends
+        replica.fail("connect", FakeError("down", ConnectError))
+        await db.replica().__aenter__()
+        gate = replica.wait("connect")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(db.replica().__aenter__)
+            await gate.reached()
+            tasks.cancel_scope.cancel()
+        async with db.replica() as connection:
+            assert "replica" == connection.role
+
+
+async def test_a_replica_that_has_worked_has_half_a_second_and_not_the_whole_time_limit():
+    async with connected(replicas=TWO[:1], connect_timeout=30) as (db, _):
+        (replica,) = db._replicas.own
+        assert 1.0 == replica.pool.patience
+        async with db.replica(), anyio.create_task_group() as tasks:
+            assert 0.5 == replica.pool.patience
+            gate = db.replica_backends[0].wait("connect")
+            with anyio.fail_after(5):
+                async with db.replica() as connection:
+                    assert "primary" == connection.role
+            gate.open()
+            tasks.cancel_scope.cancel()
+        assert 1 == replica.pool.breaker.failures
+
+
+async def test_a_cancelled_read_that_does_not_stop_has_the_replica_left_alone(caplog):
+    async with connected(replicas=TWO[:1]) as (db, _):
+        (replica,) = db.replica_backends
+        gate, stopping = replica.wait("select 1"), replica.wait("settle")
+        with anyio.move_on_after(0.05) as scope:
+            async with db.replica():
+                await db.fetchval("select 1")
+        assert scope.cancelled_caught
+        gate.open()
+        stopping.open()
+        async with db.replica() as connection:
+            assert "primary" == connection.role
+    assert "a replica is left alone" in caplog.text
+    assert "did not say within 0.5 s that a statement has stopped" in caplog.text
+
+
+async def test_while_a_cancelled_read_is_being_stopped_another_replica_is_taken():
+    async with connected(replicas=TWO) as (db, _):
+        for replica in db._replicas.own[:1]:
+            replica.pool.unsettled += 1
+            for _ in range(10):
+                async with db.replica() as connection:
+                    assert connection.pool is not replica.pool
+            replica.pool.unsettled -= 1
+
+
+# Positions
+
+
+async def test_a_read_after_a_position_asks_a_replica_once_and_remembers_the_answer():
+    async with connected(replicas=TWO[:1]) as (db, _):
+        place(db, primary="0/A", one="0/B")
+        for _ in range(3):
+            async with db.replica(after="0/A", fallback=False):
+                await db.fetchval("select 1")
+        assert [ASK, "select 1", "select 1", "select 1"] == db.replica_backends[0].sent
+
+
+async def test_a_replica_that_is_behind_is_waited_for():
+    async with connected(replicas=TWO[:1]) as (db, _), anyio.create_task_group() as tasks:
+        place(db, primary="0/A", one="0/9")
+
+        async def catch_up():
+            await anyio.sleep(0.02)
+            place(db, primary="0/A", one="0/A")
+
+        tasks.start_soon(catch_up)
+        with anyio.fail_after(5):
+            async with db.replica(after="0/A", wait=10) as connection:
+                assert "replica" == connection.role
+        assert db.replica_backends[0].sent.count(ASK) > 2
+
+
+async def test_the_wait_is_shared_by_all_replicas_and_not_repeated_at_once():
+    async with connected(replicas=TWO) as (db, _):
+        place(db, primary="0/A", one="0/9", two="0/9")
+        began = anyio.current_time()
+        async with db.replica(after="0/A", wait=0.05) as connection:
+            assert ("primary", True) == (connection.role, connection.read_only)
+        assert 0.05 <= anyio.current_time() - began < 5
+        began = anyio.current_time()
+        for _ in range(3):
+            async with db.replica(after="0/A", wait=60) as connection:
+                assert "primary" == connection.role
+        assert anyio.current_time() - began < 5, "nobody waits again for what was waited for in vain a moment ago"
+        assert {} == leaks(db)
+
+
+async def test_another_replica_that_has_the_position_is_taken():
+    async with connected(replicas=TWO) as (db, _):
+        place(db, primary="0/A", one="0/9", two="0/A")
+        for _ in range(5):
+            async with db.replica(after="0/A", wait=0, fallback=False) as connection:
+                assert "two" == connection.pool.driver.address.host
+
+
+async def test_without_fallback_a_replica_that_is_behind_is_an_error():
+    async with connected(replicas=TWO[:1]) as (db, _):
+        place(db, primary="0/A", one="0/9")
+        with pytest.raises(ReplicaLag, match=r"no replica has replayed the position within 0.01 s; allow the fallback"):
+            await db.replica(after="0/A", wait=0.01, fallback=False).__aenter__()
+        with pytest.raises(
+            ReplicaLag, match=r"has replayed the position within 0 s and is known to be at most 5 s behind"
+        ):
+            await db.replica(after="0/A", wait=0, max_lag=5, fallback=False).__aenter__()
+        assert {} == leaks(db)
+
+
+async def test_a_replica_that_fails_while_it_is_asked_is_left_alone():
+    async with connected(replicas=TWO[:1]) as (db, _):
+        db.replica_backends[0].drop(ASK.strip()[:10])
+        db.replica_backends[0].drop(ASK)
+        async with db.replica(after="0/A") as connection:
+            assert "primary" == connection.role
+        assert 1 == db._replicas.own[0].pool.breaker.failures
+        assert {} == leaks(db)
+
+
+async def test_a_cancelled_wait_for_a_replica_gives_its_connection_back():
+    async with connected(replicas=TWO[:1]) as (db, _):
+        place(db, primary="0/A", one="0/9")
+        with anyio.move_on_after(0.05):
+            await db.replica(after="0/A", wait=60).__aenter__()
+        assert {} == leaks(db)
+        place(db, primary="0/A", one="0/A")
+        async with db.replica(after="0/A", fallback=False):
+            pass
+
+
+async def test_behind_a_proxy_that_changes_servers_nothing_is_remembered():
+    async with connected(replicas=TWO[:1]) as (db, _):
+        place(db, primary="0/A", one="0/B")
+        db.replica_backends[0].options["pgbouncer"] = True
+        for _ in range(3):
+            async with db.replica(after="0/A", fallback=False):
+                pass
+        assert [ASK] * 3 == db.replica_backends[0].sent
+
+
+async def test_the_position_is_asked_of_the_primary():
+    async with connected(replicas=TWO[:1]) as (db, fake):
+        place(db, primary="0/A", one="0/9")
+        assert "0/A" == await db.position()
+        async with db.connection():
+            assert "0/A" == await db.position()
+        async with db.replica():
+            assert "0/A" == await db.position(), "also where reads go to a replica"
+        assert 1 == fake.opens
+
+
+async def test_inside_of_a_transaction_there_is_no_position():
+    async with connected(replicas=TWO[:1]) as (db, _):
+        place(db, primary="0/A", one="0/9")
+        async with db.transaction():
+            with pytest.raises(TransactionError, match="not known before its commit"):
+                await db.position()
+            async with db.connection():
+                assert "0/A" == await db.position(), "another connection is outside of it"
+        async with db.replica(), db.transaction(readonly=True):
+            assert "0/A" == await db.position()
+
+
+async def test_a_database_without_positions_says_so():
+    async with connected(replicas=TWO[:1]) as (db, fake):
+        for backend in (fake, *db.replica_backends):
+            backend.dialect = "odbc"
+        with pytest.raises(NotSupportedError, match="does not tell its position"):
+            await db.position()
+        for wanted in ({"after": "0/1"}, {"max_lag": 1}):
+            with pytest.raises(NotSupportedError, match="does not tell its position"):
+                await db.replica(**wanted).__aenter__()
+        assert {} == leaks(db)
+
+
+# Lag
+
+
+async def test_a_replica_that_has_all_is_not_asked_again_for_a_while():
+    async with connected(replicas=TWO[:1]) as (db, fake):
+        place(db, primary="0/A", one="0/A")
+        for _ in range(3):
+            async with db.replica(max_lag=60, fallback=False):
+                pass
+        assert [ASK] == db.replica_backends[0].sent == fake.sent
+
+
+async def test_a_replica_of_which_nothing_is_known_is_passed_over():
+    async with connected(replicas=TWO[:1]) as (db, _):
+        place(db, primary="0/A", one="0/9")
+        async with db.replica(max_lag=60) as connection:
+            assert "primary" == connection.role
+        place(db, primary="0/B", one="0/A")
+        history = db._replicas._freshness._history
+        history._samples = [(when - 30, position) for when, position in history._samples]
+        async with db.replica(max_lag=60) as connection:
+            assert "replica" == connection.role, "it is at most 30 s behind"
+        async with db.replica(max_lag=20) as connection:
+            assert "primary" == connection.role
+
+
+async def test_without_an_answer_of_the_primary_no_replica_is_known_to_be_near_enough():
+    async with connected(replicas=TWO[:1]) as (db, fake):
+        place(db, primary="0/A", one="0/A")
+        fake.fail(ASK, FakeError("down", ConnectError), times=9)
+        with anyio.fail_after(5), pytest.raises(ReplicaLag, match="is known to be at most 60 s behind"):
+            await db.replica(max_lag=60, fallback=False).__aenter__()
+        assert {} == leaks(db)
+
+
+async def test_many_who_ask_at_once_ask_the_primary_once():
+    async with connected(replicas=TWO[:1]) as (db, fake):
+        place(db, primary="0/A", one="0/A")
+
+        async def read():
+            async with db.replica(max_lag=60, fallback=False):
+                await db.fetchval("select 1")
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(read)
+        assert [ASK] == fake.sent

@@ -31,6 +31,11 @@ class CircuitBreaker:
         """Whether the server may be used: it works, or has rested and is not being tried by somebody else."""
         return not self.failures or (not self._is_tried and monotonic() >= self._until)
 
+    @property
+    def rests(self) -> bool:
+        """Whether the server is left alone."""
+        return bool(self.failures) and monotonic() < self._until
+
     def begin(self) -> bool:
         """Begin to use the server, and return whether that is the trial after a rest."""
         is_trial = bool(self.failures)

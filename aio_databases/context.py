@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aio_databases.freshness import Wanted
     from aio_databases.replicas import Replicas
 
-__all__ = ("ConnectionBlock", "CurrentConnection", "ReplicaBlock", "primary_transaction")
+__all__ = ("ConnectionBlock", "CurrentConnection", "ReplicaBlock", "in_primary_transaction")
 
 
 class ConnectionBlock(Block):
@@ -70,15 +70,20 @@ class ReplicaBlock(Block):
 
     async def __aenter__(self) -> Connection:
         self.check_unused()
-        if primary_transaction(self.owner) is not None:
+        if in_primary_transaction(self.owner):
             message = "a replica does not see what the open transaction has written, nor its snapshot: read in the "
             raise TransactionError(message + "transaction itself, or open the replica() block outside of it")
         pool, physical = await self._replicas.acquire(self._wanted, fallback=self._fallback)
-        self.connection = Connection(self.owner, pool, self._logger, read_only=True)
+        connection = Connection(self.owner, pool, self._logger, read_only=True)
         pool.note_block(physical)
-        self.connection.attach(physical)
-        self.enter()
-        return self.connection
+        connection.attach(physical)
+        try:
+            self.enter()
+        except BaseException:  # another task has entered it meanwhile
+            await connection.release()
+            raise
+        self.connection = connection
+        return connection
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -89,15 +94,15 @@ class ReplicaBlock(Block):
             await _give_back(connection, exc)
 
 
-def primary_transaction(owner: Any) -> Any:
-    """Return the open transaction of the primary that a call made here stands in, or None.
+def in_primary_transaction(owner: Any) -> bool:
+    """Return whether a call made here stands in an open transaction of the primary, of whatever making.
 
     Raises TransactionError in the block of a failed one.
     """
     connection = live_connection(owner)
     if connection is None or connection.read_only or connection.turns is None:
-        return None
-    return connection.turns.standing()
+        return False
+    return connection.turns.standing() is not None or connection.physical.begun_by_hand
 
 
 async def _give_back(connection: Connection, exc: BaseException | None) -> None:

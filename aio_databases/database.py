@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging as _logging
+from collections.abc import Sequence
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import anyio
 
 from aio_databases.connection import Connection
-from aio_databases.context import ConnectionBlock, CurrentConnection, ReplicaBlock, primary_transaction
+from aio_databases.context import ConnectionBlock, CurrentConnection, ReplicaBlock, in_primary_transaction
 from aio_databases.drivers.base import TransactionOptions
 from aio_databases.errors import AuthenticationError, ConfigurationError, ConnectError, TransactionError
 from aio_databases.freshness import Wanted
@@ -24,7 +25,7 @@ from aio_databases.turns import ConnectionReleased, connections_here, current_bl
 from aio_databases.verbs import Verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
     from logging import Logger
     from types import TracebackType
     from typing import Self, TypeVar, TypeVarTuple
@@ -73,8 +74,8 @@ class Database(Verbs):
         if child_tasks not in {"share", "isolate", "forbid"}:
             message = f"child_tasks must be 'share', 'isolate' or 'forbid', not {child_tasks!r}"
             raise ConfigurationError(message)
-        if isinstance(replicas, str):
-            message = "replicas must be a list of URLs, not one str"
+        if isinstance(replicas, str) or not isinstance(cast("object", replicas or ()), Sequence):
+            message = f"replicas must be a list of URLs, or of dicts, not one {type(replicas).__name__}"
             raise ConfigurationError(message)
         self.logger = logger
         self.child_tasks = child_tasks
@@ -276,10 +277,10 @@ class Database(Verbs):
         It is a short text without spaces, commas, semicolons and quotes, fit for a cookie or a header: the WAL location
         of PostgreSQL, the GTIDs of MariaDB and MySQL, the last write set of Galera.
 
-        Raises TransactionError inside of a transaction, whose commit is yet to come, and NotSupportedError where the
-        database does not tell it.
+        Raises TransactionError inside of a transaction, whose commit is yet to come, TargetNotFound if the URL leads to
+        a replica, and NotSupportedError where the database does not tell it.
         """
-        if primary_transaction(self) is not None:
+        if in_primary_transaction(self):
             message = "the position of what this transaction writes is not known before its commit: call position() "
             raise TransactionError(message + "after the transaction's block")
         connection = live_connection(self)
@@ -291,7 +292,7 @@ class Database(Verbs):
                 rows = await asked.perform(asked.physical, _NO_PLAN, (), asked.driver.fetch(query, (), 1))
             return rows[0][0]
 
-        position = await ask_position(self.backend, fetch, newest=True)
+        position = await ask_position(self.backend, fetch, primary=True)
         return position.text
 
     # Statements; `Verbs` has the public side

@@ -16,7 +16,6 @@ from aio_databases import errors
 from aio_databases.deadlines import duration
 from aio_databases.positions import Position, ask_position
 from aio_databases.recovery import translated
-from aio_databases.waiting import FifoLock
 
 if TYPE_CHECKING:
     from aio_databases.drivers.base import Driver
@@ -59,7 +58,7 @@ class History:
             self._samples.clear()  # another server has become the primary, and had not got everything
         self._samples.append((when, position))
         if len(self._samples) > _MOST_SAMPLES:
-            del self._samples[: _MOST_SAMPLES // 2]
+            del self._samples[: _MOST_SAMPLES // 2 : 2]  # of what is long ago, every second one is enough
 
     @property
     def newest(self) -> float:
@@ -80,7 +79,7 @@ class Freshness:
     def __init__(self, primary: Pool) -> None:
         self._primary = primary
         self._history = History()
-        self._asking = FifoLock()
+        self._asked_at = float("-inf")  # when the primary has answered last, or has not
 
     async def is_met(self, pool: Pool, physical: Physical, wanted: Wanted, deadline: float) -> bool:
         """Return whether a connection to a replica has what is wanted; it may be waited for until ``deadline``.
@@ -99,26 +98,25 @@ class Freshness:
             physical.driver.terminate()
             raise
 
-    async def catch_up(self, physical: Physical) -> None:
-        """Wait until a connection to the primary shows all that has been committed.
+    async def check_primary(self, physical: Physical) -> None:
+        """Check that a connection leads to the primary, and shows all that has been committed before.
 
-        Of Galera it may lead to another node than the one that was written to.  Raises what asking it raises; the
-        connection is cut then.
+        Of Galera it may lead to another node than the one that was written to, which is waited for.  Raises
+        TargetNotFound, or what asking it raises; the connection is cut then.
         """
         primary = self._primary
-        if primary.driver.dialect == "mysql" and len(primary.driver.address.hosts) > 1:
-            try:
-                await _ask(primary, physical, newest=True, within=primary.options.connect_timeout)
-            except BaseException:
-                physical.driver.terminate()
-                raise
+        try:
+            await _ask(primary, physical, primary=True, within=primary.options.connect_timeout)
+        except BaseException:
+            physical.driver.terminate()
+            raise
 
     async def _comes_to(self, pool: Pool, physical: Physical, position: Position, deadline: float) -> bool:
         pause = _FIRST_PAUSE
         while physical.replayed is None or not physical.replayed.covers(position):
             asked_at = monotonic()
-            physical.replayed = await _ask(pool, physical)
-            if physical.replayed.covers(position):
+            physical.replayed = await _replayed(pool, physical)
+            if physical.replayed is not None and physical.replayed.covers(position):
                 break
             if asked_at >= deadline:
                 return False
@@ -130,31 +128,50 @@ class Freshness:
         if monotonic() - self._history.moment_of(physical.replayed) <= max_lag:
             return True
         await self._note_primary(max_lag / _SAMPLES)
-        physical.replayed = await _ask(pool, physical)
+        physical.replayed = await _replayed(pool, physical)
         return monotonic() - self._history.moment_of(physical.replayed) <= max_lag
 
     async def _note_primary(self, max_age: float) -> None:
         """Ask the primary where it is, unless that was done a moment ago; without an answer nothing is noted."""
-        primary = self._primary
-        await self._asking.acquire(float("inf"))
+        primary, now = self._primary, monotonic()
+        if now - self._asked_at <= max_age:
+            return
+        await primary.asking.acquire(float("inf"))
         try:
-            asked_at = monotonic()
-            if asked_at - self._history.newest > max_age:
-                physical = primary.acquire_nowait() or await primary.acquire(primary.patience)
-                try:
-                    self._history.add(asked_at, await _ask(primary, physical, newest=True))
-                except BaseException:
-                    physical.driver.terminate()
-                    raise
-                finally:
-                    await primary.release(physical)
+            # Those who had to wait do not ask again, even if it was done in vain: they may be many.
+            if now > self._asked_at and primary.has_room:
+                await self._ask_primary()
         except errors.OperationalError:
             primary.suspect()  # a replica is only as near as is known, and the primary is on its own
         finally:
-            self._asking.release()
+            primary.asking.release()
+
+    async def _ask_primary(self) -> None:
+        primary, now = self._primary, monotonic()
+        try:
+            physical = primary.acquire_nowait() or await primary.acquire(primary.patience)
+            try:
+                self._history.add(now, await _ask(primary, physical, primary=True))
+            except BaseException:
+                physical.driver.terminate()
+                primary.abandon(physical)
+                raise
+        except errors.Error:
+            self._asked_at = monotonic()
+            raise
+        self._asked_at = monotonic()
+        await primary.release(physical)
 
 
-async def _ask(pool: Pool, physical: Physical, *, newest: bool = False, within: float | None = None) -> Position:
+async def _replayed(pool: Pool, physical: Physical) -> Position | None:
+    """Return how far a replica is, or None if it does not tell."""
+    try:
+        return await _ask(pool, physical)
+    except (errors.NotSupportedError, errors.ProgrammingError):
+        return None
+
+
+async def _ask(pool: Pool, physical: Physical, *, primary: bool = False, within: float | None = None) -> Position:
     within = pool.patience if within is None else within
 
     async def fetch(query: str) -> Any:
@@ -171,9 +188,10 @@ async def _ask(pool: Pool, physical: Physical, *, newest: bool = False, within: 
             raise error from exc
         return rows[0][0]
 
-    return await ask_position(pool.driver, fetch, newest=newest)
+    return await ask_position(pool.driver, fetch, primary=primary)
 
 
 def _is_same_file(one: Driver, other: Driver) -> bool:
     """Return whether two SQLite databases are one file, of which everybody sees all; of a copy nothing is known."""
-    return (f"{one.address}", one.options.get("dsn")) == (f"{other.address}", other.options.get("dsn"))
+    places = [(f"{driver.address}", driver.options.get("dsn")) for driver in (one, other)]
+    return places[0] == places[1] and not one.shared

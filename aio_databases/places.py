@@ -16,7 +16,7 @@ from aio_databases import errors
 from aio_databases.breaker import CircuitBreaker
 from aio_databases.hosts import Hosts
 from aio_databases.physical import Physical
-from aio_databases.waiting import WaitQueue
+from aio_databases.waiting import FifoLock, WaitQueue
 
 if TYPE_CHECKING:
     import logging
@@ -44,8 +44,6 @@ class Places:
         self._opened: int = 0
         self._closed: int = 0
         self._connect_seconds = float("inf")  # that the quickest connection took
-        self.breaker = CircuitBreaker(self.options.cool_down)  # heeded by those who have another server to turn to
-        self.unsettled = 0  # cancelled statements that the server has not said yet to have stopped
         self._begin_empty()
 
     def _begin_empty(self) -> None:
@@ -55,6 +53,9 @@ class Places:
 
     def _serve_by(self, driver: Driver) -> None:
         self.driver = driver
+        self.asking = FifoLock()  # for the position of the server
+        self.breaker = CircuitBreaker(self.options.cool_down)  # heeded by those who have another server to turn to
+        self.unsettled = 0  # cancelled statements that the server has not said yet to have stopped
         self.hosts = Hosts(driver, self.options.target, self._logger, role=self.role, read_only=self.read_only)
 
     @property
@@ -69,8 +70,14 @@ class Places:
 
     @property
     def patience(self) -> float:
-        """For how many seconds a connection is worth waiting for while another server can stand in for this one."""
-        known = max(_PATIENCE, 4 * self._connect_seconds) if self._opened else 2.0 ** min(self.breaker.failures, 9)
+        """For how many seconds a connection is worth waiting for while another server can stand in for this one.
+
+        A server that may just have become slow is given more time after some failures, when it is seldom tried.
+        """
+        failures = min(self.breaker.failures, 12)
+        known = (
+            max(_PATIENCE, 4 * self._connect_seconds) * 2.0 ** max(0, failures - 3) if self._opened else 2.0**failures
+        )
         return min(known, self.options.connect_timeout)
 
     def suspect(self) -> None:
@@ -88,8 +95,11 @@ class Places:
         """Have the server left alone for a while by those who have another one, and what is idle checked then."""
         self.suspect()
         rest = self.breaker.fail()
-        if rest and self.role == "replica":
-            self._logger.warning("a replica is left alone for %.1f s: %s", rest, reason)
+        if self.role == "replica":
+            if rest:
+                self._logger.warning("a replica is left alone for %.1f s: %s", rest, reason)
+            while self._waiting.wake_next(None):
+                self._size += 1  # the place that the woken task gives back
 
     # Taking a place
 
@@ -145,8 +155,8 @@ class Places:
         return physical
 
     async def _open_in_role(self, within: float, *, patient: bool) -> Physical:
-        if within <= 0:
-            raise errors.ConnectError(self._say("does not answer"))
+        if not patient and (within <= 0 or self.breaker.rests):
+            raise errors.ConnectError(self._say("does not lead to a server that answers"))
         deadline, pause = monotonic() + self.options.timeout, _FIRST_PAUSE
         while True:
             began = monotonic()

@@ -268,7 +268,8 @@ class Pool(Places):
         except Exception as exc:  # noqa: BLE001 - the connection goes; the user's own exception stays
             keep = False
             self._logger.warning("a connection of %r could not be cleaned up and is cut: %r", self, exc)
-            self.leave_alone(f"{exc!r}")
+            if isinstance(exc, TimeoutError):
+                self.leave_alone("it did not answer when a connection was cleaned up")
         finally:
             self._warn_of_long_leases()
             self._end_lease(physical, monotonic())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +16,7 @@ from aio_databases.url import parse_url
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from aio_databases.drivers.base import Driver
     from aio_databases.options import PoolOptions
@@ -70,7 +71,7 @@ class Replicas:
         deadline = monotonic() + wanted.wait
         for replica in sorted(self.own, key=lambda replica: replica.rank):
             pool = replica.pool
-            if not pool.breaker.admits:
+            if not _is_promising(pool, failure):
                 continue
             try:
                 physical = await self._lease(pool)
@@ -84,7 +85,7 @@ class Replicas:
                 if not isinstance(exc, errors.PoolTimeout):  # then it is busy, not broken
                     pool.leave_alone(exc)
         if fallback:
-            return self.fallback, await self._stand_in(wanted)
+            return self.fallback, await self._fall_back(wanted, failure)
         if failure is None:
             message = "no replica is to be had: none is configured, or all failed a moment ago; allow the fallback"
             raise errors.ConnectError(message)
@@ -101,35 +102,60 @@ class Replicas:
                 pool.breaker.end_trial(works=works)
         return physical
 
+    async def _fall_back(self, wanted: Wanted, failure: errors.Error | None) -> Physical:
+        try:
+            return await self._stand_in(wanted)
+        except errors.OperationalError as exc:
+            if failure is not None:
+                exc.add_note(f"the primary was to stand in: {failure}")
+            raise
+
     async def _stand_in(self, wanted: Wanted) -> Physical:
-        physical = self.fallback.acquire_nowait() or await self.fallback.acquire()
-        if wanted.after is not None:
+        """Lend a connection of the primary, and make sure that it is one if it has to show what was written."""
+        pool = self.fallback
+        while True:
+            physical = pool.acquire_nowait() or await pool.acquire()
+            if wanted.after is None or pool.driver.dialect == "sqlite":
+                return physical
             try:
-                await self._freshness.catch_up(physical)
+                await self._freshness.check_primary(physical)
+            except errors.TargetNotFound:
+                pool.abandon(physical)
+                if pool.hosts.target != "read-write":
+                    raise
+                pool.suspect_roles()  # the next one leads to the primary, which may be another server by now
             except BaseException:
-                await self.fallback.release(physical)
+                pool.abandon(physical)
                 raise
-        return physical
+            else:
+                return physical
 
     async def _has(self, replica: Replica, physical: Physical, wanted: Wanted, deadline: float) -> bool:
         """Return whether a connection has what is wanted; one that has not goes back to its pool."""
         if wanted == _ANYTHING:
             return True
-        fresh, now = False, monotonic()
+        pool, now = replica.pool, monotonic()
         until = deadline if now >= replica.behind_until else now
         try:
-            fresh = await self._freshness.is_met(replica.pool, physical, wanted, until)
-        finally:
-            if not fresh:
-                await replica.pool.release(physical)
+            fresh = await self._freshness.is_met(pool, physical, wanted, until)
+        except BaseException:
+            pool.abandon(physical)
+            raise
         if fresh:
             replica.behind_until = 0.0
-        elif wanted.wait and monotonic() >= deadline:
-            replica.behind_until = monotonic() + replica.pool.options.cool_down
-        return fresh
+            return True
+        await pool.release(physical)
+        if wanted.wait and monotonic() >= deadline:
+            replica.behind_until = monotonic() + pool.options.cool_down
+        return False
 
 
 _ANYTHING = Wanted()
+
+
+def _is_promising(pool: Pool, failure: errors.Error | None) -> bool:
+    """Return whether a replica is neither silent, nor as busy as another one that was just waited for in vain."""
+    return pool.breaker.admits and (pool.has_room or not isinstance(failure, errors.PoolTimeout))
 
 
 def _too_far_behind(wanted: Wanted) -> str:
@@ -166,14 +192,17 @@ def _make_driver(url: str, options: dict[str, Any]) -> tuple[Driver, PoolOptions
     return driver(address, driver_options, connect_args), pool_options
 
 
+_MOST = 1e9  # times as many reads as another one
+
+
 def _url_and_weight(given: Any) -> tuple[str, float]:
     if isinstance(given, str):
         return given, 1.0
-    if isinstance(given, dict):
+    if isinstance(given, Mapping):
         entry = cast("Mapping[str, Any]", given)
         weight = entry.get("weight", 1)
-        is_number = isinstance(weight, int | float) and not isinstance(weight, bool) and 0 < weight < float("inf")
+        is_number = isinstance(weight, int | float) and not isinstance(weight, bool) and 1 / _MOST <= weight <= _MOST
         if isinstance(entry.get("url"), str) and not entry.keys() - {"url", "weight"} and is_number:
             return entry["url"], float(weight)
-    message = "each of replicas must be a URL, or a dict of 'url' and 'weight', which is a number above 0"
+    message = "each of replicas must be a URL, or a dict of 'url' and 'weight', which is a number from 1e-9 to 1e9"
     raise errors.ConfigurationError(message)

@@ -17,7 +17,8 @@ __all__ = ("FOREIGN_CHARSET", "Token", "Traits", "lexer_of", "scan", "statements
 
 _LETTERS = {"postgresql": r"\w\x80-\U0010ffff"}  # of names; there even a no-break space is one
 _ESCAPED = r"""'[^'\\]*(?:(?:\\.|'')[^'\\]*)*'?"""
-_MORE = rf"(?:(?:[ \t-\r]|--[^\r\n]*+[\r\n])*+{_ESCAPED})*"  # what goes on in another line is of the same kind
+# What goes on in another line is of the same kind.
+_MORE = rf"(?:(?:[ \t\v\f]|--[^\r\n]*+)*+[\r\n](?:[ \t-\r]|--[^\r\n]*+[\r\n])*+{_ESCAPED})*"
 
 # Each of these runs to the end of an unterminated literal and cannot fail once it has begun: no backtracking.
 # A doubled quote is read as the end of one literal and the beginning of the next, which comes to the same.

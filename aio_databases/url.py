@@ -94,6 +94,8 @@ def parse_url(text: str) -> Address:
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - users without type checkers
         message = f"a database URL must be a str, not {type(text).__name__}"
         raise ConfigurationError(message)
+    if re.search("@[^@]*,", _split_netloc(text.partition("://")[2])[0].rpartition("@")[0]):
+        raise _malformed(text)  # with a login for each host: it stands once, before the first
     try:
         address = Address([URL(*urlsplit(one)) for one in _one_for_each_host(text)], redact(text))
     except ValueError:

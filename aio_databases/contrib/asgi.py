@@ -76,12 +76,21 @@ class ReadYourWrites:
 
         Raises ConfigurationError.
         """
-        if not 0 < pin < max_age or max_age < 1:
-            raise ConfigurationError(f"pin={pin!r} and max_age={max_age!r} must be seconds, pin fewer than max_age")
+        try:
+            fits = 0 < pin < max_age and 1 <= max_age <= _A_YEAR
+        except TypeError:
+            fits = False
+        if not fits:
+            message = (
+                f"pin={pin!r} and max_age={max_age!r} must be seconds, pin fewer than max_age, and that at most a "
+            )
+            raise ConfigurationError(message + "year")
+        if not callable(reads):
+            raise ConfigurationError(f"reads must be a function of a scope, not {reads!r}")
         db.replica(wait=wait, max_lag=max_lag)  # tells now what is wrong with them
         self._app = app
         self._db = db
-        self._cookies = PositionCookies(cookie, secret, int(max_age))
+        self._cookies = PositionCookies(cookie, secret, int(max_age), db.url)
         self._wait = wait
         self._max_lag = max_lag
         self._pin = pin
@@ -160,4 +169,5 @@ def _want_summing_up(marks: list[Mark]) -> bool:
     return len(marks) > 1 or any(mark.position is None for mark in marks)
 
 
+_A_YEAR = 366 * 86400  # seconds
 _POSITION_WITHIN = 5.0  # seconds for which a response may be held up

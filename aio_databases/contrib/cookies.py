@@ -7,7 +7,7 @@ import re
 from base64 import urlsafe_b64encode
 from math import ceil
 from time import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aio_databases import ConfigurationError
 
@@ -34,14 +34,18 @@ class PositionCookies:
     and no longer than it should.
     """
 
-    def __init__(self, prefix: str, secret: str | bytes | Sequence[str | bytes], max_age: int) -> None:
-        """Use cookies that are called ``prefix``, ``_`` and 8 hexadecimal digits, for ``max_age`` seconds."""
-        if not _TOKEN.fullmatch(prefix):
+    def __init__(self, prefix: str, secret: str | bytes | Sequence[str | bytes], max_age: int, database: str) -> None:
+        """Use cookies that are called ``prefix``, ``_`` and 8 hexadecimal digits, for ``max_age`` seconds.
+
+        Those that tell of another ``database`` are not trusted.
+        """
+        if not _TOKEN.fullmatch(f"{prefix}"):
             raise ConfigurationError(f"cookie={prefix!r} is no name for a cookie: use letters, digits, '-' and '_'")
         self._prefix = prefix
         self._name = re.compile(rb"%s_[0-9a-f]{8}" % re.escape(prefix.encode()))
         self._secrets = _checked(secret)
         self._max_age = max_age
+        self._database = database.encode()
 
     def read(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[list[Mark], bool]:
         """Return what a request's cookies tell, and whether there were others that cannot be trusted."""
@@ -56,7 +60,7 @@ class PositionCookies:
         if match is None:
             return None
         signature, told, issued, position = match.groups()
-        trusted = any(hmac.compare_digest(_signature(secret, name, told), signature) for secret in self._secrets)
+        trusted = any(hmac.compare_digest(self._signature(secret, name, told), signature) for secret in self._secrets)
         if not trusted or time() - int(issued) > self._max_age:
             return None
         return Mark(name.decode(), int(issued), None if position == _PRIMARY else position.decode())
@@ -69,7 +73,9 @@ class PositionCookies:
         """Return the Set-Cookie header for a position; ``name`` is the end of the cookie's name."""
         full = f"{self._prefix}_{name}".encode()
         told = b"%d~%s" % (ceil(time()), _PRIMARY if position is None else position.encode())
-        return self._header(full, b"%s~%s" % (_signature(self._secrets[0], full, told), told), self._max_age, secure)
+        return self._header(
+            full, b"%s~%s" % (self._signature(self._secrets[0], full, told), told), self._max_age, secure
+        )
 
     def removal(self, mark: Mark, *, secure: bool) -> bytes:
         """Return the Set-Cookie header that deletes a cookie."""
@@ -79,24 +85,24 @@ class PositionCookies:
         attributes = b"Max-Age=%d; Path=/; HttpOnly; SameSite=Lax" % max_age
         return b"%s=%s; %s" % (name, value, attributes + b"; Secure" * secure)
 
+    def _signature(self, secret: bytes, name: bytes, told: bytes) -> bytes:
+        # The first words keep it apart from what else an application signs with the same secret.
+        signed = b"aio_databases position~%s~%s~%s" % (self._database, name, told)
+        return urlsafe_b64encode(hmac.digest(secret, signed, "sha256")[:_SIGNATURE]).rstrip(b"=")
+
 
 def _checked(secret: str | bytes | Sequence[str | bytes]) -> list[bytes]:
-    several = [secret] if isinstance(secret, str | bytes) else secret
-    found = [each.encode() if isinstance(each, str) else each for each in several]
-    if not found or min(map(len, found)) < _SHORTEST_SECRET:
+    several: Any = secret if isinstance(secret, list | tuple) else [secret]
+    found = [each.encode() if isinstance(each, str) else each for each in several if isinstance(each, str | bytes)]
+    if not found or len(found) < len(several) or min(map(len, found)) < _SHORTEST_SECRET:
         message = f"a secret has at least {_SHORTEST_SECRET} bytes; secrets.token_urlsafe(32) makes a good one"
         raise ConfigurationError(message)
     return found
 
 
-def _signature(secret: bytes, name: bytes, told: bytes) -> bytes:
-    # The first words keep it apart from what else an application signs with the same secret.
-    digest = hmac.digest(secret, b"aio_databases position~%s~%s" % (name, told), "sha256")
-    return urlsafe_b64encode(digest).rstrip(b"=")
-
-
 _SHORTEST_SECRET = 16
+_SIGNATURE = 16  # bytes; all cookies of a client together have to fit into a few kilobytes
 _PRIMARY = b"primary"
 _TOKEN = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
-_POSITION = re.compile(r"""[^\s",;\\\x00-\x20\x7f-\U0010ffff]{1,3500}""")
-_VALUE = re.compile(rb"([\w-]{43})~((\d{1,12})~([\x21-\x7e]{1,3500}))")
+_POSITION = re.compile(r"""[^\s",;\\\x00-\x20\x7f-\U0010ffff]{1,500}""")
+_VALUE = re.compile(rb"([\w-]{22})~((\d{1,12})~([\x21-\x7e]{1,500}))")

@@ -106,7 +106,7 @@ class Driver(ABC):
         self.options: dict[str, Any] = dict(options)
         self.connect_args = dict(connect_args)
         self.translator = Translator(self.dialect, self.paramstyle, convert=self.options.get("convert_params", True))
-        self.position_query = ""  # which of those that its relatives understand, once that is known
+        self.question: Any = None  # for the position of its servers: which one they understand, once that is known
 
     @property
     def sessionless(self) -> bool:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, asynccontextmanager
-from itertools import count
-from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 import pytest
 
-from aio_databases import CommitUncertainError, Database, OperationalError, ReadOnlyError, TransactionError
+from aio_databases import Database, ReadOnlyError
 from clusters.followers import clients
+from clusters.ledger import Ledger, until
 from conformance.addresses import on_hosts
 from servers import PgBouncer
 
@@ -79,7 +78,7 @@ async def test_hundreds_of_tasks_on_few_sessions_get_their_own_rows(bounced):
             ]
             async with db.replica() as connection:
                 assert {owner} >= {row.owner for row in await connection.fetchall(MINE, {"owner": owner})}
-                assert await connection.fetchval("select pg_is_in_recovery()")
+                assert (connection.role == "replica") == await connection.fetchval("select pg_is_in_recovery()")
 
         async with anyio.create_task_group() as tasks:
             for owner in range(TASKS):
@@ -91,7 +90,7 @@ async def test_hundreds_of_tasks_on_few_sessions_get_their_own_rows(bounced):
 async def test_what_was_written_is_read_from_the_standby_after_its_position(bounced):
     rounds, roles, is_over = 40, {"primary": 0, "replica": 0}, anyio.Event()
     standby = bounced.cluster.standbys[0]
-    async with bounced.database(max_size=8) as db:
+    async with bounced.database(max_size=8, cool_down=0.1) as db:
 
         async def use(owner):
             for number in range(1, rounds + 1):
@@ -116,7 +115,7 @@ async def test_what_was_written_is_read_from_the_standby_after_its_position(boun
             is_over.set()
         assert roles["replica"], roles
         async with db.replica(max_lag=10) as connection:
-            assert "replica" == connection.role
+            assert (connection.role == "replica") == await connection.fetchval("select pg_is_in_recovery()")
 
 
 async def test_without_the_standby_reads_go_to_the_primary_and_cannot_write(bounced):
@@ -134,13 +133,13 @@ async def test_without_the_standby_reads_go_to_the_primary_and_cannot_write(boun
                     await connection.fetchval("select sneak()")
 
 
-async def test_of_several_the_one_before_the_primary_is_found(bounced):
+async def test_of_several_the_one_before_the_server_in_the_role_is_found(bounced):
     places = [f"{proxy.host}:{proxy.port}" for proxy in (bounced.standby, bounced.primary)]
     url = on_hosts(bounced.as_url(bounced.primary), *places)
-    async with Database(url, replicas=[url], pgbouncer=True) as db:
+    async with Database(url, pgbouncer=True) as db:
         await db.execute("create table notes (id int)")
-        async with db.replica(fallback=False) as connection:
-            assert await connection.fetchval("select pg_is_in_recovery()")
+    async with Database(url, pgbouncer=True, target="read-only") as db:
+        assert await db.fetchval("select pg_is_in_recovery()")
 
 
 async def test_statements_wait_while_it_is_paused(bounced):
@@ -156,60 +155,25 @@ async def test_statements_wait_while_it_is_paused(bounced):
         async with anyio.create_task_group() as tasks:
             for number in range(30):
                 tasks.start_soon(write, number)
-            with anyio.fail_after(10):
-                while not await waiting(bounced.primary):
-                    await anyio.sleep(0.01)
+            await until(lambda: any(int(pool["cl_waiting"]) for pool in bounced.primary.tell("SHOW POOLS")))
             assert [] == done
             await anyio.to_thread.run_sync(bounced.primary.tell, "RESUME")
         assert list(range(30)) == [row.number for row in await db.fetchall(MINE, {"owner": 1})]
 
 
-async def waiting(proxy):
-    """Return how many clients wait for a session."""
-    pools = await anyio.to_thread.run_sync(proxy.tell, "SHOW POOLS")
-    return sum(int(pool["cl_waiting"]) for pool in pools)
-
-
-async def test_while_the_server_behind_it_is_restarted_no_write_is_lost_or_doubled(bounced):
+async def test_while_the_server_behind_it_is_restarted_no_write_is_lost_or_doubled(bounced, client, measured):
     async with bounced.database(max_size=10, commit_timeout=5) as db:
-        numbers, written, uncertain, is_over = count(), [], [], anyio.Event()
-        failed = 0
-
-        async def write():
-            nonlocal failed
-            while not is_over.is_set():
-                number = next(numbers)
-                while True:
-                    try:
-                        async with db.transaction():
-                            await db.execute(INSERT, {"owner": 1, "number": number})
-                    except CommitUncertainError:
-                        uncertain.append(number)
-                    except (OperationalError, TransactionError):
-                        failed += 1
-                        await anyio.sleep(0.02)
-                        continue
-                    else:
-                        written.append(number)
-                    break
-
+        await db.execute("create table ledger (id serial primary key, entry int not null)")
+        ledger = Ledger(db, patience=10)
         async with anyio.create_task_group() as tasks:
             for _ in range(10):
-                tasks.start_soon(write)
-            with anyio.fail_after(30):
-                while len(written) < 100:
-                    await anyio.sleep(0.01)
-                await anyio.to_thread.run_sync(bounced.cluster.primary.kill)
-                while failed < 10:
-                    await anyio.sleep(0.01)
-                bounced.cluster.primary.start()
-                began, before = monotonic(), len(written)
-                while len(written) < before + 100:
-                    await anyio.sleep(0.01)
-                seconds = monotonic() - began
-                is_over.set()
-        found = [row.number for row in await db.fetchall(MINE, {"owner": 1})]
-    print(f"{len(written)} acknowledged, {len(uncertain)} uncertain, {failed} errors, back after {seconds:.2f} s")
-    assert len(found) == len(set(found)), "none is doubled"
-    assert not set(written) - set(found), "none is lost"
-    assert set(found) <= {*written, *uncertain}
+                tasks.start_soon(ledger.write)
+            await until(lambda: len(ledger.written) > 100)
+            await anyio.to_thread.run_sync(bounced.cluster.primary.kill)
+            await until(lambda: ledger.failures > 9)
+            bounced.cluster.primary.start()
+            enough = len(ledger.written) + 100
+            await until(lambda: len(ledger.written) > enough)
+            ledger.is_over.set()
+        told = await ledger.check()
+    measured(f"PgBouncer, {client.scheme}, the server behind it is killed and started: {told}")

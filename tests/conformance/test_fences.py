@@ -35,6 +35,7 @@ PREPARATIONS = {
     "mysql": [
         "create sequence numbers",
         f"create function sneak() returns integer modifies sql data begin {INSERT}; return 1; end",
+        "create function lift() returns integer begin set session transaction read write; return 1; end",
     ],
 }
 STATES = {
@@ -233,6 +234,37 @@ async def test_postgresql_refuses_writes_although_a_function_has_lifted_the_fenc
             async with block(prepared, place) as (database, connection):  # the same connection, for its next user
                 assert [1, 2, 3] == [row.id async for row in database.iterate("select id from users order by id")]
                 await run(connection, verb, "select sneak()")
+    assert before == await state()
+
+
+@pytest.mark.targets(dialect={"postgresql", "mysql"})
+async def test_a_transaction_cannot_be_lifted_at_all(prepared, state):
+    before = await state()
+    for verb in QUERY_VERBS:
+        with pytest.raises(ReadOnlyError) as caught:
+            async with block(prepared, "transaction") as (database, _):
+                await database.fetchval("select lift()")
+                await run(database, verb, "select sneak()")
+        assert OURS not in str(caught.value)
+    assert before == await state()
+
+
+ARGUMENTS = {
+    "asyncpg": {"server_settings": {"application_name": "mine"}},
+    "psycopg": {"options": "-c application_name=mine"},
+    "aiopg": {"options": "-c application_name=mine"},
+}
+
+
+@pytest.mark.targets(scheme=set(ARGUMENTS))
+async def test_arguments_of_the_library_lift_nothing(prepared, make_database, target, state):
+    before = await state()
+    database = await make_database(connect_args=ARGUMENTS[target.scheme])
+    for verb in QUERY_VERBS:
+        async with database.replica():
+            assert "mine" == await database.fetchval("show application_name")
+            with pytest.raises(ReadOnlyError):
+                await run(database, verb, "select sneak()")
     assert before == await state()
 
 

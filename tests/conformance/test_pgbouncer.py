@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import anyio
 import pytest
 
-from aio_databases import ConfigurationError, Database, ReadOnlyError
+from aio_databases import ConfigurationError, Database, Error, ReadOnlyError
+from conformance.tricks import INSERT, LIFTS, WRITES
 
 DRIVERS = [("asyncpg", "asyncio"), ("psycopg", "asyncio"), ("psycopg", "trio"), ("aiopg", "asyncio")]
 CLIENTS = 6
@@ -77,6 +80,71 @@ async def test_the_server_refuses_what_slips_through(database):
             async with database.transaction(readonly=True):
                 await database.fetchval("select sneak()")
     assert 0 == await database.fetchval("select count(*) from numbers")
+
+
+BY_HAND = ("begin", "start transaction", "savepoint a", "commit", "commit and chain", "rollback", "abort", "end")
+
+
+@pytest.fixture
+async def users(database):
+    await database.execute("drop table if exists users")
+    await database.execute("create table users (id integer primary key, name text)")
+    await database.execute("insert into users values (1, 'Ann'), (2, 'Bob'), (3, 'Cid')")
+    body = f"$$ {INSERT} returning id $$"
+    await database.execute(f"create or replace function sneak() returns integer language sql as {body}")
+    return database
+
+
+async def run(owner, verb, query):
+    """Run a query by a query verb."""
+    if verb == "iterate":
+        return [row async for row in owner.iterate(query)]
+    return await getattr(owner, verb)(query)
+
+
+async def test_no_trick_is_sent(users):
+    async with users.replica() as connection:
+        for query in [*WRITES["any"], *WRITES["postgresql"], *LIFTS["postgresql"]]:
+            for verb, owner in product(("fetchall", "iterate"), (users, connection)):
+                with pytest.raises(ReadOnlyError, match="a replica only reads"):
+                    await run(owner, verb, query)
+    assert [1, 2, 3] == [row.id for row in await users.fetchall("select id from users order by id")]
+
+
+async def test_no_trick_gets_past_the_server(users):
+    for query, verb in product([*WRITES["any"], *WRITES["postgresql"]], ("fetchall", "iterate")):
+        error = None
+        try:
+            async with users.replica() as connection:
+                connection.read_only = False  # our own fences are down
+                await run(connection, verb, query)
+        except Error as exc:
+            error = exc
+        names = [row.name for row in await users.fetchall("select name from users order by id")]
+        assert ["Ann", "Bob", "Cid"] == names, (query, verb, error)
+
+
+@pytest.mark.parametrize("statement", BY_HAND)
+async def test_transactions_by_hand_open_no_gap(users, statement):
+    for first, second in product(("fetchall", "iterate"), repeat=2):
+        async with users.replica():
+            await by_hand(users, first, statement)
+            with pytest.raises(ReadOnlyError):
+                await run(users, second, "select sneak()")
+        with pytest.raises(Error) as caught:
+            async with users.replica(), users.transaction(readonly=True):
+                await by_hand(users, first, statement)
+                await run(users, second, "select sneak()")
+        assert "a replica only reads" not in str(caught.value)
+    assert 3 == await users.fetchval("select count(*) from users")
+
+
+async def by_hand(database, verb, statement):
+    """Run a statement that no cursor can be declared for, if so."""
+    try:
+        await run(database, verb, statement)
+    except Error:
+        assert "iterate" == verb
 
 
 @pytest.mark.parametrize("option", [{"statement_timeout": 3}, {"server_settings": {"work_mem": "8MB"}}])

@@ -209,6 +209,16 @@ def test_errors_of_asyncpg_are_told_by_sqlstate_else_by_class(exc, kind):
     assert kind is (diagnosis and diagnosis.kind)
 
 
+@pytest.mark.parametrize(
+    ("severity", "kind"),
+    [("FATAL", errors.ConnectionLost), ("PANIC", errors.ConnectionLost), ("ERROR", errors.InternalError)],
+)
+def test_an_internal_error_that_ends_the_session_is_a_lost_connection(severity, kind):
+    exc = asyncpg.InternalServerError("unable to read data from DB node 1")
+    exc.severity_en = severity
+    assert kind is Database("asyncpg://").backend.diagnose(exc).kind
+
+
 def test_details_of_a_servers_error_are_kept():
     exc = asyncpg.UniqueViolationError("x")
     exc.constraint_name, exc.table_name = "users_pkey", "users"

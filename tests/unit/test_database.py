@@ -242,5 +242,5 @@ async def test_nothing_inside_calls_a_verb_that_a_subclass_overrides(monkeypatch
 
 
 def test_one_url_is_no_list_of_replicas():
-    with pytest.raises(ConfigurationError, match="replicas must be a list of URLs, not one str"):
+    with pytest.raises(ConfigurationError, match="replicas must be a list of URLs, or of dicts, not one str"):
         make_database(replicas="fake://other/db")

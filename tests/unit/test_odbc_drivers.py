@@ -463,6 +463,8 @@ def failure(state, text, number=0, kind=e.DatabaseError):
         (Dialect(), failure("HY000", "whatever", 0, e.ProgrammingError), e.ProgrammingError),
         (Dialect(), failure("", "Attempt to use a closed connection.", 0, e.ProgrammingError), e.ConnectionLost),
         (PostgreSQL(), failure("57P01", "FATAL: terminating connection"), e.ConnectionLost),
+        (PostgreSQL(), failure("XX000", "FATAL: unable to read data from DB node 1"), e.ConnectionLost),
+        (PostgreSQL(), failure("XX000", "ERROR: cache lookup failed"), e.InternalError),
         (PostgreSQL(), failure("57014", "canceling statement"), e.QueryTimeout),
         (PostgreSQL(), failure("08001", 'FATAL: password authentication failed for user "x"'), e.AuthenticationError),
         (PostgreSQL(), failure("08001", "fe_sendauth: no password supplied"), e.AuthenticationError),

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from aio_databases import ConfigurationError, NotSupportedError, ProgrammingError, positions
+from aio_databases import ConfigurationError, NotSupportedError, ProgrammingError, TargetNotFound, positions
 from aio_databases.positions import Position, ask_position
 from unit.fake import make_database
 
@@ -34,8 +34,30 @@ def test_a_text_is_read(text, numbers):
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "0", "0/", "0/g", "0/16b3748", "0/123456789", "0-1", "0-1-2,1-1-3", "0-1-2.", "0-1--2", "0/1\n", "x:1"]
-    + [f"{UUID}", f"{UUID}:1-5", f"{UUID.upper()}:1", "1" * 5000, "primary", "0/1' or 1=1", None, 7, b"0/1"],
+    [
+        "",
+        " ",
+        "0",
+        "0/",
+        "0/g",
+        "0/16b3748",
+        "0/123456789",
+        "0-1",
+        "0-1-2,1-1-3",
+        "0-1-2.",
+        "0-1--2",
+        "0/1\n",
+        "x:1",
+        f"{UUID}",
+        f"{UUID}:1-5",
+        f"{UUID.upper()}:1",
+        "1" * 5000,
+        "primary",
+        "0/1' or 1=1",
+        None,
+        7,
+        b"0/1",
+    ],
 )
 def test_a_text_that_is_no_position_is_refused(text):
     with pytest.raises(ConfigurationError, match=r"a position is a text that db\.position\(\) has returned"):
@@ -71,7 +93,7 @@ def driver_for(dialect):
     return driver
 
 
-async def answering(driver, *answers, newest=False):
+async def answering(driver, *answers, primary=False):
     """Ask for a position; an answer is a value, or an error."""
     asked = []
     left = iter(answers)
@@ -83,7 +105,7 @@ async def answering(driver, *answers, newest=False):
             raise answer
         return answer
 
-    return await ask_position(driver, fetch, newest=newest), asked
+    return await ask_position(driver, fetch, primary=primary), asked
 
 
 async def test_postgresql_tells_its_location():
@@ -99,17 +121,51 @@ async def test_mariadb_tells_its_gtids():
 async def test_a_relative_that_does_not_know_a_query_is_asked_another_one_from_then_on():
     driver = driver_for("mysql")
     executed = f"{UUID.upper()}:1-5:7-9,\n{OTHER}:3"
-    position, asked = await answering(driver, ProgrammingError("unknown"), executed, newest=True)
+    position, asked = await answering(driver, ProgrammingError("unknown"), executed, primary=True)
     assert (f"{UUID}:9.{OTHER}:3", 2) == (position.text, len(asked))
     _, asked = await answering(driver, executed)
     assert ["SELECT @@global.gtid_executed"] == asked
 
 
+async def test_what_all_nodes_of_galera_have_committed_is_waited_for_only_where_it_is_asked_for():
+    driver = driver_for("mysql")
+    for primary in (True, False):
+        position, [asked] = await answering(driver, f"{UUID}:12", primary=primary)
+        assert f"{UUID}:12" == position.text
+        assert primary == asked.startswith("/*M! SET STATEMENT wsrep_sync_wait = 1 FOR */ SELECT ")
+
+
 async def test_a_replica_with_gaps_is_only_as_far_as_it_has_everything():
     driver = driver_for("mysql")
-    driver.position_query = positions._MYSQL
-    position, _ = await answering(driver, f"{UUID}:1-5:7-9")
-    assert f"{UUID}:5" == position.text
+    driver.question = positions._MYSQL
+    for answer, expected in (("1-5:7-9", 5), ("1", 1), ("2-9", 0), ("5-10:12", 0)):
+        position, _ = await answering(driver, f"{UUID}:{answer}")
+        assert f"{UUID}:{expected}" == position.text
+
+
+async def test_what_cannot_be_read_of_mysqls_sets_is_not_guessed():
+    driver = driver_for("mysql")
+    driver.question = positions._MYSQL
+    for answer in (f"{UUID}:1-5:tag:1-3", f"{UUID}:tag:1-3", "x"):
+        with pytest.raises(NotSupportedError):
+            await answering(driver, answer, primary=True)
+
+
+async def test_a_replica_that_is_asked_as_a_primary_says_so():
+    for dialect in ("postgresql", "mysql"):
+        with pytest.raises(TargetNotFound, match=r"fake://server/db leads to a replica, and not to the primary"):
+            await answering(driver_for(dialect), None, primary=True)
+
+
+async def test_a_location_at_the_beginning_of_a_page_is_that_of_its_end_on_replicas():
+    for answer, expected in (("0/16B4018", "0/16B4000"), ("0/16B4020", "0/16B4020"), ("1/2018", "1/2000")):
+        position, _ = await answering(driver_for("postgresql"), answer, primary=True)
+        assert (expected, Position.parse(expected)) == (position.text, position)
+
+
+async def test_a_node_of_galera_that_has_not_joined_yet_does_not_tell():
+    with pytest.raises(NotSupportedError):
+        await answering(driver_for("mysql"), f"{UUID}:-1")
 
 
 @pytest.mark.parametrize(("dialect", "answers"), [("odbc", ()), ("mysql", ("",)), ("postgresql", (None,))])

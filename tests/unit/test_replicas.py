@@ -120,8 +120,10 @@ async def test_the_fallback_may_fail_too():
     async with connected(replicas=TWO[:1]) as (db, fake):
         for backend in (fake, db.replica_backends[0]):
             backend.fail("connect", FakeError("down", ConnectError))
-        with pytest.raises(ConnectError, match="cannot connect to fake://server/db: down"):
+        with pytest.raises(ConnectError, match="cannot connect to fake://server/db: down") as caught:
             await db.replica().__aenter__()
+        [note] = caught.value.__notes__
+        assert note.startswith("the primary was to stand in: cannot connect to fake://one/db: down")
 
 
 async def test_an_init_that_fails_is_no_fault_of_the_replica():

@@ -214,6 +214,7 @@ def test_a_server_that_a_killed_run_had_another_program_start_is_swept_away():
     (draft / "node/data").mkdir(parents=True)
     with subprocess.Popen(["sh", "-c", "sleep 60; :", folder]) as server:
         (draft / "node/data/postmaster.pid").write_text(f"{server.pid}\n{folder}/node/data\n")
+        assert wait_for(lambda: command_line(server.pid))  # it is empty for a moment
         # Not before it is complete: other runs sweep too.
         draft.rename(folder)
         sweep()

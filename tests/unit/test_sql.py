@@ -11,6 +11,7 @@ import pytest
 
 from aio_databases.errors import ConfigurationError, ProgrammingError
 from aio_databases.sql import MAX_CACHED_LENGTH, MAX_PLANS, Translator
+from conformance import tricks
 
 SQLITE = ("sqlite", "qmark")
 POSTGRESQL = ("postgresql", "numeric_dollar")
@@ -902,6 +903,41 @@ def test_statements_that_leave_the_session_alone(text):
 )
 def test_traits_depend_on_the_dialect(driver, text, expected):
     assert expected == traits(text, driver)
+
+
+@pytest.mark.parametrize("driver", [SQLITE, POSTGRESQL, PSYCOPG, MYSQL], ids=str)
+def test_tricks_are_seen_through_and_reads_are_not_taken_for_them(driver):
+    for table, writes in ((tricks.WRITES, True), (tricks.LIFTS, True), (tricks.READS, False)):
+        wrong = [text for text in [*table["any"], *table[driver[0]]] if writes is not traits(text, driver)[0]]
+        assert [] == wrong
+
+
+@pytest.mark.parametrize(
+    ("text", "writes"),
+    [
+        ("begin; select 1; commit", False),
+        ("select 1; commit", False),
+        ("commit; select f()", True),
+        ("rollback and chain; select f()", True),
+        ("rollback to a; select f()", False),
+        ("commit;;", False),
+    ],
+)
+def test_what_follows_the_end_of_a_transaction_may_write(text, writes):
+    assert writes is traits(text, POSTGRESQL)[0]
+
+
+@pytest.mark.parametrize(
+    ("driver", "text", "expected"),
+    [
+        (POSTGRESQL, 'select :u & "a", :e', {"u": 1, "e": 2}),
+        (POSTGRESQL, "select a[1 :b] from t where c = :d", {"b": 1, "d": 2}),
+        (MYSQL, "select :a, '\\\\' , :b /*! , :c */", {"a": 1, "b": 2, "c": 3}),
+    ],
+)
+def test_placeholders_beside_what_looks_like_a_literal(driver, text, expected):
+    _, values = Translator(*driver).bind(text, (expected,))
+    assert tuple(expected.values()) == values
 
 
 TRIGGER = "create trigger a after insert on t begin update t set b = case when 1 then 2 end; delete from t; end"

@@ -27,6 +27,7 @@ __all__ = ("Freshness", "History", "Wanted")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05  # seconds between two looks whether a replica has come on
 _SAMPLES = 4  # positions of the primary to know of for as long as a replica may be behind
 _MOST_SAMPLES = 1000
+_IN_VAIN = 1.0  # seconds after which a primary that did not tell is asked again
 
 
 class Wanted(NamedTuple):
@@ -134,7 +135,7 @@ class Freshness:
     async def _note_primary(self, max_age: float) -> None:
         """Ask the primary where it is, unless that was done a moment ago; without an answer nothing is noted."""
         primary, now = self._primary, monotonic()
-        if now - self._asked_at <= max_age:
+        if now - self._history.newest <= max_age or now - self._asked_at <= min(max_age, _IN_VAIN):
             return
         await primary.asking.acquire(float("inf"))
         try:

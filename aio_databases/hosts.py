@@ -10,6 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from aio_databases import errors
+from aio_databases.positions import MYSQL_READS_ONLY
 from aio_databases.shields import shielded
 
 if TYPE_CHECKING:
@@ -198,9 +199,8 @@ _CONNECT_GRACE = 1.0  # seconds for a connection that is being opened when its t
 _REST = 10.0  # seconds for which a host that has failed is tried after the others
 _ROLES = {"read-write": "primary", "read-only": "replica"}
 _QUERIES = {
-    # innodb_read_only is what readers of Aurora say.  From a table, if not a real one: a node of Galera that has lost
-    # the others answers all questions that have none.
-    "mysql": "SELECT @@global.read_only OR @@global.innodb_read_only FROM (SELECT 1) AS node",
+    # From a table, if not a real one: a node of Galera that has lost the others answers all questions that have none.
+    "mysql": f"SELECT {MYSQL_READS_ONLY} FROM (SELECT 1) AS node",
     "postgresql": "SELECT pg_catalog.pg_is_in_recovery()",
 }
 _NO = {"0", "f", "false", "off"}

@@ -121,7 +121,7 @@ class Places:
         if not fit:
             if monotonic() - now >= within:
                 # Nobody is to wait as long for the others, which are older, nor for good-byes.
-                self._drop_idle()
+                self.drop_idle()
                 physical.driver.terminate()
             try:
                 await self._close_physical(physical)
@@ -130,7 +130,8 @@ class Places:
                 raise
         return fit
 
-    def _drop_idle(self) -> None:
+    def drop_idle(self) -> None:
+        """Cut all connections that nobody uses."""
         while self._idle:
             self._drop(self._idle.pop())
 

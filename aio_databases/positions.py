@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from aio_databases.drivers.base import Driver
 
-__all__ = ("Position", "ask_position")
+__all__ = ("MYSQL_READS_ONLY", "Position", "ask_position")
 
 
 class Position(NamedTuple):
@@ -69,9 +69,11 @@ class Question(NamedTuple):
 # for that (synchronous_commit is off for some transactions) would be missed.
 _POSTGRESQL = Question(
     """SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
-    ELSE pg_catalog.pg_current_wal_flush_lsn() END::text""",
+    ELSE pg_catalog.pg_current_wal_insert_lsn() END::text""",
     "SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_current_wal_insert_lsn() END::text",
 )
+# As a text, because newer versions of MariaDB have more than ON and OFF; innodb_read_only is what Aurora's readers say.
+MYSQL_READS_ONLY = "CONCAT(@@global.read_only) NOT IN ('0', 'OFF') OR @@global.innodb_read_only"
 # Galera's nodes do not agree on the numbers of their binary logs.
 _GALERA = """
     SELECT GROUP_CONCAT(variable_value ORDER BY variable_name SEPARATOR ':') FROM information_schema.global_status
@@ -81,12 +83,12 @@ _MARIADB = Question(
     f"""SELECT IF(@@global.wsrep_on, ({_GALERA}),
     IF(@@global.gtid_slave_pos = '', @@global.gtid_current_pos, @@global.gtid_slave_pos))""",
     # What the other nodes of Galera have committed by now is waited for.
-    f"""/*M! SET STATEMENT wsrep_sync_wait = 1 FOR */ SELECT IF(@@global.read_only, NULL,
+    f"""/*M! SET STATEMENT wsrep_sync_wait = 1 FOR */ SELECT IF({MYSQL_READS_ONLY}, NULL,
     IF(@@global.wsrep_on, ({_GALERA}), @@global.gtid_current_pos))""",
 )
 _MYSQL = Question(
     "SELECT @@global.gtid_executed",
-    "SELECT IF(@@global.read_only OR @@global.innodb_read_only, NULL, @@global.gtid_executed)",
+    f"SELECT IF({MYSQL_READS_ONLY}, NULL, @@global.gtid_executed)",
 )
 _QUESTIONS = {"postgresql": (_POSTGRESQL,), "mysql": (_MARIADB, _MYSQL)}
 

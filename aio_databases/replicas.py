@@ -112,8 +112,9 @@ class Replicas:
 
     async def _stand_in(self, wanted: Wanted) -> Physical:
         """Lend a connection of the primary, and make sure that it is one if it has to show what was written."""
-        pool = self.fallback
+        pool, tries = self.fallback, 0
         while True:
+            tries += 1
             physical = pool.acquire_nowait() or await pool.acquire()
             if wanted.after is None or pool.driver.dialect == "sqlite":
                 return physical
@@ -121,9 +122,9 @@ class Replicas:
                 await self._freshness.check_primary(physical)
             except errors.TargetNotFound:
                 pool.abandon(physical)
-                if pool.hosts.target != "read-write":
+                if tries > 1 and pool.hosts.target != "read-write":
                     raise
-                pool.suspect_roles()  # the next one leads to the primary, which may be another server by now
+                pool.drop_idle()  # a new one leads to the primary, if that is another server by now
             except BaseException:
                 pool.abandon(physical)
                 raise

@@ -39,7 +39,8 @@ class PositionCookies:
 
         Those that tell of another ``database`` are not trusted.
         """
-        if not _TOKEN.fullmatch(f"{prefix}"):
+        prefix = f"{prefix}"
+        if not _TOKEN.fullmatch(prefix):
             raise ConfigurationError(f"cookie={prefix!r} is no name for a cookie: use letters, digits, '-' and '_'")
         self._prefix = prefix
         self._name = re.compile(rb"%s_[0-9a-f]{8}" % re.escape(prefix.encode()))

@@ -12,6 +12,7 @@ import pytest
 from aio_databases import ConnectError, ConnectionLost, Database, ReadOnlyError, ReplicaLag
 from clusters.followers import clients
 from clusters.several import INSERT, PORT, connected, drivers, in_thread, one_url, place
+from conformance.addresses import with_option
 from conformance.secrets_told import everything_told
 
 READERS = 20
@@ -177,7 +178,7 @@ def switch_over(followers):
 async def test_one_write_is_refused_when_the_primary_became_a_replica(followers, client, switch_over):
     """The first error has all idle connections checked, each of which leads to the old primary."""
     url, promoted, refused = one_url(*followers.urls), followers.replicas[0], []
-    async with connected(followers, url, replicas=[url], check_after=0.3) as db:
+    async with connected(followers, url, replicas=[with_option(url, "check_after=0")]) as db:
         async with db.connection(), db.connection(), db.connection(), db.connection() as connection:
             await connection.execute(INSERT, 0, 0)
         async with db.replica(fallback=False) as connection:
@@ -190,7 +191,6 @@ async def test_one_write_is_refused_when_the_primary_became_a_replica(followers,
                 refused.append(exc.errno)
                 await db.run_transaction(db.execute, INSERT, number, 0)
         assert 4 == db.stats()["primary"].closed
-        await anyio.sleep(0.3)
         async with db.replica(fallback=False) as connection:
             assert followers.primary.port == await connection.fetchval(PORT["mysql"]), "the roles are exchanged"
     assert [1290] == refused
@@ -244,7 +244,7 @@ async def test_without_a_primary_replica_blocks_read_on_and_say_that_the_lag_is_
                 with pytest.raises(ReadOnlyError):
                     await db.fetchval("select note()")
                 assert 0 == await db.fetchval("select count(*) from notes")
-        with anyio.fail_after(2):
+        with anyio.fail_after(5):
             with pytest.raises(ConnectError, match=place(primary)) as caught:
                 await db.replica(max_lag=0.001).__aenter__()
             with pytest.raises(ReplicaLag, match="is known to be at most"):
@@ -274,7 +274,7 @@ async def test_many_who_read_with_max_lag_do_not_queue_up_for_a_frozen_primary(f
                     for _ in range(READERS):
                         tasks.start_soon(read)
             with anyio.fail_after(5):
-                with pytest.raises(ConnectError, match="no answer within 0.5 s"):
+                with pytest.raises(ConnectError, match=r"no answer within 0\.5 s"):
                     await db.replica(max_lag=0.001).__aenter__()
                 async with db.replica(fallback=False):
                     assert 0 == await db.fetchval("select count(*) from notes")

@@ -142,29 +142,30 @@ class Places:
         self._size -= 1
         return self._idle.pop()
 
-    async def _open_physical(self, within: float, *, patient: bool = True) -> Physical:
+    async def _open_physical(self, within: float, until: float | None) -> Physical:
         """Open a connection in a place that the caller holds, and free the place if that fails.
 
-        While a failover gives the roles to other servers, one who is ``patient`` tries again for ``timeout`` seconds.
+        While a failover gives the roles to other servers it is tried again, up to the moment ``until``; without one
+        there is another server to turn to.
         """
         try:
-            physical = await self._open_in_role(within, patient=patient)
+            physical = await self._open_in_role(within, until)
         except BaseException:
             self._free_place()
             raise
         self._opened += 1
         return physical
 
-    async def _open_in_role(self, within: float, *, patient: bool) -> Physical:
-        if not patient and (within <= 0 or self.breaker.rests):
+    async def _open_in_role(self, within: float, until: float | None) -> Physical:
+        if until is None and (within <= 0 or self.breaker.rests):
             raise errors.ConnectError(self._say("does not lead to a server that answers"))
-        deadline, pause = monotonic() + self.options.timeout, _FIRST_PAUSE
+        pause = _FIRST_PAUSE
         while True:
             began = monotonic()
             try:
                 physical = await Physical.open(self.hosts, self.options, within)
             except errors.TargetNotFound:
-                if not patient or self.is_closed or monotonic() + pause > deadline:
+                if until is None or self.is_closed or monotonic() + pause > until:
                     raise
             else:
                 self._connect_seconds = min(self._connect_seconds, monotonic() - began)

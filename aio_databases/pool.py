@@ -98,7 +98,7 @@ class Pool(Places):
         try:
             while self._size < max(1, self.options.min_size):
                 self._size += 1
-                self._put(await self._open_physical(self.options.connect_timeout))
+                self._put(await self._open_physical(self.options.connect_timeout, monotonic() + self.options.timeout))
                 self.check_opening()
         except BaseException:
             self.is_open = False
@@ -182,12 +182,12 @@ class Pool(Places):
         """
         self._check_usable()
         patience = self.options.connect_timeout if within is None else within
+        until = monotonic() + self.options.timeout if within is None else None
         physical, began = await self._find(), monotonic()
         while physical is not None and not await self._is_fit(physical, patience):
             physical = self._exchange_place()
         if physical is None:
-            left = patience if within is None else within - monotonic() + began
-            physical = await self._open_physical(left, patient=within is None)
+            physical = await self._open_physical(patience if until else patience - monotonic() + began, until)
         self._check_open(physical)
         physical.lent = monotonic()
         self._lent[physical] = self._lease_to_remember() if self._remembers_places else None

@@ -26,6 +26,7 @@
         │   ├── LockTimeout               a lock was not free in time
         │   ├── PoolTimeout               no connection was free in time          (also TimeoutError)
         │   ├── QueryTimeout              the database stopped a statement
+        │   ├── ReplicaLag                no replica is as far as it has to be
         │   ├── SerializationFailure      the transaction has to be run again
         │   ├── TransactionTimeout        a transaction took longer than it may   (also TimeoutError)
         │   └── TurnTimeout               another task kept the connection busy   (also TimeoutError)
@@ -64,6 +65,7 @@ __all__ = (
     "ProgrammingError",
     "QueryTimeout",
     "ReadOnlyError",
+    "ReplicaLag",
     "SerializationFailure",
     "TargetNotFound",
     "TransactionError",

@@ -68,11 +68,21 @@ async def test_readers_do_not_wait_for_writers(users, make_database, url, block)
         "replica": database.replica,
         "transaction": lambda: database.transaction(create=True, readonly=True),
     }
-    async with database.transaction():
-        await database.execute(INSERT, 4)
-        with anyio.fail_after(5):
+    written, read = anyio.Event(), anyio.Event()
+
+    async def write():
+        async with database.transaction():
+            await database.execute(INSERT, 4)
+            written.set()
+            await read.wait()
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(write)
+            await written.wait()
             async with blocks[block]():
                 assert 3 == await database.fetchval(COUNT)
+            read.set()
     assert 4 == await database.fetchval(COUNT)
 
 

@@ -197,6 +197,7 @@ PARENTS = {
     "ProgrammingError": "DatabaseError",
     "QueryTimeout": "OperationalError",
     "ReadOnlyError": "NotSupportedError RuntimeError",
+    "ReplicaLag": "OperationalError",
     "SerializationFailure": "OperationalError",
     "TargetNotFound": "ConnectError",
     "TransactionError": "InterfaceError RuntimeError",

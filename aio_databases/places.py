@@ -99,7 +99,7 @@ class Places:
             if rest:
                 self._logger.warning("a replica is left alone for %.1f s: %s", rest, reason)
             while self._waiting.wake_next(None):
-                self._size += 1  # the place that the woken task gives back
+                self._size += 1  # the place that the woken task gives back, and does not use
 
     # Taking a place
 
@@ -157,7 +157,8 @@ class Places:
         return physical
 
     async def _open_in_role(self, within: float, until: float | None) -> Physical:
-        if until is None and (within <= 0 or self.breaker.rests):
+        was_sent_away = self._size > self.options.max_size  # see `leave_alone`
+        if was_sent_away or (until is None and (within <= 0 or self.breaker.rests)):
             raise errors.ConnectError(self._say("does not lead to a server that answers"))
         pause = _FIRST_PAUSE
         while True:

@@ -190,6 +190,27 @@ async def test_those_who_wait_for_a_silent_replica_leave_when_it_is_left_alone()
         assert {} == leaks(db)
 
 
+async def test_who_stands_in_the_line_of_a_silent_replica_opens_no_connection_too_many():
+    async with connected(replicas=TWO[:1], max_size=1) as (db, _):
+        (replica,) = db.replica_backends
+        pool = db._replicas.own[0].pool
+        outcomes = []
+
+        async def lease():
+            try:
+                outcomes.append(await pool.acquire())
+            except ConnectError as error:
+                outcomes.append(error)
+
+        async with db.replica(), anyio.create_task_group() as tasks:
+            tasks.start_soon(lease)
+            while not pool.stats.waiting:
+                await anyio.lowlevel.checkpoint()
+            pool.leave_alone("silent")
+        assert [ConnectError] == [type(outcome) for outcome in outcomes]
+        assert (1, 1) == (replica.attempts, pool.stats.size)
+
+
 async def test_replicas_that_are_all_busy_are_waited_for_once():
     async with connected(replicas=TWO, max_size=1, timeout=0.3) as (db, _), db.replica(), db.replica():
         began = anyio.current_time()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from aio_databases import CommitUncertainError, OperationalError, TransactionError
+from aio_databases import CommitUncertainError, OperationalError, TransactionError, TransactionState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,20 +54,30 @@ class Ledger:
                 pass
 
     async def _fails(self, number: int) -> bool:
+        transaction = self._db.transaction()
         try:
             with anyio.fail_after(self._patience):
-                async with self._db.transaction():
+                async with transaction:
                     await self._db.execute("insert into ledger (entry) values (?)", number)
         except CommitUncertainError:
             self.uncertain.append(number)
         except (OperationalError, TransactionError, TimeoutError):
-            self.failures += 1
-            await anyio.sleep(0.02)
-            return True
+            # A time limit that ends during COMMIT is heeded when its answer has come: what that was, the state tells.
+            if transaction.state is TransactionState.COMMITTED:
+                self._note(number)
+            elif transaction.may_be_committed:
+                self.uncertain.append(number)
+            else:
+                self.failures += 1
+                await anyio.sleep(0.02)
+                return True
         else:
-            self.written.append(number)
-            self.moments.append(monotonic())
+            self._note(number)
         return False
+
+    def _note(self, number: int) -> None:
+        self.written.append(number)
+        self.moments.append(monotonic())
 
     async def check(self) -> str:
         """Find each entry that was acknowledged once, and of those that were not none but the uncertain ones.

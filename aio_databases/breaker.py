@@ -29,7 +29,7 @@ class CircuitBreaker:
     @property
     def admits(self) -> bool:
         """Whether the server may be used: it works, or has rested and is not being tried by somebody else."""
-        return not self.failures or (not self._is_tried and monotonic() >= self._until)
+        return not (self._is_tried or self.rests)
 
     @property
     def rests(self) -> bool:
@@ -50,13 +50,12 @@ class CircuitBreaker:
 
     def fail(self) -> float:
         """Let the server rest, unless it does already, and return for how many seconds, or 0."""
-        now = monotonic()
-        if self.failures and now < self._until:
+        if self.rests:
             return 0.0  # others have found out the same
         rest = max(self._cool_down, min(self._cool_down * 2.0 ** min(self.failures, 9), _LONGEST_REST))
         # Those who left it at the same time shall not all come back at the same time.
         rest *= random.uniform(0.8, 1.2)  # noqa: S311 - there is nothing to gain from guessing it
         self.failures += 1
         self._is_tried = False
-        self._until = now + rest
+        self._until = monotonic() + rest
         return rest

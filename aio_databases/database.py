@@ -265,8 +265,9 @@ class Database(Verbs):
         missing then; a replica that is not as far yet is waited for, for ``wait`` seconds.  When no replica is to be
         had, the block reads from the primary, still read-only, unless ``fallback`` is false.
 
-        The block raises TransactionError inside of a transaction of the primary; without ``fallback`` ConnectError,
-        PoolTimeout or ReplicaLag; and NotSupportedError where the database does not tell positions.
+        Raises ConfigurationError for a number of seconds or a position that is none.  The block raises TransactionError
+        inside of a transaction of the primary; without ``fallback`` ConnectError, PoolTimeout or ReplicaLag;
+        TargetNotFound if no primary is there to stand in; and NotSupportedError where positions are not told.
         """
         wanted = Wanted.of(max_lag, after, wait)
         return ReplicaBlock(self, self._replicas, self.logger, wanted, fallback=fallback)
@@ -287,6 +288,7 @@ class Database(Verbs):
         on_primary = connection is not None and not connection.read_only
 
         async def fetch(query: str) -> Any:
+            # Not as a verb, which would take MariaDB's SET STATEMENT for a change of the session.
             async with self.connection(create=not on_primary) as asked:
                 await asked.acquire()
                 rows = await asked.perform(asked.physical, _NO_PLAN, (), asked.driver.fetch(query, (), 1))

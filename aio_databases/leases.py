@@ -12,8 +12,9 @@ from aio_databases.stacks import as_text, stack_here
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterator
     from traceback import StackSummary
+
+    from aio_databases.errors import PoolTimeout
 
 __all__ = ("Lease", "Leases", "PoolStats")
 
@@ -68,12 +69,14 @@ class Leases(dict[Physical, Lease | None]):
         parts += [f"{single} by single statements"] if single else []
         return ", ".join(parts)
 
-    def places(self) -> Iterator[str]:
-        """Tell of each lease that remembers it where its connection was taken."""
+    def add_places(self, error: PoolTimeout) -> PoolTimeout:
+        """Add to an error where each connection was taken, as far as that is remembered, and return it."""
         now = monotonic()
         for physical, lease in self.items():
             if lease is not None and lease.stack is not None:
-                yield f"in use by {lease.task} for {now - physical.lent:.1f} s, taken at:\n{as_text(lease.stack)}"
+                held = f"in use by {lease.task} for {now - physical.lent:.1f} s"
+                error.add_note(f"{held}, taken at:\n{as_text(lease.stack)}")
+        return error
 
     def warn_of_long_ones(self, limit: float, logger: logging.Logger, place: object) -> None:
         """Warn, once each, of leases that have lasted for more than ``limit`` seconds."""

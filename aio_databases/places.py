@@ -188,6 +188,11 @@ class Places:
         else:
             self._put(physical)
 
+    def _check_open(self, physical: Physical | None) -> None:
+        if self.is_closed:
+            self._put_back(physical)
+            raise errors.PoolClosed(self._say("was disconnected while a task waited for a connection"))
+
     def _drop(self, physical: Physical) -> None:
         physical.driver.terminate()
         self._closed += 1

@@ -325,15 +325,8 @@ class Pool(Places):
         opening = self._size - len(self._lent) - len(self._idle)
         holders = ", ".join(filter(None, (str(self._lent), f"{opening} being opened" if opening else "")))
         message = f"had no free connection for {self.options.timeout:g} s: all {self._size} are in use ({holders}); "
-        error = errors.PoolTimeout(self._say(message + "hold them for a shorter time, or raise max_size or timeout"))
-        for place in self._lent.places():
-            error.add_note(place)
-        return error
-
-    def _check_open(self, physical: Physical | None) -> None:
-        if self.is_closed:
-            self._put_back(physical)
-            raise errors.PoolClosed(self._say("was disconnected while a task waited for a connection"))
+        message += "hold them for a shorter time, or raise max_size or timeout"
+        return self._lent.add_places(errors.PoolTimeout(self._say(message)))
 
     def _check_usable(self) -> None:
         if self.is_closed:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from servers.errors import ServerError
 from servers.mysql import SUPERUSER, MariaDBServer
+from servers.replicated import ReplicatedCluster
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -120,7 +120,7 @@ class MariaDBReplica(MariaDBServer):
         self._follows = True
 
 
-class ReplicaCluster:
+class ReplicaCluster(ReplicatedCluster):
     """A primary and its replicas, for the length of a block.
 
     Args:
@@ -128,35 +128,9 @@ class ReplicaCluster:
     """
 
     def __init__(self, replicas: int = 1) -> None:
-        self._count = replicas
-        self._stack = ExitStack()
+        super().__init__(lambda: MariaDBServer(PRIMARY), MariaDBReplica, replicas)
 
-    def __enter__(self) -> Self:
-        """Start the servers."""
-        with ExitStack() as stack:
-            self.primary = stack.enter_context(MariaDBServer(PRIMARY))
-            self.replicas = [stack.enter_context(MariaDBReplica(self.primary)) for _ in range(self._count)]
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def create_database(self) -> str:
-        """Create an empty database on all servers and return its name."""
-        name = self.primary.create_database()
-        self.wait_until_caught_up()
-        return name
-
-    def wait_until_caught_up(self) -> None:
-        """Wait until every replica has applied what the primary has committed by now."""
-        for replica in self.replicas:
-            replica.wait_until_caught_up()
-
-    def heal(self) -> None:
-        """Undo what was done to the servers: all run, and the replicas have caught up."""
-        if not self.primary.is_running:
-            self.primary.start()
-        self.primary.resume()
-        for replica in self.replicas:
-            replica.heal()
+    @property
+    def replicas(self) -> list[MariaDBReplica]:
+        """List the servers that follow the primary."""
+        return self.followers

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from servers.errors import ServerError
 from servers.postgres import PostgresServer
+from servers.replicated import ReplicatedCluster
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,7 +122,7 @@ class Standby(PostgresServer):
             time.sleep(0.002)
 
 
-class StandbyCluster:
+class StandbyCluster(ReplicatedCluster):
     """A primary and its standbys, for the length of a block.
 
     Args:
@@ -130,35 +130,9 @@ class StandbyCluster:
     """
 
     def __init__(self, standbys: int = 2) -> None:
-        self._count = standbys
-        self._stack = ExitStack()
+        super().__init__(lambda: PostgresServer(PRIMARY), Standby, standbys)
 
-    def __enter__(self) -> Self:
-        """Start the servers."""
-        with ExitStack() as stack:
-            self.primary = stack.enter_context(PostgresServer(PRIMARY))
-            self.standbys = [stack.enter_context(Standby(self.primary)) for _ in range(self._count)]
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def create_database(self) -> str:
-        """Create an empty database for the ordinary user on all servers and return its name."""
-        name = self.primary.create_database()
-        self.wait_until_caught_up()
-        return name
-
-    def wait_until_caught_up(self) -> None:
-        """Wait until every standby has replayed what the primary has committed by now."""
-        for standby in self.standbys:
-            standby.wait_until_caught_up()
-
-    def heal(self) -> None:
-        """Undo what was done to the servers: all run, and the standbys have caught up."""
-        if not self.primary.is_running:
-            self.primary.start()
-        self.primary.resume()
-        for standby in self.standbys:
-            standby.heal()
+    @property
+    def standbys(self) -> list[Standby]:
+        """List the servers that follow the primary."""
+        return self.followers

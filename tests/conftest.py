@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 
+from loops import backend
 from servers import (
     GivenMySQL,
     GivenPostgres,
@@ -51,10 +52,9 @@ hypothesis.settings.load_profile("default")
 
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
     """Run every `async def` test on each event loop; a driver bound to one of them overrides this."""
-    loop: str = request.param
-    return loop
+    return backend(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import pytest
 from aio_databases import Database
 from conformance.addresses import with_option
 from conformance.dialects import LIMITS, UNTRIED, WORDS
+from loops import ASYNCIO_LOOPS, backend
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -37,6 +38,11 @@ class Target(NamedTuple):
         return self.scheme.endswith("odbc")
 
     @property
+    def library(self) -> str:
+        """Name the async library, as anyio does."""
+        return backend(self.loop)[0]
+
+    @property
     def words(self) -> Words:
         """Tell how things are said to the database."""
         return WORDS[self.dialect]
@@ -53,19 +59,19 @@ class Target(NamedTuple):
         return "-".join(filter(None, [self.scheme, place, self.loop, "pooled" if self.pooled else "unpooled"]))
 
 
-BOTH = ("asyncio", "trio")
+ALL = (*ASYNCIO_LOOPS, "trio")
 LOOPS = {
-    "sqlite": BOTH,
-    "aiosqlite": ("asyncio",),
-    "asyncpg": ("asyncio",),
-    "psycopg": BOTH,
-    "aiopg": ("asyncio",),
-    "asyncmy": ("asyncio",),
-    "aiomysql": ("asyncio",),
-    "pymysql": BOTH,
+    "sqlite": ALL,
+    "aiosqlite": ASYNCIO_LOOPS,
+    "asyncpg": ASYNCIO_LOOPS,
+    "psycopg": ALL,
+    "aiopg": ASYNCIO_LOOPS,
+    "asyncmy": ASYNCIO_LOOPS,
+    "aiomysql": ASYNCIO_LOOPS,
+    "pymysql": ALL,
     "trio-mysql": ("trio",),
-    "aioodbc": ("asyncio",),
-    "pyodbc": BOTH,
+    "aioodbc": ASYNCIO_LOOPS,
+    "pyodbc": ALL,
 }
 """The drivers, and the event loops that each runs on."""
 
@@ -85,10 +91,11 @@ TARGETS = {
     for dialect, schemes in DIALECTS.items()
     for scheme in schemes
     for loop in LOOPS[scheme]
-    for memory in ((False, True) if scheme in {"sqlite", "aiosqlite"} else (False,))
-    for pooled in (True, False)
+    for memory in ((False, True) if scheme in {"sqlite", "aiosqlite"} and loop != "uvloop" else (False,))
+    for pooled in ((True,) if loop == "uvloop" else (True, False))
     for target in [Target(scheme, dialect, loop, pooled, memory)]
 }
+"""On uvloop each driver runs once: with a pool, and SQLite on a file."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -145,9 +152,9 @@ def words(target: Target) -> Words:
 
 
 @pytest.fixture
-def anyio_backend(request: pytest.FixtureRequest) -> str:
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """Run each test on the event loop of its target."""
-    return request.getfixturevalue("target").loop if "target" in request.fixturenames else "asyncio"
+    return backend(request.getfixturevalue("target").loop if "target" in request.fixturenames else "asyncio")
 
 
 @pytest.fixture

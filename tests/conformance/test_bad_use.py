@@ -9,6 +9,7 @@ import pytest
 
 from aio_databases import ConfigurationError, InterfaceError, PoolClosed, ProgrammingError
 from conformance.secrets_told import SECRET, everything_told
+from loops import run
 
 # Statements
 
@@ -90,5 +91,5 @@ async def test_use_from_another_event_loop_is_told(users, target):
                 await use_it()
             assert "make a Database for each event loop" in str(caught.value)
 
-    await anyio.to_thread.run_sync(partial(anyio.run, use_elsewhere, backend=target.loop))
+    await anyio.to_thread.run_sync(partial(run, target.loop, use_elsewhere))
     assert 3 == await users.fetchval("select count(*) from users")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ PROGRAM = """
 import anyio
 import sys
 from aio_databases import Database
+from loops import run
 
 url, loop, endless, numbers = sys.argv[1:]
 db = Database(url)
@@ -29,7 +31,7 @@ async def main():
     kept.append(await db.transaction().start())
     print("last words")
 
-anyio.run(main, backend=loop)
+run(loop, main)
 """
 
 
@@ -40,6 +42,7 @@ def test_what_is_open_does_not_keep_the_interpreter_alive(target, url, words):
         capture_output=True,
         check=False,
         cwd=Path(aio_databases.__file__).parents[1],
+        env={**os.environ, "PYTHONPATH": "tests"},
         text=True,
         timeout=20,
     )

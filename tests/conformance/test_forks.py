@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import signal
 import sys
 import anyio
 from aio_databases import Database, InterfaceError
+from loops import run
 
 url, loop, own_id = sys.argv[1:]
 db = Database(url, min_size=2, max_size=3)
@@ -40,7 +42,7 @@ async def child():
 
 def run_child():
     signal.set_wakeup_fd(-1)  # that of the parent's event loop
-    anyio.run(child, backend=loop)
+    run(loop, child)
 
 def fork():
     process = multiprocessing.get_context("fork").Process(target=run_child)
@@ -62,7 +64,7 @@ async def main():
     print(await db.fetchall("select text from notes", into=str), db.stats()["primary"].opened)
     await db.disconnect()
 
-anyio.run(main, backend=loop)
+run(loop, main)
 """
 
 
@@ -83,6 +85,7 @@ def test_connections_are_not_shared_with_a_forked_process(target, url, words):
         capture_output=True,
         check=False,
         cwd=Path(aio_databases.__file__).parents[1],
+        env={**os.environ, "PYTHONPATH": "tests"},
         text=True,
         timeout=30,
     )

@@ -14,6 +14,7 @@ import pytest
 from aio_databases import AuthenticationError, ConnectError, Database, ProgrammingError, QueryTimeout
 from aio_databases.drivers import mysql_verbs
 from conformance.addresses import placed
+from loops import run
 from servers import MariaDBServer
 
 LIBRARIES = {"asyncmy", "aiomysql", "pymysql", "trio-mysql"}
@@ -213,7 +214,7 @@ def test_a_connection_that_outlives_its_event_loop_raises_nothing(url, target, c
         await connection.cursor("select seq from seq_1_to_5000", ()).fetch(1)
         return connection
 
-    connection = anyio.run(leave_open, backend=target.loop)
+    connection = run(target.loop, leave_open)
     raised = []
     monkeypatch.setattr(sys, "unraisablehook", raised.append)
     with warnings.catch_warnings(record=True):

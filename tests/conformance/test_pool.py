@@ -10,6 +10,7 @@ import pytest
 from anyio import to_thread
 
 from aio_databases import ConnectionLost, InterfaceError, PoolClosed, PoolTimeout
+from loops import run
 
 ONE = "select 1"
 
@@ -272,7 +273,7 @@ async def test_another_event_loop_is_refused_with_a_hint(db, target):
 
 
 def _run_elsewhere(use, target):
-    return Context().run(anyio.run, use, ONE, backend=target.loop)
+    return Context().run(run, target.loop, use, ONE)
 
 
 def _connect_and_ask(db):

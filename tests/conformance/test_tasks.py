@@ -65,7 +65,7 @@ async def test_a_child_that_fails_takes_the_whole_transaction_along(steps):
     assert 0 == await steps.fetchval(COUNT)
 
 
-@pytest.mark.targets(loop="asyncio")
+@pytest.mark.targets(loop={"asyncio", "uvloop"})
 async def test_gather_and_task_groups_of_asyncio(steps):
     async with steps.transaction():
         await asyncio.gather(*(write(steps, f"{number}") for number in range(4)))
@@ -98,7 +98,7 @@ async def test_tasks_on_one_connection_get_the_answers_to_their_own_queries(db):
     assert {number: number for number in range(30)} == answers
 
 
-@pytest.mark.targets(loop="asyncio")
+@pytest.mark.targets(loop={"asyncio", "uvloop"})
 async def test_what_wait_for_waits_for_is_part_of_the_transaction(steps):
     async with steps.transaction():
         await asyncio.wait_for(write(steps, "a"), 10)
@@ -211,7 +211,7 @@ async def test_a_generator_that_moves_to_another_task_ends_there(steps):
     assert 2 == await steps.fetchval(COUNT)
 
 
-@pytest.mark.targets(loop="asyncio")
+@pytest.mark.targets(loop={"asyncio", "uvloop"})
 async def test_a_generator_that_is_forgotten_gives_its_connection_back(steps):
     async def leave_early():
         async for number in numbers(steps, 3):

@@ -14,6 +14,7 @@ from conformance.secrets_told import everything_told
 from faults.clients import CLIENTS
 from faults.outcomes import record
 from faults.stage import Stage, administrator, asking
+from loops import backend
 from servers import Proxy
 from servers.access import APP
 
@@ -57,9 +58,9 @@ def client(request: pytest.FixtureRequest) -> Client:
 
 
 @pytest.fixture
-def anyio_backend(request: pytest.FixtureRequest) -> str:
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """Run each test on the event loop of its driver."""
-    return request.getfixturevalue("client").loop if "client" in request.fixturenames else "asyncio"
+    return backend(request.getfixturevalue("client").loop if "client" in request.fixturenames else "asyncio")
 
 
 @pytest.fixture

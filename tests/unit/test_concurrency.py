@@ -21,8 +21,8 @@ async def pause(awaits=6):
         await checkpoint()
 
 
-async def test_the_event_loop_and_the_task_are_told_apart(anyio_backend):
-    assert (anyio_backend == "trio") is runs_on_trio()
+async def test_the_event_loop_and_the_task_are_told_apart(anyio_backend_name):
+    assert (anyio_backend_name == "trio") is runs_on_trio()
     assert running_loop() is running_loop()
     assert current_task() is current_task()
     assert isinstance(task_name(current_task()), str)

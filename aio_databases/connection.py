@@ -19,7 +19,7 @@ from aio_databases.writes import note_write
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from aio_databases.drivers.base import DriverConnection
     from aio_databases.levels import Level
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from aio_databases.turns import Turns
 
     Args = tuple[Any, ...]
+    Lend = Callable[[], Awaitable[tuple[Pool, Physical]]]
 
 __all__ = ("Connection",)
 
@@ -45,6 +46,7 @@ class Connection(Verbs):
     __slots__ = (
         "__weakref__",
         "_driver",
+        "_lend",
         "_lock",
         "_physical",
         "_reconnects",
@@ -63,17 +65,28 @@ class Connection(Verbs):
     """The line in front of the physical connection, while it is leased."""
 
     def __init__(
-        self, owner: Any, pool: Pool, logger: logging.Logger, *, read_only: bool = False, reconnect: bool = False
+        self,
+        owner: Any,
+        pool: Pool,
+        logger: logging.Logger,
+        *,
+        read_only: bool = False,
+        reconnect: bool = False,
+        lend: Lend | None = None,
     ) -> None:
-        """Prepare a lease from ``pool``; `acquire` takes it."""
+        """Prepare a lease from ``pool``, or from the pool that ``lend`` chooses each time; `acquire` takes it."""
         self.owner = owner
         self.read_only = read_only or pool.read_only
-        self.pool = pool
         self.logger = logger
-        self._translator = pool.driver.translator
+        self._lend = lend
         self._reconnects = reconnect
+        self._use_pool(pool)
         self._lock = FifoLock()
         self._detach()
+
+    def _use_pool(self, pool: Pool) -> None:
+        self.pool = pool
+        self._translator = pool.driver.translator
 
     def __repr__(self) -> str:
         state = "ready" if self.is_ready else "released"
@@ -146,12 +159,20 @@ class Connection(Verbs):
             await self._lock.acquire(float("inf"))
             try:
                 if self._physical is None:
-                    physical = self.pool.acquire_nowait() or await self.pool.acquire()
+                    physical = await self._borrow()
                     self.pool.note_block(physical)
                     self.attach(physical)
             finally:
                 self._lock.release()
         return self
+
+    async def _borrow(self) -> Physical:
+        """Return a physical connection that has what the block wants: the first one, and each that replaces it."""
+        if self._lend is None:
+            return self.pool.acquire_nowait() or await self.pool.acquire()
+        pool, physical = await self._lend()
+        self._use_pool(pool)
+        return physical
 
     def release_nowait(self) -> bool:
         """Give the connection back to the pool if there is nothing to clear up, and return whether that was so."""
@@ -208,8 +229,8 @@ class Connection(Verbs):
         return RecordStream(lambda: self, self.sibling, query, params, into, chunk_size)
 
     def sibling(self) -> Connection:
-        """Return another connection of the same kind, not yet acquired."""
-        return Connection(self.owner, self.pool, self.logger, read_only=self.read_only)
+        """Return another connection that has what the block wants, not yet acquired."""
+        return Connection(self.owner, self.pool, self.logger, read_only=self.read_only, lend=self._lend)
 
     def run(self, verb: str, query: Any, params: Args, limit: int | None = None) -> Coroutine[Any, Any, Any]:
         """Return a coroutine that runs ``verb`` of the driver's connection, when it is this call's turn."""

@@ -9,7 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
 from .errors import ConfigurationError, ProgrammingError
-from .statements import FOREIGN_CHARSET, lexer_of, scan, statements, traits_of
+from .statements import FOREIGN_CHARSET, copy_of, lexer_of, scan, statements, traits_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -142,6 +142,9 @@ class Translator:
         if self._dialect == "mysql" and traits.session and any(map(FOREIGN_CHARSET.search, statements(tokens))):
             message = "The character set of the connection is utf8mb4 and must stay so, as values are written in it; "
             raise ProgrammingError(message + "leave the statement out: the server converts for columns of other sets.")
+        if traits.writes and self._dialect in _COPYING and (copy := copy_of(tokens)):
+            message = f"COPY ... {copy} moves its data beside the statement, which no verb does: use the methods for "
+            raise ProgrammingError(message + "COPY of the library's own connection, connection.raw")
         if plans is self._raw or not self._convert:
             plan = Plan(text, *traits, named=plans is self._named)
         elif plans is self._named:
@@ -244,5 +247,6 @@ def _listed(names: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
+_COPYING = frozenset({"postgresql", "odbc"})  # where a text may be PostgreSQL's
 _MARKS = {"numeric_dollar": "${}", "format": "%s", "qmark": "?"}
 _NAMED = frozenset({"named", "pyformat"})

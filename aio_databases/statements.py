@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ("FOREIGN_CHARSET", "Token", "Traits", "lexer_of", "scan", "statements", "traits_of")
+__all__ = ("FOREIGN_CHARSET", "Token", "Traits", "copy_of", "lexer_of", "scan", "statements", "traits_of")
 
 _LETTERS = {"postgresql": r"\w\x80-\U0010ffff"}  # of names; there even a no-break space is one
 _ESCAPED = r"""'[^'\\]*(?:(?:\\.|'')[^'\\]*)*'?"""
@@ -163,6 +163,7 @@ _EXPLAINS = re.compile(  # only with ANALYZE the rest is run
     r"|(?: ANALY[SZ]E| VERBOSE| FORMAT = \S+| \( (?!SELECT|WITH|VALUES|TABLE|\()[^)]*\))*)"
     r"|^ ANALYZE(?: FORMAT = \S+)?(?= (?:\( )*(?:SELECT|WITH) )"  # MariaDB's EXPLAIN ANALYZE
 )
+_COPIES = re.compile(r"^ COPY (?:\( .* \) TO|[^(]*(?:\( [^()]*\) )?(FROM|TO)) STD(?:IN|OUT) ")
 _BODY = re.compile(  # is not run yet, and ends with a statement of its own: END
     r"^ CREATE (?:.* )?(?:TRIGGER|FUNCTION|PROCEDURE) .* BEGIN (?:ATOMIC|DELETE|INSERT|REPLACE|SELECT|UPDATE|WITH) "
 )
@@ -241,6 +242,17 @@ def statements(tokens: list[Token]) -> Iterator[str]:
         elif words:
             yield _EXPLAINS.sub("", f" {' '.join(words)} ")
             words = []
+
+
+def copy_of(tokens: list[Token]) -> str | None:
+    """Return how a COPY of PostgreSQL's among the statements of a text moves data to or from the client, if one does.
+
+    The server waits for the data, or for the client to read it, and no statement can be run until then.
+    """
+    if not any(token.text.upper() == "COPY" for token in tokens):
+        return None
+    found = next(filter(None, map(_COPIES.match, statements(tokens))), None)
+    return found and ("FROM STDIN" if found[1] == "FROM" else "TO STDOUT")
 
 
 def _shown(literal: str) -> str:

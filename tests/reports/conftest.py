@@ -25,8 +25,10 @@ from conformance.conftest import (
     users,
     words,
 )
+from conformance.conftest import pytest_configure as explain_targets
 from conformance.conftest import pytest_generate_tests as generate_targets
 from faults.conftest import address, administrators, ask, client, proxy, stage
+from faults.conftest import pytest_configure as explain_clients
 from faults.conftest import pytest_generate_tests as generate_clients
 from loops import backend
 
@@ -55,6 +57,12 @@ __all__ = (
     "users",
     "words",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Explain the markers of both matrices."""
+    explain_targets(config)
+    explain_clients(config)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -362,6 +362,8 @@ class Connection(Verbs):
                 await self.reconnect()
             except errors.Error as failure:
                 self.logger.warning("a lost connection could not be replaced yet: %s", failure)
+        if isinstance(error, errors.Error) and error.statement is None:
+            error.statement = plan.sql
         if isinstance(error, errors.DataError):
             name_parameter(error, plan, values)
         try:

@@ -80,7 +80,8 @@ class Error(Exception):
     """Any error of the library or of a database.
 
     ``sqlstate`` (SQLSTATE of the server), ``errno`` (number of MySQL or SQLite), ``constraint``, ``table`` and
-    ``column`` are None where the database does not tell.  ``args`` are those of the library; `str` is one line.
+    ``column`` are None, and ``columns`` is empty, where the database does not report them.  ``args`` are those of the
+    library; `str` is one line.
     """
 
     retryable: ClassVar[bool] = False
@@ -91,9 +92,16 @@ class Error(Exception):
     constraint: str | None = None
     table: str | None = None
     column: str | None = None
+    """The column, where there is one."""
+    columns: tuple[str, ...] = ()
+    """All columns of the constraint that was violated, as far as the database reports them."""
 
+    statement: str | None = None
+    """The SQL of the statement, as it was sent; never its values."""
     parameter: str | None = None
     """Which value could not be sent: its name, as in ``:id``, or its number, counted from 1."""
+    row: int | None = None
+    """Which row of a batch failed, counted from 1, where the database or the library reports it."""
     text: str | None = None
     """What to show instead of the arguments."""
 
@@ -101,6 +109,10 @@ class Error(Exception):
         # A library's own way is passed over: asyncpg's adds PostgreSQL's DETAIL, which quotes values.
         text = Exception.__str__(self) if self.text is None else self.text
         return " ".join(filter(None, map(str.strip, text.splitlines())))
+
+    def __repr__(self) -> str:
+        # By the name of our class: the `__name__` of an error that is a library's as well is the library's.
+        return f"{type(self).__qualname__}({str(self)!r})"
 
 
 class InterfaceError(Error):
@@ -242,6 +254,8 @@ class Diagnosis(NamedTuple):
     constraint: str | None = None
     table: str | None = None
     column: str | None = None
+    columns: tuple[str, ...] | None = None
+    row: int | None = None
     parameter: str | None = None
     """The number of the value that could not be sent, counted from 1 as the library counts."""
     text: str | None = None
@@ -263,9 +277,29 @@ def translate(exc: Exception, diagnosis: Diagnosis, message: str | None = None) 
         translated = _make(combined, kind, exc.args if message is None else (message,))
         translated.__cause__ = exc
     for name, value in zip(Diagnosis._fields[1:], details, strict=True):
-        if value is not None and getattr(translated, name, None) is None:
+        if value is not None and getattr(translated, name, None) in _UNKNOWN:
             setattr(translated, name, value)
+    if isinstance(translated, Error):
+        _complete(translated, exc)
     return translated
+
+
+def note_row(exc: BaseException, number: int) -> None:
+    """Note on an error of a library, before it is translated, which row of a batch it is about, counted from 1."""
+    exc.row = number  # type: ignore[attr-defined]  # one of `Error`, which it becomes
+
+
+def _complete(error: Error, exc: BaseException) -> None:
+    """Have a column and its row of a batch stand wherever users may look for them."""
+    if error.row is None:
+        error.row = getattr(exc, "row", None)
+    if not error.columns and error.column is not None:
+        error.columns = (error.column,)
+    elif error.column is None and len(error.columns) == 1:
+        (error.column,) = error.columns
+
+
+_UNKNOWN = (None, ())
 
 
 def _reclass(exc: Exception, combined: type[Exception]) -> bool:

@@ -27,13 +27,15 @@ def name_parameter(error: DataError, plan: Plan, values: Any = ()) -> None:
     if error.parameter is None and (error.sqlstate or error.errno):
         return  # it was sent, and the database did not like it
     _forget_text(error)
-    is_told = error.parameter is not None and not isinstance(values, list)
+    is_told = error.parameter is not None and (error.row is not None or not isinstance(values, list))
     for is_it in (_is_anything,) if is_told else (_is_odd, _is_composite):
-        for name, value in _suspects(error, plan, values):
+        for row, name, value in _suspects(error, plan, values):
             if is_it(value):
                 perhaps = "perhaps " if is_it is _is_composite else ""  # it may as well be a value that cannot be read
+                where = f"{name} of row {row}" if row else name
+                error.text = f"{error} ({perhaps}parameter {where}, of type {type(value).__name__})"
                 error.parameter = None if perhaps else name
-                error.text = f"{error} ({perhaps}parameter {name}, of type {type(value).__name__})"
+                error.row = error.row if perhaps else row
                 return
 
 
@@ -44,14 +46,15 @@ def _forget_text(error: BaseException | None) -> None:
         error = error.__cause__
 
 
-def _suspects(error: DataError, plan: Plan, values: Any) -> Iterator[tuple[str, object]]:
-    """Give the values that may have been meant, each with what the caller calls it."""
+def _suspects(error: DataError, plan: Plan, values: Any) -> Iterator[tuple[int | None, str, object]]:
+    """Give the values that may be meant: the number of the row in a batch, what the caller calls it, the value."""
     many = isinstance(values, list)
-    rows = cast("list[Any]", values) if many else [values]
-    for number, row in enumerate(rows[:_MOST], 1):
+    first = error.row - 1 if many and error.row else 0
+    rows = cast("list[Any]", values)[first : first + 1 if error.row else _MOST] if many else [values]
+    for number, row in enumerate(rows, first + 1):
         for place, name, value in _items(row, plan):
             if error.parameter in {None, place}:
-                yield f"{name} of row {number}" if many else name, value
+                yield number if many else None, name, value
 
 
 def _items(row: Any, plan: Plan) -> Iterator[tuple[str, str, object]]:

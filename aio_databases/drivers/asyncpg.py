@@ -73,8 +73,10 @@ class AsyncpgDriver(PostgreSQLDriver):
         if isinstance(exc, asyncpg.PostgresError):
             refused = _REFUSED.match(f"{exc.args[0]}") if exc.args else None
             if refused:
-                exc.args, exc.__cause__ = (_VALUE.sub("", refused[0]),), None
-            return diagnosis(getattr(exc, "sqlstate", None) or "", exc)._replace(parameter=refused and refused[1])
+                exc.args, exc.__cause__ = (_VALUE.sub("", refused[0].replace(refused[2] or "", "", 1)),), None
+            row = int(refused[3]) + 1 if refused and refused[3] else None
+            found = diagnosis(getattr(exc, "sqlstate", None) or "", exc)
+            return found._replace(parameter=refused and refused[1], row=row)
         if isinstance(exc, TimeoutError):
             return Diagnosis(errors.QueryTimeout)  # asyncpg's own command_timeout
         if isinstance(exc, asyncpg.InterfaceError):
@@ -84,7 +86,9 @@ class AsyncpgDriver(PostgreSQLDriver):
         return diagnose_builtin(exc)
 
 
-_REFUSED = re.compile(r"invalid input for query argument \$(\d+).*", re.DOTALL)
+_REFUSED = re.compile(
+    r"invalid input for query argument \$(\d+)( in element #(\d+) of executemany\(\) sequence)?.*", re.DOTALL
+)
 # The parameter, which no message shall show: as asyncpg quotes it, and then the type's own complaint about it.
 _VALUE = re.compile(r"(?<=\d|e): .*(?= \()|(?<= \()(?:.* (?=does not appear to be)|invalid UUID '.*': )", re.DOTALL)
 

@@ -15,7 +15,9 @@ These hold for every driver, and a conformance test checks each:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import length_hint
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from aio_databases import errors
@@ -23,13 +25,13 @@ from aio_databases.concurrency import runs_on_trio
 from aio_databases.sql import Translator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from aio_databases.errors import Diagnosis
     from aio_databases.record import Record, Result
     from aio_databases.url import Address
 
-__all__ = ("Capabilities", "Cursor", "Driver", "DriverConnection", "TransactionOptions")
+__all__ = ("Capabilities", "Cursor", "Driver", "DriverConnection", "TransactionOptions", "one_by_one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +303,21 @@ async def run_aside(driver: Driver, sql: str) -> None:
         await connection.close()
     finally:
         connection.terminate()
+
+
+@contextmanager
+def one_by_one(rows: Sequence[Any]) -> Iterator[Iterator[Any]]:
+    """Give the rows of a batch to a library that runs each as it takes it, and note on its error which one failed.
+
+    An error with a SQLSTATE comes from a server that has been sent rows ahead: it does not show which one is meant.
+    """
+    left = iter(rows)
+    try:
+        yield left
+    except Exception as exc:
+        if getattr(exc, "sqlstate", None) is None:
+            errors.note_row(exc, len(rows) - length_hint(left))
+        raise
 
 
 def diagnose_builtin(exc: Exception) -> Diagnosis | None:

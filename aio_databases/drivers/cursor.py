@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from aio_databases.drivers.base import DriverConnection
+from aio_databases.drivers.base import DriverConnection, one_by_one
 from aio_databases.record import Result, records
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ class CursorConnection(DriverConnection):
         if not rows:
             return Result(0)
         cursor = self.new_cursor()
-        await cursor.executemany(sql, rows)
+        with one_by_one(rows) as given:
+            await cursor.executemany(sql, given)
         result = Result(cursor.rowcount)
         await cursor.close()
         return result

@@ -222,7 +222,7 @@ _OF_THE_SESSION = ("init_command", "sql_mode")  # to be done again after a reset
 # The messages of MariaDB and of MySQL; in other languages nothing is found.
 _DETAILS = (
     re.compile(r"for key '(?:(?P<table>[^']*)\.)?(?P<constraint>[^'.]*)'$"),
-    re.compile(r"`(?P<table>[^`]*)`, CONSTRAINT `(?P<constraint>[^`]*)` FOREIGN KEY \(`(?P<column>[^`]*)`\)"),
+    re.compile(r"`(?P<table>[^`]*)`, CONSTRAINT `(?P<constraint>[^`]*)` FOREIGN KEY \(`(?P<columns>[^)]*)`\)"),
     re.compile(r"^CONSTRAINT `(?P<constraint>[^`]*)` failed for `[^`]*`\.`(?P<table>[^`]*)`"),
     re.compile(r"^Check constraint '(?P<constraint>[^']*)' is violated"),
     re.compile(r"^(?:Column|Field) '(?P<column>[^']*)' (?:cannot be null|doesn't have a default value)"),
@@ -231,10 +231,11 @@ _DETAILS = (
 )
 
 
-def details(message: Any) -> dict[str, str | None]:
-    """Return what a message of the server tells about the constraint, the table and the column."""
+def details(message: Any) -> dict[str, Any]:
+    """Return what a message of the server says about the constraint, the table and the columns."""
     found = (pattern.search(message) for pattern in _DETAILS) if isinstance(message, str) else ()
     for match in found:
         if match:
-            return match.groupdict()
+            fields: dict[str, Any] = match.groupdict()
+            return {**fields, "columns": tuple(fields["columns"].split("`, `"))} if "columns" in fields else fields
     return {}

@@ -11,7 +11,7 @@ from aio_databases.drivers.mysql_literals import literal
 from aio_databases.drivers.network import certificate_authorities
 from aio_databases.drivers.odbc_dialects import BEGINS, Dialect, beginning_with
 from aio_databases.drivers.odbc_values import for_postgresql, uuid
-from aio_databases.drivers.postgresql import POSTGRESQL, REFUSALS
+from aio_databases.drivers.postgresql import POSTGRESQL, REFUSALS, key_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -95,7 +95,9 @@ class PostgreSQL(Dialect):
         column = re.search(r'column "([^"]*)" of relation "([^"]*)"', failure.text)
         if column:
             return found._replace(column=column[1], table=column[2])
-        return found._replace(constraint=constraint[1]) if constraint else found
+        detail = re.search(r"\nDETAIL: *(.*)", failure.text)
+        columns = key_columns(detail[1], None) if detail and failure.sqlstate == "23505" else ()
+        return found._replace(constraint=constraint[1], columns=columns) if constraint else found
 
     def begin(self, options: TransactionOptions, *, read_only: bool) -> Sequence[str]:
         """Return the statement that begins a transaction."""

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from aio_databases.drivers.odbc_dialects import BEGINS, Dialect, beginning_with, refusal
 from aio_databases.drivers.odbc_values import for_sqlite
 from aio_databases.drivers.sqlite_capabilities import CAPABILITIES, CONNECT_HINT
+from aio_databases.drivers.sqlite_messages import details, failed_constraint
 from aio_databases.error_codes import kind_of_sqlite_name
 from aio_databases.errors import ConfigurationError
 
@@ -91,13 +92,9 @@ class SQLite(Dialect):
         name = _SQLITE_NAMES.get(failure.number)
         if name is None or failure.sqlstate != "HY000":
             return found
-        match = re.match(r"(UNIQUE|NOT NULL|CHECK|FOREIGN KEY) constraint failed(?:: (.+))?", failure.message)
-        which, what = (match[1].replace(" ", ""), match[2] or "") if match else ("", "")
-        found = found._replace(kind=kind_of_sqlite_name(f"{name}_{which}" if which else name), sqlstate=None)
-        table, _, column = what.partition(".")
-        if which == "CHECK":
-            return found._replace(constraint=what)
-        return found._replace(table=table, column=column) if column and "," not in column else found
+        which, what = failed_constraint(failure.message)
+        kind = kind_of_sqlite_name(f"{name}_{which.replace(' ', '')}" if which else name)
+        return found._replace(kind=kind, sqlstate=None, **details(which, what))
 
     def begin(self, options: TransactionOptions, *, read_only: bool) -> Sequence[str]:
         """Return the statements that begin a transaction, which takes the write lock at once if it may write."""

@@ -10,6 +10,7 @@ from aio_databases.drivers.odbc_dialects import beginning_with
 from aio_databases.drivers.odbc_stop import Stop
 from aio_databases.drivers.postgresql import ROLLED_BACK, DeclaredCursor
 from aio_databases.drivers.thread import ThreadConnection
+from aio_databases.errors import note_row
 from aio_databases.record import Result
 
 if TYPE_CHECKING:
@@ -175,14 +176,20 @@ class OdbcConnection(ThreadConnection):
         return Result(rowcount)
 
     def _run_all(self, sql: str, rows: Sequence[Any]) -> int:
-        cursor = self.open_cursor(sql, rows[0])
+        rowcounts: list[int] = []
+        cursor = None
         try:
-            rowcounts = [cursor.rowcount]
+            cursor = self.open_cursor(sql, rows[0])
+            rowcounts.append(cursor.rowcount)
             for row in rows[1:]:  # pyodbc's own executemany() does not count, and its fast one crashes some drivers
                 cursor.run(sql, row)
                 rowcounts.append(cursor.rowcount)
+        except Exception as exc:
+            note_row(exc, len(rowcounts) + 1)
+            raise
         finally:
-            cursor.close()
+            if cursor is not None:
+                cursor.close()
         return -1 if -1 in rowcounts else sum(rowcounts)
 
     def _insist(self, function: Callable[..., None], *args: Any) -> None:

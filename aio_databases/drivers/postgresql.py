@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -254,9 +255,24 @@ SELECT pg_catalog.setseed(pg_catalog.sin(1e6 * extract(epoch FROM pg_catalog.clo
 
 def diagnosis(sqlstate: str, diag: Any) -> Diagnosis:
     """Return what an error with this SQLSTATE means; ``diag`` has libpq's fields of the message."""
-    details = (getattr(diag, f"{name}_name", None) for name in ("constraint", "table", "column"))
+    constraint, table, column = (getattr(diag, f"{name}_name", None) for name in ("constraint", "table", "column"))
+    columns = key_columns(getattr(diag, "message_detail", None) or getattr(diag, "detail", None), table)
     kind = kind_of_sqlstate(sqlstate)
     severities = (getattr(diag, name, None) for name in ("severity_nonlocalized", "severity_en", "severity"))
     if kind is errors.InternalError and not {"FATAL", "PANIC"}.isdisjoint(severities):
         kind = ConnectionLost  # Pgpool-II has lost a server of its own
-    return Diagnosis(kind, sqlstate, None, *details)
+    return Diagnosis(kind, sqlstate, None, constraint, table, column, columns)
+
+
+def key_columns(detail: str | None, table: str | None) -> tuple[str, ...]:
+    """Return the columns of the key that the DETAIL of a message quotes, in whatever language, if they are ``table``'s.
+
+    A row that another table refers to is described by its own key: ``Key (id)=(1) is still referenced from ...``.
+    """
+    match = _KEY.match(detail) if detail else None
+    if match is None or (table and table in match["rest"]):
+        return ()
+    return tuple(name.strip('"') for name in match["columns"].split(", "))
+
+
+_KEY = re.compile(r"[^(]*\((?P<columns>.*?)\)=\(.*\)(?P<rest>.*)", re.DOTALL)

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 from aio_databases import errors
 from aio_databases.drivers.base import Driver, diagnose_builtin
 from aio_databases.drivers.network import no_network, statement_timeout
+from aio_databases.drivers.sqlite_messages import details, failed_constraint
 from aio_databases.drivers.sqlite_capabilities import CAPABILITIES, CONNECT_HINT
 from aio_databases.drivers.sqlite_thread import SQLiteConnection
 from aio_databases.drivers.sqlite_verbs import Stop
@@ -127,12 +128,4 @@ class SQLiteDriver(Driver):
             return Diagnosis(errors.DataError, text=str(exc).partition(_UNREADABLE)[0])
         name = getattr(exc, "sqlite_errorname", None)
         kind = kind_of_sqlite_name(name) if name else kind_of_dbapi_class(exc)
-        table, _, column = str(exc).rpartition(": ")[2].partition(".")
-        known = issubclass(kind, (errors.UniqueViolation, errors.NotNullViolation)) and "," not in column
-        return Diagnosis(
-            kind,
-            errno=getattr(exc, "sqlite_errorcode", None),
-            table=table if known else None,
-            column=column if known else None,
-            constraint=str(exc).rpartition(": ")[2] if kind is errors.CheckViolation else None,
-        )
+        return Diagnosis(kind, errno=getattr(exc, "sqlite_errorcode", None), **details(*failed_constraint(str(exc))))

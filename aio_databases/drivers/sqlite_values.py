@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ("adapted", "adapted_rows")
+__all__ = ("adapted", "are_plain")
 
 _PLAIN = frozenset({bool, bytearray, bytes, float, int, memoryview, str, type(None)})
 _ADAPTERS: dict[type, Callable[[Any], Any]] = {
@@ -39,11 +39,9 @@ def adapted(params: Any) -> Any:
     return [_ADAPTERS.get(type(value), _other)(value) for value in values]
 
 
-def adapted_rows(rows: Sequence[Any]) -> Iterable[Any]:
-    """Return rows of parameters, each as `adapted` returns it."""
-    if set(map(type, rows)) == {tuple} and _PLAIN.issuperset(map(type, chain.from_iterable(rows))):
-        return rows
-    return map(adapted, rows)
+def are_plain(rows: Sequence[Any]) -> bool:
+    """Return whether SQLite takes all values of many rows as they are, so that `adapted` would change none."""
+    return set(map(type, rows)) == {tuple} and _PLAIN.issuperset(map(type, chain.from_iterable(rows)))
 
 
 def _other(value: Any) -> Any:

@@ -7,7 +7,8 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from aio_databases.drivers.sqlite_values import adapted, adapted_rows
+from aio_databases.drivers.base import one_by_one
+from aio_databases.drivers.sqlite_values import adapted, are_plain
 from aio_databases.drivers.thread import CLOSED, CallConnection
 from aio_databases.errors import ConnectionLost
 from aio_databases.record import Result
@@ -180,7 +181,8 @@ class SQLiteVerbs(CallConnection):
         nested = self.db.in_transaction
         self.db.execute("SAVEPOINT aiodb_many" if nested else "BEGIN IMMEDIATE")
         try:
-            cursor = self.db.executemany(sql, adapted_rows(rows))
+            with one_by_one(rows) as given:
+                cursor = self.db.executemany(sql, given if are_plain(rows) else map(adapted, given))
             cursor.close()
             self.db.execute("RELEASE aiodb_many" if nested else "COMMIT")
         except BaseException:

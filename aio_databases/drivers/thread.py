@@ -15,7 +15,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from aio_databases.concurrency import new_waiter
-from aio_databases.drivers.base import Cursor, DriverConnection
+from aio_databases.drivers.base import Cursor, DriverConnection, one_by_one
 from aio_databases.drivers.worker import Call, work
 from aio_databases.errors import ConnectionLost
 from aio_databases.outbox import Outbox
@@ -96,7 +96,8 @@ class CallConnection(DriverConnection):
             return Result(0)
         cursor = self.db.cursor()
         try:
-            cursor.executemany(sql, rows)
+            with one_by_one(rows) as given:
+                cursor.executemany(sql, given)
             return Result(cursor.rowcount)
         finally:
             cursor.close()

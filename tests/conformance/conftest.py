@@ -86,6 +86,9 @@ FIRST = ("sqlite", "asyncpg", "asyncmy")
 TWINS = (("pyodbc", "asyncio"), ("pymysql", "asyncio"))
 """What does the same by the same code as the driver does on trio: only tests that ask for a kind of pool run there."""
 
+ODBC_ON_UVLOOP = {"aioodbc": "postgresql", "pyodbc": "mysql"}
+"""On uvloop each driver runs once: with a pool, SQLite on a file, and ODBC on one database."""
+
 TARGETS = {
     str(target): target
     for dialect, schemes in DIALECTS.items()
@@ -93,9 +96,9 @@ TARGETS = {
     for loop in LOOPS[scheme]
     for memory in ((False, True) if scheme in {"sqlite", "aiosqlite"} and loop != "uvloop" else (False,))
     for pooled in ((True,) if loop == "uvloop" else (True, False))
+    if loop != "uvloop" or dialect == ODBC_ON_UVLOOP.get(scheme, dialect)
     for target in [Target(scheme, dialect, loop, pooled, memory)]
 }
-"""On uvloop each driver runs once: with a pool, and SQLite on a file."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -77,7 +77,7 @@ async def test_a_value_that_nobody_can_send_is_a_data_error(users, target):
                     await statement(value)
                 error = caught.value
                 assert f"(parameter {parameter}, of type {type(value).__name__})" in str(error)
-                assert parameter == error.parameter
+                assert parameter == error.parameter + (f" of row {error.row}" if error.row else "")
                 assert SECRET not in everything_told(error)
                 assert not error.retryable
         assert ["Ann", "Bob", "Cid"] == await users.fetchall("select name from users order by id", into=str)

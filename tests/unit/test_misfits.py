@@ -25,7 +25,8 @@ def told(text, *params, rows=None, paramstyle="qmark", **details):
     vars(error).update(details)
     name_parameter(error, plan, values)
     assert SECRET not in str(error)
-    return error.parameter, str(error)
+    where = error.parameter if error.row is None else f"{error.parameter} of row {error.row}"
+    return where, str(error)
 
 
 @pytest.mark.parametrize("paramstyle", ["qmark", "format", "numeric_dollar"])
@@ -51,6 +52,12 @@ def test_the_number_that_a_library_tells_counts():
     assert (":b", "no (parameter :b, of type int)") == told("select :a, :b", {"a": 1, "b": 2}, parameter="2")
     assert ("2 of row 2", "no (parameter 2 of row 2, of type set)") == told(
         "select ?, ?", rows=[(set(), 1), (1, {SECRET})], parameter="2"
+    )
+
+
+def test_the_row_that_a_library_reports_counts():
+    assert ("1 of row 2", "no (parameter 1 of row 2, of type int)") == told(
+        "select ?, ?", rows=[(1, {SECRET}), (2, 1)], parameter="1", row=2
     )
 
 

@@ -1,0 +1,86 @@
+"""An error reports the class, the place and the row: as attributes that a program can use, and never a value."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+
+import pytest
+
+from aio_databases import DataError, Error, ForeignKeyViolation, NotNullViolation, UniqueViolation
+
+SECRET = "hunter2"
+
+BATCH = "insert into authors (id, name) values (?, ?)"
+
+
+async def test_repr_traceback_and_log_show_the_class_of_this_library(shop, caplog):
+    """See encode/databases#414 and the like: `OperationalError('no such table')` sends readers to the wrong page."""
+    with pytest.raises(UniqueViolation) as caught:
+        await shop.execute("insert into authors (id, name) values (7, 'Ann')")
+    error = caught.value
+    assert repr(error) == f"UniqueViolation({str(error)!r})"
+    logging.getLogger("tests").error("failed", exc_info=error)
+    assert "aio_databases.UniqueViolation: " in caplog.text
+    assert any("aio_databases.UniqueViolation: " in line for line in traceback.format_exception(error))
+
+
+async def test_an_error_has_the_statement_without_the_values(shop, target):
+    """Hostile test: an error tracker wants the SQL, and must not get what users have entered."""
+    statement = "insert into authors (id, name) values (:id, :name)"
+    for failing in (
+        shop.execute(statement, {"id": 1, "name": SECRET}),
+        shop.executemany(statement, [{"id": 1, "name": SECRET}]),
+        shop.fetchall("select nothing from authors where name = :name", {"name": SECRET}),
+        anext(shop.iterate("select nothing from authors where name = :name", {"name": SECRET})),
+    ):
+        with pytest.raises(Error) as caught:
+            await failing
+        assert caught.value.statement
+        assert "authors" in caught.value.statement
+        assert SECRET not in caught.value.statement
+    del target
+
+
+async def test_a_value_that_cannot_be_sent_has_its_row_as_a_number(shop):
+    """Hostile test: `error.parameter` was the text `2 of row 5124`, which no program could use."""
+    rows = [(number, f"{number}") for number in range(10, 60)]
+    rows[33] = (43, {SECRET})
+    with pytest.raises(DataError) as caught:
+        await shop.executemany(BATCH, rows)
+    assert (caught.value.row, caught.value.parameter) == (34, "2")
+    assert SECRET not in str(caught.value)
+    assert await shop.fetchval("select count(*) from authors") == 1
+
+
+async def test_a_row_that_the_database_refuses_has_its_number_where_rows_are_run_one_by_one(shop, target):
+    """Hostile test: constraint errors of a batch never said which row it was."""
+    rows = [(number, f"{number}") for number in range(10, 60)]
+    rows[33] = (43, "Ann")
+    with pytest.raises(UniqueViolation) as caught:
+        await shop.executemany(BATCH, rows)
+    counted = target.odbc or target.dialect == "sqlite"
+    assert caught.value.row == (34 if counted else None)
+    assert await shop.fetchval("select count(*) from authors") == 1
+
+
+COLUMNS = (
+    ("insert into authors (id, name) values (7, 'Ann')", UniqueViolation, ("name",), {"sqlite", "postgresql"}),
+    ("insert into books (id, shelf, place) values (2, 1, 1)", UniqueViolation, ("shelf", "place"), {"sqlite", "postgresql"}),
+    ("insert into authors (id) values (2)", NotNullViolation, ("name",), {"sqlite", "postgresql", "mysql"}),
+    ("insert into books (id, author) values (2, 9)", ForeignKeyViolation, ("author",), {"postgresql", "mysql"}),
+    ("delete from authors", ForeignKeyViolation, ("author",), {"mysql"}),
+)
+
+
+async def test_a_violated_constraint_names_its_columns_where_the_server_does(shop, target):
+    """Hostile test: no portable text for a 409 could be made; PostgreSQL's DETAIL names the columns of a key."""
+    for statement, kind, columns, dialects in COLUMNS:
+        with pytest.raises(kind) as caught:
+            await shop.execute(statement)
+        error = caught.value
+        known = columns if target.dialect in dialects else ()
+        assert error.columns in ({known, ()} if target.odbc else {known}), statement
+        assert error.column == (error.columns[0] if len(error.columns) == 1 else None), statement
+        if error.columns and target.dialect != "mysql" and not target.odbc:
+            assert error.table in {"authors", "books"}, statement

@@ -11,8 +11,8 @@ from urllib.parse import parse_qsl, quote, urlencode
 from aio_databases import errors
 from aio_databases.drivers.base import Driver, diagnose_builtin
 from aio_databases.drivers.network import no_network, statement_timeout
-from aio_databases.drivers.sqlite_messages import details, failed_constraint
 from aio_databases.drivers.sqlite_capabilities import CAPABILITIES, CONNECT_HINT
+from aio_databases.drivers.sqlite_messages import details, failed_constraint
 from aio_databases.drivers.sqlite_thread import SQLiteConnection
 from aio_databases.drivers.sqlite_verbs import Stop
 from aio_databases.error_codes import kind_of_dbapi_class, kind_of_sqlite_name

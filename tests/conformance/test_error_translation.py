@@ -43,7 +43,7 @@ VIOLATIONS = (
         ("23505", 1062),
         {
             "sqlite": ("authors", "id", None),
-            "postgresql": ("authors", None, "authors_pkey"),
+            "postgresql": ("authors", "id", "authors_pkey"),
             "mysql": (None, None, "PRIMARY"),
         },
     ),
@@ -53,7 +53,7 @@ VIOLATIONS = (
         ("23505", 1062),
         {
             "sqlite": ("authors", "name", None),
-            "postgresql": ("authors", None, "authors_name_key"),
+            "postgresql": ("authors", "name", "authors_name_key"),
             "mysql": (None, None, "name"),
         },
     ),
@@ -61,7 +61,7 @@ VIOLATIONS = (
         "insert into books (id, shelf, place) values (2, 1, 1)",
         UniqueViolation,
         ("23505", 1062),
-        {"sqlite": (None, None, None), "postgresql": ("books", None, "spot"), "mysql": (None, None, "spot")},
+        {"sqlite": ("books", None, None), "postgresql": ("books", None, "spot"), "mysql": (None, None, "spot")},
     ),
     (
         "insert into authors (id) values (2)",
@@ -89,7 +89,7 @@ VIOLATIONS = (
         ("23503", 1452),
         {
             "sqlite": (None, None, None),
-            "postgresql": ("books", None, "writer"),
+            "postgresql": ("books", "author", "writer"),
             "mysql": ("books", "author", "writer"),
         },
     ),

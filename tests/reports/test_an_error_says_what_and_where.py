@@ -66,7 +66,12 @@ async def test_a_row_that_the_database_refuses_has_its_number_where_rows_are_run
 
 COLUMNS = (
     ("insert into authors (id, name) values (7, 'Ann')", UniqueViolation, ("name",), {"sqlite", "postgresql"}),
-    ("insert into books (id, shelf, place) values (2, 1, 1)", UniqueViolation, ("shelf", "place"), {"sqlite", "postgresql"}),
+    (
+        "insert into books (id, shelf, place) values (2, 1, 1)",
+        UniqueViolation,
+        ("shelf", "place"),
+        {"sqlite", "postgresql"},
+    ),
     ("insert into authors (id) values (2)", NotNullViolation, ("name",), {"sqlite", "postgresql", "mysql"}),
     ("insert into books (id, author) values (2, 9)", ForeignKeyViolation, ("author",), {"postgresql", "mysql"}),
     ("delete from authors", ForeignKeyViolation, ("author",), {"mysql"}),

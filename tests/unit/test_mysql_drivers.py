@@ -402,8 +402,9 @@ MESSAGES = [
     (
         1452,
         WRITER,
-        {"constraint": "writer", "table": "books", "column": "author"},
+        {"constraint": "writer", "table": "books", "columns": ("author",)},
     ),
+    (1452, WRITER.replace("`author`)", "`a`, `b`)"), {"constraint": "writer", "table": "books", "columns": ("a", "b")}),
     (4025, "CONSTRAINT `positive` failed for `shop`.`books`", {"constraint": "positive", "table": "books"}),
     (3819, "Check constraint 'positive' is violated.", {"constraint": "positive"}),
     (1048, "Column 'name' cannot be null", {"column": "name"}),
@@ -418,8 +419,8 @@ MESSAGES = [
 def test_the_message_tells_what_was_violated(errno, message, details):
     given_driver = driver()
     diagnosis = given_driver.diagnose(given_driver.library_error(errno, message))
-    found = {name: getattr(diagnosis, name) for name in ("constraint", "table", "column")}
-    assert {"constraint": None, "table": None, "column": None, **details} == found
+    found = {name: getattr(diagnosis, name) for name in ("constraint", "table", "column", "columns")}
+    assert {"constraint": None, "table": None, "column": None, "columns": None, **details} == found
     assert errno == diagnosis.errno
 
 

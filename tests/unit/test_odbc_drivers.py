@@ -503,7 +503,7 @@ def test_an_error_is_known_by_its_codes(dialect, found, kind):
 )
 def test_what_an_error_of_mysql_names_is_told(text, expected):
     found = MySQL().diagnosis(failure("23000", f"[23000] [ma-3.1.15][10.11.19-MariaDB]{text} (SQLExecDirectW)", 1062))
-    assert expected == (found.table, found.column, found.constraint)
+    assert expected == (found.table, found.columns, found.constraint)
 
 
 def test_what_an_error_of_postgresql_names_is_told():
@@ -519,9 +519,10 @@ def test_what_an_error_of_postgresql_names_is_told():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("UNIQUE constraint failed: users.name", ("users", "name", None)),
-        ("NOT NULL constraint failed: users.name", ("users", "name", None)),
-        ("UNIQUE constraint failed: users.name, users.age", (None, None, None)),
+        ("UNIQUE constraint failed: users.name", ("users", ("name",), None)),
+        ("NOT NULL constraint failed: users.name", ("users", ("name",), None)),
+        ("UNIQUE constraint failed: users.name, users.age", ("users", ("name", "age"), None)),
+        ("UNIQUE constraint failed: index 'lower_name'", (None, None, "lower_name")),
         ("CHECK constraint failed: age > 0", (None, None, "age > 0")),
         ("FOREIGN KEY constraint failed", (None, None, None)),
     ],

@@ -25,7 +25,7 @@ from aio_databases.concurrency import runs_on_trio
 from aio_databases.sql import Translator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
     from aio_databases.errors import Diagnosis
     from aio_databases.record import Record, Result
@@ -306,7 +306,7 @@ async def run_aside(driver: Driver, sql: str) -> None:
 
 
 @contextmanager
-def one_by_one(rows: Sequence[Any]) -> Iterator[Iterator[Any]]:
+def one_by_one(rows: Sequence[Any]) -> Generator[Iterator[Any]]:
     """Give the rows of a batch to a library that runs each as it takes it, and note on its error which one failed.
 
     An error with a SQLSTATE comes from a server that has been sent rows ahead: it does not show which one is meant.

@@ -503,7 +503,7 @@ def test_an_error_is_known_by_its_codes(dialect, found, kind):
 )
 def test_what_an_error_of_mysql_names_is_told(text, expected):
     found = MySQL().diagnosis(failure("23000", f"[23000] [ma-3.1.15][10.11.19-MariaDB]{text} (SQLExecDirectW)", 1062))
-    assert expected == (found.table, found.columns, found.constraint)
+    assert expected == (found.table, found.column, found.constraint)
 
 
 def test_what_an_error_of_postgresql_names_is_told():
@@ -529,7 +529,7 @@ def test_what_an_error_of_postgresql_names_is_told():
 )
 def test_what_an_error_of_sqlite_names_is_told(text, expected):
     found = SQLite().diagnosis(failure("HY000", f"[HY000] [SQLite]{text} (19) (19) (SQLExecDirect)", 19))
-    assert expected == (found.table, found.column, found.constraint)
+    assert expected == (found.table, found.columns, found.constraint)
     assert 19 == found.errno
 
 

@@ -16,6 +16,7 @@ from aio_databases.drivers.base import TransactionOptions
 from aio_databases.errors import AuthenticationError, ConfigurationError, ConnectError, TransactionError
 from aio_databases.freshness import Wanted
 from aio_databases.positions import ask_position
+from aio_databases.queries import text_and_params
 from aio_databases.replicas import make_pools
 from aio_databases.retries import run_until_committed
 from aio_databases.sql import Plan
@@ -335,6 +336,8 @@ class Database(Verbs):
     async def _run_by_turns(
         self, connection: Connection, verb: str, query: Any, params: Args, limit: int | None
     ) -> Any:
+        if type(query) is not str:  # once: it may have an iterator among its parameters, or defaults that count
+            query, params = text_and_params(query, params, connection.pool.driver.dialect)
         try:
             return await connection.run(verb, query, params, limit)
         except ConnectionReleased:

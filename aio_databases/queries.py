@@ -5,18 +5,17 @@ They are told by their shape, so that neither SQLAlchemy nor a new Python has to
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, ValuesView
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from types import GeneratorType
+from typing import Any, cast
 
 from .errors import ProgrammingError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from collections.abc import Set as AbstractSet
-
-__all__ = ("rows_of", "text_and_params")
+__all__ = ("Rows", "row_kind", "rows_of", "text_and_params")
 
 
 def text_and_params(query: Any, params: tuple[Any, ...], dialect: str) -> tuple[str, tuple[Any, ...]]:
@@ -39,19 +38,41 @@ def text_and_params(query: Any, params: tuple[Any, ...], dialect: str) -> tuple[
     return str(query), params
 
 
-def rows_of(params: tuple[Any, ...]) -> list[Any]:
-    """Return the rows that executemany() was given: one by one, or as one list or iterator of them.
+class Rows(list[Any]):
+    """The rows of an executemany(), read once and for all: an iterator has nothing left for a second attempt."""
 
-    One list of bare values is one row, as it was in 1.x.
+
+def rows_of(params: tuple[Any, ...]) -> Rows:
+    """Return the rows that executemany() was given: one by one, or as one container or iterator of them.
+
+    What stands alone and is none of `_CONTAINERS` is one row, and so is one list of bare values, as it was in 1.x.
+
+    Raises `ProgrammingError` for a generator that was read before.
     """
-    if len(params) != 1 or isinstance(params[0], (tuple, str, bytes, Mapping)):
-        return list(params)
-    try:
-        rows: list[Any] = list(params[0])
-    except TypeError:
-        return list(params)
-    bare = bool(rows) and not isinstance(rows[0], (tuple, list)) and not hasattr(rows[0], "keys")
-    return [tuple(rows)] if bare and isinstance(params[0], list) else rows
+    only: Any = params[0] if len(params) == 1 else None
+    if isinstance(only, Rows):
+        return only
+    if not isinstance(only, _CONTAINERS):
+        return Rows(params)
+    if isinstance(only, GeneratorType) and only.gi_frame is None:
+        message = "The generator of the rows was read to its end before; pass a new one, or a list to use it again."
+        raise ProgrammingError(message)
+    rows = Rows(cast("Iterable[Any]", only))
+    is_one_row = bool(rows) and isinstance(only, list) and row_kind(rows[0]) == "value"
+    return Rows([tuple(rows)]) if is_one_row else rows
+
+
+def row_kind(row: Any) -> str:
+    """Return whether a row of executemany() is a ``"mapping"``, a ``"sequence"``, or one bare ``"value"``."""
+    if isinstance(row, Mapping):
+        return "mapping"
+    # asyncpg's Record is no Sequence
+    is_sequence = hasattr(row, "__getitem__") and hasattr(row, "__len__") and not isinstance(row, _TEXTS)
+    return "sequence" if is_sequence else "value"
+
+
+_CONTAINERS = (list, Iterator, AbstractSet, ValuesView, deque, range)
+_TEXTS: tuple[type[object], ...] = (str, bytes, bytearray, memoryview)
 
 
 # Template strings

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
-from inspect import isawaitable, iscoroutine
+from collections.abc import Iterator
+from functools import partial
+from inspect import isasyncgen, isawaitable, iscoroutine
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
@@ -37,6 +39,8 @@ async def run_until_committed(
     Raises the last error as it is, with a note of how often this was tried.
     """
     _check(function, retries)
+    if retries:
+        _check_again(function, args)
     longest_pause = duration("backoff", backoff)
     tries = 0
     while True:
@@ -92,6 +96,18 @@ def _check(function: Any, retries: Any) -> None:
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         message = f"retries must be a number of times, 0 or more, not {retries!r}"
         raise errors.ConfigurationError(message)
+
+
+def _check_again(function: Any, args: tuple[Any, ...]) -> None:
+    """Raise TypeError for arguments that would be used up at a second try."""
+    if isinstance(function, partial):
+        args = (*function.args, *function.keywords.values(), *args)
+    arg: Any
+    for arg in args:
+        kind = type(arg).__name__
+        if iscoroutine(arg) or isasyncgen(arg) or isinstance(arg, Iterator):
+            message = f"run_transaction() may call the function again, when its argument of type {kind} "
+            raise TypeError(message + "is used up: pass a list, make it inside of the function, or set retries=0")
 
 
 _LONGEST_PAUSE = 10.0  # seconds

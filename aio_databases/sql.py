@@ -9,6 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
 from .errors import ConfigurationError, ProgrammingError
+from .queries import row_kind
 from .statements import FOREIGN_CHARSET, copy_of, lexer_of, scan, statements, traits_of
 
 if TYPE_CHECKING:
@@ -210,16 +211,11 @@ class Translator:
 
 
 _PLAIN = frozenset({int, str, float, bool, bytes, type(None), list, tuple})  # no need to ask the slow abstract class
-_TEXTS: tuple[type[object], ...] = (str, bytes, bytearray, memoryview)
 
 
 def _kind_and_params(row: Any) -> tuple[str, tuple[Any, ...]]:
-    if isinstance(row, Mapping):
-        return "mapping", (cast("object", row),)
-    # asyncpg's Record is no Sequence
-    if hasattr(row, "__getitem__") and hasattr(row, "__len__") and not isinstance(row, _TEXTS):
-        return "sequence", tuple(row)
-    return "value", (row,)
+    kind = row_kind(row)
+    return kind, tuple(row) if kind == "sequence" else (row,)
 
 
 def _unmatched(keys: AbstractSet[str], mapping: Mapping[str, Any]) -> ProgrammingError:

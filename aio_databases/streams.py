@@ -8,6 +8,7 @@ from aio_databases.errors import DataError, InterfaceError
 from aio_databases.into import mapper
 from aio_databases.misfits import name_parameter
 from aio_databases.outbox import Outbox
+from aio_databases.queries import text_and_params
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -146,6 +147,8 @@ class RecordStream(Generic[T_co]):
             await connection.acquire()
         self._connection = connection
         try:
+            if type(query) is not str:  # once, as it may be used twice: see `_read_at_once`
+                query, params = self._statement = text_and_params(query, params, connection.pool.driver.dialect)
             self._plan, self._values = connection.prepare(query, params)
             in_the_way = _is_in_the_way(connection) and not self._owned
             if self._plan.writes or not self._plan.selects or in_the_way:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from aio_databases.errors import InterfaceError
 from aio_databases.into import mapper
+from aio_databases.queries import rows_of
 from aio_databases.streams import CHUNK
 
 if TYPE_CHECKING:
@@ -48,9 +49,10 @@ class Verbs(ABC):
     async def executemany(self, query: Any, *rows: Any) -> Result:
         """Run a statement once per row of parameters, all or nothing, and return how many rows it changed.
 
-        The rows are given one by one (``executemany(sql, (1, "a"), (2, "b"))``) or as one list or iterator of them.
+        The rows are given one by one (``executemany(sql, (1, "a"), (2, "b"))``) or as one list or iterator of them,
+        which is read to its end first.
         """
-        result: Result = await self._run("executemany", query, rows)
+        result: Result = await self._run("executemany", query, (rows_of(rows),) if rows else ())
         return result
 
     @overload

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections import deque
 from time import monotonic
@@ -68,6 +69,7 @@ class Stop:
         self._requests.clear()
 
 
+_IS_COUNTED = re.compile(r"\s*(?:INSERT|REPLACE|UPDATE|DELETE)\b", re.IGNORECASE)  # what executemany() is fast for
 _STEPS = 200_000  # of SQLite's virtual machine, a few milliseconds
 
 
@@ -181,16 +183,24 @@ class SQLiteVerbs(CallConnection):
         nested = self.db.in_transaction
         self.db.execute("SAVEPOINT aiodb_many" if nested else "BEGIN IMMEDIATE")
         try:
-            with one_by_one(rows) as given:
-                cursor = self.db.executemany(sql, given if are_plain(rows) else map(adapted, given))
-            cursor.close()
+            rowcount = self._run_rows(sql, rows)
             self.db.execute("RELEASE aiodb_many" if nested else "COMMIT")
         except BaseException:
             if self.db.in_transaction:
                 for undo in ("ROLLBACK TO aiodb_many", "RELEASE aiodb_many") if nested else ("ROLLBACK",):
                     self._insist(undo)
             raise
-        return Result(cursor.rowcount)
+        return Result(rowcount)
+
+    def _run_rows(self, sql: str, rows: Sequence[Any]) -> int:
+        # What returns rows, or hides behind a WITH, is refused by sqlite3's executemany(), or not counted.
+        is_counted = _IS_COUNTED.match(sql) is not None and "RETURNING" not in sql.upper()
+        with one_by_one(rows) as given:
+            if not is_counted:
+                return sum(max(self._execute(sql, row).rowcount, 0) for row in given)
+            cursor = self.db.executemany(sql, given if are_plain(rows) else map(adapted, given))
+        cursor.close()
+        return cursor.rowcount
 
     def _insist(self, sql: str) -> None:
         # The request that stops a cancelled statement still stands when this one clears up after it.

@@ -59,7 +59,7 @@ class Hosts:
         """Open a connection in at most ``within`` seconds, and call the user's ``init`` with it.
 
         Raises ConnectError with one sentence: TargetNotFound when there are servers, but none has the role; at once
-        AuthenticationError, and unchanged what ``init`` raises.
+        AuthenticationError, and LockTimeout of an SQLite file that is locked; and unchanged what ``init`` raises.
         """
         if self.target != "prefer-read-only":
             return await self._connect(within, init, _ROLES.get(self.target))
@@ -169,6 +169,8 @@ class Hosts:
             kind, hint = errors.ConfigurationError, "check the options of the driver and connect_args"
         elif issubclass(kind, errors.AuthenticationError):
             hint = "check user and password"
+        elif issubclass(kind, errors.LockTimeout):
+            hint = "another connection holds the whole file: have it end its transaction"
         else:
             kind, hint = kind if issubclass(kind, errors.ConnectError) else errors.ConnectError, driver.connect_hint
         message = f"cannot connect to {driver.address}: {reason}; {hint}"

@@ -36,15 +36,18 @@ class SQLite(Dialect):
     def place(self, driver: OdbcDriver, *, read_only: bool) -> dict[str, Any]:
         """Return the keyword that says which file it is, as a URI, which may have any characters and be read-only."""
         path = driver.located("database")
-        if driver.located("host") or not path or ":memory:" in path:
+        if driver.located("host") or path in {None, "", ":memory:"}:
             message = f"{driver.address} is no file, and ODBC leads to SQLite's files only: a relative path takes three"
             raise ConfigurationError(message + " slashes, as in 'odbc:///file.db?driver=SQLite3', an absolute one four")
         return {"Database": f"file:{quote(re.sub('^/+', '/', path))}{'?mode=ro' if read_only else ''}"}
 
     def defaults(self, driver: OdbcDriver) -> Mapping[str, Any]:
-        """Have integers of 64 bits, and what the other drivers for SQLite begin with."""
+        """Have integers of 64 bits, and what the other drivers for SQLite begin with.
+
+        The ODBC driver waits for a lock twice, once in SQLite and once around it.
+        """
         del driver
-        return {"BigInt": 1, "FKSupport": 1, "JournalMode": "WAL", "Timeout": 5000}
+        return {"BigInt": 1, "FKSupport": 1, "JournalMode": "WAL", "Timeout": 2500}
 
     def encryption(self, driver: OdbcDriver) -> dict[str, Any]:
         """Return nothing, as there is no network to encrypt."""

@@ -240,7 +240,7 @@ def test_a_file_of_sqlite_is_a_uri():
     url = "odbc:////data/my%20ü;{}.db?driver=SQLite3"
     assert "file:/data/my%20%C3%BC%3B%7B%7D.db" == said(url)["database"]
     assert "file:/data/my%20%C3%BC%3B%7B%7D.db?mode=ro" == said(url, read_only=True)["database"]
-    options = {"bigint": "1", "fksupport": "1", "journalmode": "WAL", "timeout": "5000"}
+    options = {"bigint": "1", "fksupport": "1", "journalmode": "WAL", "timeout": "2500"}
     assert options == {name: said(url)[name] for name in options}
 
 

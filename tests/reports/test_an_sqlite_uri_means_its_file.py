@@ -1,0 +1,119 @@
+"""A URL of SQLite means the file that it names, whatever characters it has, opened as it says.
+
+Hostile test: `sqlite:///shop.db?uri=true&mode=ro`, as the docs write it, made a writable file `shop.db?mode=ro`; absolute
+paths lost their first slash; percent signs were decoded twice.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from aio_databases import ConfigurationError, ConnectError, Database, ReadOnlyError
+from aio_databases.drivers.sqlite_files import Place
+
+FILES = {"sqlite", "aiosqlite"}
+NAMES = ["c#.db", "a?mode=ro.db", "p%23.db", "50% off+.db", "sp ace/ü.db", "x:memory:.db", "file:x.db"]
+
+pytestmark = pytest.mark.targets(dialect="sqlite", memory=False, pooled=True, loop={"asyncio", "trio"})
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """Give the working directory, which is empty."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def make(path):
+    """Make a database with the table `t`."""
+    path = Path(path)
+    path.parent.mkdir(exist_ok=True)
+    with closing(sqlite3.connect(f"file:{quote(str(path))}", uri=True)) as raw:
+        raw.execute("create table t (i integer)")
+
+
+def files(folder):
+    """List the files in a folder."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.targets(scheme=FILES)
+@pytest.mark.parametrize("prefix", ["", "file:"])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("absolute", [False, True])
+async def test_a_uri_with_mode_ro_reads_the_file(make_database, target, here, prefix, name, absolute):
+    make(name)
+    path = quote(f"{here}/{name}" if absolute else name)
+    db = await make_database(f"{target.scheme}:///{prefix}{path}?uri=true&mode=ro")
+    assert 0 == await db.fetchval("select count(*) from t")
+    with pytest.raises(ReadOnlyError):
+        await db.execute("insert into t values (1)")
+    async with db.replica():
+        assert 0 == await db.fetchval("select count(*) from t")
+    assert {name} == files(here)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_path_is_decoded_once(make_database, as_target, here, name):
+    make(name)
+    db = await make_database(as_target(f"sqlite:///{here}/{quote(name)}"))
+    await db.execute("insert into t values (1)")
+    async with db.replica():
+        assert 1 == await db.fetchval("select count(*) from t")
+    await db.disconnect()
+    assert {name} == files(here)
+
+
+@pytest.mark.targets(scheme=FILES)
+@pytest.mark.parametrize("written", ["file://{}", "file://localhost{}", "file:{}", "{}"])
+@pytest.mark.parametrize("parameter", ["immutable=1", "mode=ro", "nolock=1&mode=ro", "cache=private&mode=ro"])
+async def test_every_parameter_is_sqlites_with_and_without_file(make_database, target, here, written, parameter):
+    make("x.db")
+    db = await make_database(f"{target.scheme}:///{written.format(here / 'x.db')}?{parameter}", uri=True)
+    assert 0 == await db.fetchval("select count(*) from t")
+    with pytest.raises(ReadOnlyError):
+        await db.execute("insert into t values (1)")
+    assert {"x.db"} == files(here)
+
+
+@pytest.mark.targets(scheme=FILES)
+async def test_mode_rw_makes_no_file(target, here):
+    with pytest.raises(ConnectError, match="check that its folder exists"):
+        await Database(f"{target.scheme}:///x.db?uri=true&mode=rw").connect()
+    assert set() == files(here)
+
+
+@pytest.mark.targets(scheme=FILES)
+@pytest.mark.parametrize("name", ["x.db?mode=memory", "file:x.db?mode=memory&cache=shared", ":memory:?cache=shared"])
+async def test_a_uri_in_memory_is_in_memory(make_database, target, here, name):
+    db = await make_database(f"{target.scheme}:///{name}&uri=true")
+    await db.execute("create table t (i integer)")
+    async with db.connection(), db.connection():
+        assert 0 == await db.fetchval("select count(*) from t")
+    async with db.replica():
+        assert 0 == await db.fetchval("select count(*) from t")
+    assert set() == files(here)
+
+
+@pytest.mark.targets(scheme=FILES)
+def test_a_uri_with_a_host_is_refused(target):
+    with pytest.raises(ConfigurationError, match="has a host; an absolute path begins with file:/"):
+        Database(f"{target.scheme}:///file://elsewhere/x.db?uri=true")
+
+
+@pytest.mark.targets(scheme={"sqlite"}, loop="asyncio")
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        (Place("//tmp/x.db", {}, is_uri=True), "file:/tmp/x.db"),
+        (Place("a b+.db", {"vfs": "a b+c"}, is_uri=True), "file:a%20b%2B.db?vfs=a%20b%2Bc"),
+        (Place("C:/x.db", {}, is_uri=True), "file:C%3A/x.db"),
+    ],
+)
+def test_sqlite_is_told_by_percent_encoding(target, place, expected):
+    assert (expected, True) == place.name(read_only=False)

@@ -45,7 +45,10 @@ class SQLiteDriver(Driver):
     name: ClassVar[str] = "sqlite"
     dialect: ClassVar[str] = "sqlite"
     paramstyle: ClassVar[str] = "qmark"
-    connect_hint: ClassVar[str] = CONNECT_HINT
+    connect_hint: ClassVar[str] = (
+        f"{CONNECT_HINT}; one that is not can be read with '?uri=true&mode=ro', or, in WAL mode and if nothing writes "
+        "it, with '?uri=true&mode=ro&immutable=1'"
+    )
     capabilities: ClassVar[Capabilities] = CAPABILITIES
     option_types: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
         "application_name": str,

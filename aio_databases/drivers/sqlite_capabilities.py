@@ -6,10 +6,7 @@ from aio_databases.drivers.base import Capabilities
 
 __all__ = ("CAPABILITIES", "CONNECT_HINT")
 
-CONNECT_HINT = (
-    "check that its folder exists and that the file and the folder are writable; a file that is not can be read by "
-    "'sqlite:///file.db?uri=true&mode=ro', one in WAL mode by 'mode=ro&immutable=1' if nothing else writes it"
-)
+CONNECT_HINT = "check that its folder exists and that the file and the folder are writable"
 CAPABILITIES = Capabilities(
     lastrowid=True,
     isolation_levels=frozenset({"serializable"}),

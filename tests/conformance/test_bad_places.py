@@ -105,7 +105,7 @@ async def test_a_file_that_cannot_be_opened_is_told(make_database, url, tmp_path
     message = str(caught.value)
     assert message.startswith(f"cannot connect to {address.partition('?')[0]}: ")
     assert any(words in message for words in ("unable to open", "connect failed (14)"))
-    assert message.endswith("check that its folder exists and that the file and the folder are writable")
+    assert "; check that its folder exists and that the file and the folder are writable" in message
 
 
 @pytest.mark.targets(dialect="sqlite", memory=False)

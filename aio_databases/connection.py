@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from logging import DEBUG
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from aio_databases import errors
 from aio_databases.drivers.base import TransactionOptions
@@ -12,7 +12,7 @@ from aio_databases.queries import rows_of, text_and_params
 from aio_databases.recovery import clear_up, note_transaction, recover, translated
 from aio_databases.streams import RecordStream
 from aio_databases.transaction import Transaction
-from aio_databases.turns import ConnectionReleased, add_place, describe
+from aio_databases.turns import ConnectionReleased, add_place, current_block, describe
 from aio_databases.verbs import Verbs
 from aio_databases.waiting import FifoLock
 from aio_databases.writes import note_write
@@ -46,8 +46,10 @@ class Connection(Verbs):
     __slots__ = (
         "__weakref__",
         "_driver",
+        "_had_failure",
         "_lend",
         "_lock",
+        "_lost",
         "_physical",
         "_reconnects",
         "_translator",
@@ -82,6 +84,8 @@ class Connection(Verbs):
         self._reconnects = reconnect
         self._use_pool(pool)
         self._lock = FifoLock()
+        self._had_failure = False  # of a transaction, in whose block calls must be refused from then on
+        self._lost: Level | None = None  # one without a block, until its owner takes notice
         self._detach()
 
     def _use_pool(self, pool: Pool) -> None:
@@ -100,6 +104,11 @@ class Connection(Verbs):
         return self._driver is not None and not self._driver.is_closed
 
     @property
+    def is_lost(self) -> bool:
+        """Whether the connection was lost and not replaced yet; it acquires itself anew when it is used."""
+        return self._physical is None and self._reconnects
+
+    @property
     def role(self) -> str:
         """The role of the server: ``"primary"`` or ``"replica"``."""
         return self.pool.role
@@ -111,18 +120,22 @@ class Connection(Verbs):
         What is done with it is not seen here, so the session is reset when the connection is released.  On SQLite a
         transaction that has not sent its BEGIN yet does so now, and may raise LockTimeout.
         """
+        self._check_standing()
         self.physical.session_changed = True
         try:
             return self.driver.raw
         except Exception as exc:
-            error = translated(self.pool.driver, exc)
+            error = translated(self.pool.driver, exc, closed=self.driver.is_closed)
             if error is exc:
                 raise
             raise error from exc
 
     @property
     def physical(self) -> Physical:
-        """The physical connection.  Raises InterfaceError after the release."""
+        """The physical connection.  Raises InterfaceError after the release, ConnectionLost until it is replaced."""
+        if self.is_lost:
+            message = "the connection was lost and is not replaced yet: run a statement, or await connection.acquire()"
+            raise errors.ConnectionLost(message)
         if self._physical is None:
             raise ConnectionReleased.of(self)
         return self._physical
@@ -179,19 +192,26 @@ class Connection(Verbs):
         physical = self._physical
         if physical is None:
             return True
-        if any(transaction.connection is self for transaction in physical.turns.stack):
+        if any(transaction.is_on(self) for transaction in physical.turns.stack):
             return False
         if not self.pool.release_nowait(physical):
             return False
         self._detach()
+        self._lost = None
         return True
 
     async def release(self, *_: object) -> None:
         """Give the connection back to the pool; its transactions are rolled back.  Does nothing the second time."""
+        try:
+            await self._give_back()
+        finally:
+            self._lost = None
+
+    async def _give_back(self) -> None:
         physical = self._detach()
         if physical is None:
             return
-        mine = next((transaction for transaction in physical.turns.stack if transaction.connection is self), None)
+        mine = next((transaction for transaction in physical.turns.stack if transaction.is_on(self)), None)
         try:
             if mine is not None:
                 await mine.abort("its connection was released")
@@ -200,14 +220,44 @@ class Connection(Verbs):
 
     async def reconnect(self) -> None:
         """Give the connection back and take another one; open transactions are lost and say so when they are used."""
-        await self.release()
+        await self._give_back()
         await self.acquire()
 
     def abandon(self, _: object = None) -> None:
         """Give the connection back without waiting, when its user is gone."""
         physical = self._detach()
-        if physical is not None:
-            self.pool.abandon(physical)
+        if physical is None:
+            return
+        if any(transaction.is_on(self) for transaction in physical.turns.stack):
+            physical.in_doubt = True
+            physical.turns.end_all("the coroutine that used its connection was closed")
+        self._lost = None
+        self.pool.abandon(physical)
+
+    # Transactions that were ended from outside
+
+    def note_failure(self, transaction: Level) -> None:
+        """Refuse calls that stand in a transaction from now on: as long as its block, else until its owner ends it."""
+        self._had_failure = True
+        if not (transaction.has_block or transaction.is_nested):
+            self._lost = transaction
+
+    def forget_failure(self, transaction: Level) -> None:
+        """Run statements again: the owner of a transaction has heard that it was ended."""
+        if self._lost is transaction:
+            self._lost = None
+
+    def _check_standing(self) -> None:
+        """Raise TransactionError if a call made now stands in a transaction that was ended from outside."""
+        if not self._had_failure:
+            return
+        block = current_block.get()
+        while block is not None:
+            if block.is_transaction and not block.ended and cast("Level", block).is_on(self):
+                block.raise_failure()
+            block = block.outer
+        if self._lost is not None:
+            self._lost.raise_failure()
 
     # Statements
 
@@ -291,10 +341,11 @@ class Connection(Verbs):
         """Await ``call``, which is the driver's, when it is this call's turn, and translate its errors."""
         turns = physical.turns
         lock = self.pool.writer_lock if plan.writes else None
-        if lock is None and not (turns.busy or turns.stack or turns.had_failure) and turns is self.turns:
+        if lock is None and not (turns.busy or turns.stack or self._had_failure) and turns is self.turns:
             turns.busy = True
         else:
             try:
+                self._check_standing()
                 at_once = turns is self.turns and (lock is None or turns.stack) and turns.take_nowait()
                 lock = None if at_once else await self._take_turn(turns, lock)
             except BaseException:

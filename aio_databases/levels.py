@@ -56,6 +56,7 @@ class Level(Block):
         "failure",
         "has_block",
         "hooks",
+        "is_committing",
         "last_error",
         "state",
     )
@@ -76,6 +77,7 @@ class Level(Block):
         self.cause: Exception | None = None  # of the failure
         self.last_error: Exception | None = None  # of a statement, which may have been caught
         self.has_block = False
+        self.is_committing = False  # so that only the answer to COMMIT says what becomes of it
         self.hooks: Hooks | None = None
         self.deadline: Deadline | None = None
         self._around: Level | None = None
@@ -97,6 +99,15 @@ class Level(Block):
     def label(self) -> str:
         """What messages call it."""
         return "a nested transaction" if self._savepoint else "a transaction"
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether it is a savepoint."""
+        return self._around is not None
+
+    def is_on(self, connection: Connection) -> bool:
+        """Return whether it was begun on a lease."""
+        return getattr(self, "_connection", None) is connection
 
     @property
     def is_active(self) -> bool:
@@ -187,10 +198,10 @@ class Level(Block):
             if not self.is_active:
                 turns.give_back()
                 self.raise_failure()
-                return
+                raise self._too_late("commit")  # noqa: TRY301 - as above
             if self.deadline is not None and not self.deadline.stop():
                 turns.give_back()
-                raise self.deadline.error()  # noqa: TRY301 - it is rolled back like everything that fails here
+                raise self.deadline.error()  # noqa: TRY301 - as above
             await shielded(self._send_commit, timeout, in_place=self._driver.cancels_no_task)
         except GeneratorExit:
             if self.is_active:  # the coroutine is being closed: nobody will hear the answer
@@ -205,14 +216,20 @@ class Level(Block):
 
     async def _send_commit(self) -> None:
         turns, driver, savepoint = self._turns, self._driver, self._savepoint
+        sent = False
         try:
             if driver.is_closed:
                 raise errors.ConnectionLost("the connection was lost before COMMIT was sent")  # noqa: TRY301 - told as any loss here
+            sent = self.is_committing = not savepoint
             await (driver.release_savepoint(savepoint) if savepoint else driver.commit())
-            for transaction in turns.end(self):
-                transaction.finish(TransactionState.COMMITTED)
+            if self in turns.stack:
+                for transaction in turns.end(self):
+                    transaction.finish(TransactionState.COMMITTED)
+            elif not savepoint:
+                self.state = TransactionState.COMMITTED  # the answer came when it was given up
         except Exception as exc:
-            error = self._told(exc)
+            error = self._told(exc, sent=sent)
+            self.is_committing = False
             self._note_failed_commit(error)
             if error is exc:
                 raise
@@ -222,6 +239,7 @@ class Level(Block):
             turns.end_all("its COMMIT had no answer", uncertain=not savepoint)
             raise
         finally:
+            self.is_committing = False
             turns.give_back()
 
     def _note_failed_commit(self, error: Exception) -> None:
@@ -233,15 +251,17 @@ class Level(Block):
             driver.terminate()
             uncertain = isinstance(error, errors.CommitUncertainError)
             turns.end_all("its connection was lost", uncertain=uncertain, cause=error)
-        elif not self._driver.in_transaction:  # PostgreSQL ends a transaction that it cannot commit
+        elif driver.is_closed:
+            turns.end_all("its connection was lost", cause=error)
+        elif not self._driver.in_transaction and turns.stack:  # PostgreSQL ends a transaction that it cannot commit
             for transaction in turns.end(turns.stack[0]):
                 transaction.finish(TransactionState.ROLLED_BACK)
 
-    def _told(self, exc: Exception) -> Exception:
-        """Return what the error of a commit means."""
+    def _told(self, exc: Exception, *, sent: bool) -> Exception:
+        """Return what the error of a commit means; ``sent`` says whether a COMMIT was."""
         if isinstance(exc, TimeoutError) and not isinstance(exc, errors.Error):
             return self._no_answer("within the time limit that the driver's library was given")
-        return translated(self._pool.driver, exc, committing=not self._savepoint)
+        return translated(self._pool.driver, exc, closed=self._physical.driver.is_closed, committing=sent)
 
     def _no_answer(self, time: str) -> errors.Error:
         if self._savepoint:
@@ -308,6 +328,7 @@ class Level(Block):
         self.failure, self.cause = reason, cause
         self._is_uncertain = uncertain
         self.finish(TransactionState.FAILED)
+        self._connection.note_failure(self)
 
     def note_error(self, error: Exception) -> None:
         """Keep the error of a statement, to name it as the cause of those that follow from it."""
@@ -327,6 +348,9 @@ class Level(Block):
                 raise error
             finally:
                 del error  # whose traceback holds this frame
+
+    def _too_late(self, verb: str) -> errors.TransactionError:
+        return errors.TransactionError(f"cannot {verb} a transaction that is {self.state.value}")
 
     def forget_lock(self) -> None:
         """Leave the writers' lock to others who have it as well."""

@@ -317,7 +317,6 @@ class Pool(Places):
             for physical in lent:
                 physical.turns.forsake("it belongs to the process that has forked this one")
                 physical.renew()
-                physical.turns.had_failure = True  # whoever holds it looks whether it is still his
 
     # Bad use
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ("clear_up", "heed_role", "note_transaction", "recover", "translated")
 
+_CUT = "the connection was closed while it was in use"
+_OLDER_THAN_COMMIT = {"25P03", "25P04"}  # the server had ended the idle transaction before
+_ERRORS_OF_MYSQL_CLIENTS = range(2000, 3000)
 _ROLLED_BACK = "the database rolled it back when a statement failed or was cancelled"
 
 
@@ -27,8 +30,8 @@ async def recover(pool: Pool, physical: Physical, exc: BaseException, logger: lo
 
     The caller has the turn.  A cancellation is waited out; the bookkeeping is done even if another one arrives.
     """
-    error = translated(pool.driver, exc) if isinstance(exc, Exception) else exc
     driver, turns = physical.driver, physical.turns
+    error = translated(pool.driver, exc, closed=driver.is_closed) if isinstance(exc, Exception) else exc
     heed_role(pool, physical, error)
     try:
         if isinstance(exc, GeneratorExit):
@@ -63,18 +66,35 @@ def heed_role(pool: Pool, physical: Physical, error: BaseException) -> None:
         pool.suspect_roles()
 
 
-def translated(driver: Driver, exc: Exception, *, committing: bool = False) -> Exception:
-    """Return an error of the driver's library as one of ours as well, any other as it is."""
+def translated(driver: Driver, exc: Exception, *, closed: bool = False, committing: bool = False) -> Exception:
+    """Return an error of the driver's library as one of ours as well, any other as it is.
+
+    ``closed`` says that the connection is: what a library that was cut raises then, whatever it is, means the loss.
+    ``committing`` says that COMMIT was sent: a loss leaves open what has become of it.
+    """
     if isinstance(exc, errors.Error):
-        return exc
-    diagnosis = driver.diagnose(exc)
-    if diagnosis is None:
-        if not isinstance(exc, ArithmeticError | TypeError | ValueError):
+        diagnosis = errors.Diagnosis(type(exc), getattr(exc, "sqlstate", None))
+    else:
+        found = driver.diagnose(exc)
+        if closed and (found is None or (committing and not _is_loss_or_answer(found))):
+            kind = errors.CommitUncertainError if committing else errors.ConnectionLost
+            return kind(_CUT)
+        if found is None and not isinstance(exc, ArithmeticError | TypeError | ValueError):
             return exc
-        diagnosis = errors.Diagnosis(errors.DataError, text=str(exc))  # of a value that it could not send, or read
-    if committing and issubclass(diagnosis.kind, errors.ConnectionLost):
+        diagnosis = found or errors.Diagnosis(errors.DataError, text=str(exc))  # of a value, sent or read
+    if (
+        committing
+        and issubclass(diagnosis.kind, errors.ConnectionLost)
+        and diagnosis.sqlstate not in _OLDER_THAN_COMMIT
+    ):
         diagnosis = diagnosis._replace(kind=errors.CommitUncertainError)
     return errors.translate(exc, diagnosis)
+
+
+def _is_loss_or_answer(diagnosis: errors.Diagnosis) -> bool:
+    """Return whether an error is a loss, or the server's own, not one that the library has met by itself."""
+    by_server = diagnosis.sqlstate or (diagnosis.errno and diagnosis.errno not in _ERRORS_OF_MYSQL_CLIENTS)
+    return bool(by_server) or issubclass(diagnosis.kind, errors.ConnectionLost)
 
 
 async def _settle(pool: Pool, physical: Physical, logger: logging.Logger) -> None:

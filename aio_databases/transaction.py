@@ -122,7 +122,7 @@ class Transaction(Level):
         _check(self._options, connection)
         self._starting = True
         try:
-            if self._owned:
+            if self._owned or connection.is_lost:
                 await connection.acquire()
             self.connection = connection
             await self.begin(connection)
@@ -266,7 +266,13 @@ class Transaction(Level):
             self.was_given_up = True
             if self.deadline is not None:
                 self.deadline.stop()
-        await self._end_by_hand("roll back", self.abort, silent=silent)
+        await self._end_by_hand("roll back", self._roll_back, silent=silent)
+
+    async def _roll_back(self) -> None:
+        await self.abort()
+        if self.may_be_committed:  # by another task's commit(), which was faster
+            self.raise_failure()
+            raise self._too_late("roll back")
 
     async def _end_by_hand(
         self, verb: str, end: Callable[[], Coroutine[Any, Any, None]], *, silent: bool | None
@@ -288,13 +294,11 @@ class Transaction(Level):
         if self.is_active:
             return True
         if self.state is TransactionState.FAILED:
-            if self in self._turns.lost:
-                self._turns.lost.remove(self)
+            self._connection.forget_failure(self)
             if not (self._silent if silent is None else silent):
                 self.raise_failure()
             return False
-        message = f"cannot {verb} a transaction that is {self.state.value}"
-        raise errors.TransactionError(message)
+        raise self._too_late(verb)
 
     async def _give_lease_back(self) -> None:
         if self._owned:

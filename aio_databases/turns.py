@@ -166,13 +166,11 @@ class ConnectionReleased(InterfaceError, RuntimeError):
 class Turns:
     """The line in front of one connection, and the stack of transactions that are open on it."""
 
-    __slots__ = ("_queues", "_urgent", "busy", "dismissed", "had_failure", "lost", "stack", "waiting")
+    __slots__ = ("_queues", "_urgent", "busy", "dismissed", "stack", "waiting")
 
     def __init__(self) -> None:
         self.busy = False
         self.dismissed = False
-        self.had_failure = False  # of a transaction, in whose block calls must be refused from then on
-        self.lost: list[Level] = []  # those without a block, until their owner takes notice
         self.stack: list[Level] = []
         self.waiting = 0  # tasks in line; while there are any, `give_back` has to choose one
         self._queues: dict[Level | None, WaitQueue[bool]] = {}
@@ -182,10 +180,7 @@ class Turns:
         """Return the open transaction that a call made now stands in, at least ``at``.
 
         A transaction that was started without a block belongs to everybody who stands where it was started.
-        Raises TransactionError in a block whose transaction was ended from outside.
         """
-        for transaction in self.lost:
-            transaction.raise_failure()
         stack = self.stack
         block = current_block.get()
         found: Level | None = None
@@ -197,8 +192,6 @@ class Turns:
                         _is_visible(block)
                     found = transaction
                     break
-                if not block.ended and transaction.turns is self:
-                    transaction.raise_failure()
             block = block.outer
         depth = stack.index(found) + 1 if found is not None else 0
         if at in stack and stack.index(at) >= depth:
@@ -213,16 +206,14 @@ class Turns:
         """Take the turn and return True if the call may run now, or if the lease has ended and nobody is in its way."""
         if self.dismissed:
             return True
-        if self.busy or ((self.stack or self.had_failure) and not self._is_on_top(at)):
+        if self.busy or (self.stack and not self._is_on_top(at)):
             return False
         self.busy = True
         return True
 
     def _is_on_top(self, at: Level | None) -> bool:
         """Return whether nothing is open inside of the transaction that a call made now stands in."""
-        top = self.stack[-1] if self.stack else None
-        if top is None or self.had_failure:
-            return self.standing(at) is top
+        top = self.stack[-1]
         # It is nearly always told without a search.
         is_there = top is at or top is current_block.get()
         return (is_there and top.owner.child_tasks == "share") or self.standing(at) is top
@@ -285,15 +276,13 @@ class Turns:
     def end_all(self, reason: str, *, uncertain: bool = False, cause: Exception | None = None) -> None:
         """Mark every transaction that is open as ended from outside, and serve those who waited for its end.
 
-        ``uncertain`` means that something of it may have been committed.
+        ``uncertain`` means that something of it may have been committed, as it may where COMMIT is under way.
         """
         if not self.stack:
             return
-        self.had_failure = True
+        uncertain = uncertain or self.stack[0].is_committing
         for transaction in self.end(self.stack[0]):
             transaction.fail(reason, uncertain=uncertain, cause=cause)
-            if not transaction.has_block:
-                self.lost.append(transaction)
         if self.waiting and not self.busy:
             self.busy = True
             self.give_back()

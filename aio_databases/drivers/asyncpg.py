@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aio_databases import errors
+from aio_databases.drivers.asyncpg_schema import UNREADABLE, Schema
 from aio_databases.drivers.asyncpg_verbs import AsyncpgConnection, AsyncpgRecord
 from aio_databases.drivers.base import diagnose_builtin
 from aio_databases.drivers.postgresql import (
@@ -17,12 +18,13 @@ from aio_databases.drivers.postgresql import (
     PostgreSQLDriver,
     diagnosis,
 )
-from aio_databases.errors import ConnectionLost, DataError, Diagnosis, InterfaceError
+from aio_databases.errors import ConnectionLost, DataError, Diagnosis, InterfaceError, NotSupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from aio_databases.drivers.base import Capabilities, DriverConnection
+    from aio_databases.url import Address
 
     asyncpg: Any  # it brings no types
 else:
@@ -39,13 +41,18 @@ class AsyncpgDriver(PostgreSQLDriver):
     capabilities: ClassVar[Capabilities] = replace(POSTGRESQL, trio=False)
     option_types: ClassVar[Mapping[str, Callable[[Any], Any]]] = {**POSTGRESQL_OPTIONS, **ASYNCPG_OPTIONS}
 
+    def __init__(self, address: Address, options: Mapping[str, Any], connect_args: Mapping[str, Any]) -> None:
+        """Keep where and how to connect."""
+        super().__init__(address, options, connect_args)
+        self._schema = Schema()
+
     async def connect(self, *, read_only: bool = False) -> DriverConnection:
         """Open a connection; with ``read_only`` the server refuses writes on it."""
         arguments = {**self.arguments(read_only=read_only), "password": await self.password(), **self.connect_args}
         raw = await asyncpg.connect(**arguments, record_class=AsyncpgRecord)
         if self.keepalive:
             self.keepalive.watch(raw._transport.get_extra_info("socket"))  # noqa: SLF001 - there is no other way
-        connection = AsyncpgConnection(raw)
+        connection = AsyncpgConnection(raw, self._schema)
         if self.options.get("json"):
             for name in ("json", "jsonb"):
                 await raw.set_type_codec(name, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
@@ -77,14 +84,18 @@ class AsyncpgDriver(PostgreSQLDriver):
             row = int(refused[3]) + 1 if refused and refused[3] else None
             found = diagnosis(getattr(exc, "sqlstate", None) or "", exc)
             return found._replace(parameter=refused and refused[1], row=row)
-        if isinstance(exc, TimeoutError):
-            return Diagnosis(errors.QueryTimeout)  # asyncpg's own command_timeout
+        if isinstance(exc, TimeoutError) and exc.errno is None:
+            return Diagnosis(errors.QueryTimeout, text=_TOO_SLOW)
         if isinstance(exc, asyncpg.InterfaceError):
             return Diagnosis(_kind_of_interface_error(exc))
         if isinstance(exc, asyncpg.InternalClientError):
-            return Diagnosis(ConnectionLost)  # it has lost its place in the conversation with the server
+            return _of_internal_error(exc)
+        if isinstance(exc, AttributeError) and exc.obj is None and hasattr(asyncpg.protocol.Protocol, exc.name or ""):
+            return Diagnosis(ConnectionLost, text="the connection was lost")  # asyncpg has let go of its protocol
         return diagnose_builtin(exc)
 
+
+_TOO_SLOW = "the statement took longer than the option command_timeout allows"
 
 _REFUSED = re.compile(
     r"invalid input for query argument \$(\d+)( in element #(\d+) of executemany\(\) sequence)?.*", re.DOTALL
@@ -93,9 +104,23 @@ _REFUSED = re.compile(
 _VALUE = re.compile(r"(?<=\d|e): .*(?= \()|(?<= \()(?:.* (?=does not appear to be)|invalid UUID '.*': )", re.DOTALL)
 
 
+def _of_internal_error(exc: Exception) -> Diagnosis:
+    if isinstance(exc, asyncpg.OutdatedSchemaCacheError):
+        return Diagnosis(DataError, text=UNREADABLE)
+    # Unless it is about a type, it has lost its place in the conversation with the server.
+    return Diagnosis(NotSupportedError if _ABOUT_TYPES.search(str(exc)) else ConnectionLost)
+
+
+_ABOUT_TYPES = re.compile("codec|coder|type record|argument types|array|multirange|data format")
+
+
 def _kind_of_interface_error(exc: Exception) -> type[errors.Error]:
     if isinstance(exc, asyncpg.exceptions.ClientConfigurationError):
         return errors.ConfigurationError
+    if isinstance(exc, asyncpg.UnsupportedClientFeatureError | asyncpg.UnsupportedServerFeatureError):
+        return NotSupportedError
+    if "number of query arguments" in str(exc):
+        return errors.ProgrammingError
     if isinstance(exc, ValueError):
         return DataError
     closed = "closed" in str(exc) or "released" in str(exc)  # asyncpg has no class of its own for it

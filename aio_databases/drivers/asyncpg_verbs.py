@@ -7,9 +7,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aio_databases import errors
+from aio_databases.drivers.asyncpg_schema import CHANGED, OUTDATED, Schema
 from aio_databases.drivers.base import Cursor, DriverConnection, begin_statement
 from aio_databases.drivers.postgresql import RESET, ROLLED_BACK
-from aio_databases.errors import ConnectionLost, DataError
+from aio_databases.errors import ConnectionLost, DataError, Diagnosis
 from aio_databases.record import Record, Result
 
 if TYPE_CHECKING:
@@ -43,9 +44,11 @@ class AsyncpgConnection(DriverConnection):
 
     cancels_no_task: ClassVar[bool] = True
 
-    def __init__(self, raw: Any) -> None:
-        """Take an open connection."""
+    def __init__(self, raw: Any, schema: Schema | None = None) -> None:
+        """Take an open connection; ``schema`` is what its driver's connections know of theirs together."""
         self.raw = raw
+        self.schema = schema or Schema()
+        self.schema.join(raw)
         self._batch: asyncio.Task[Any] | None = None
         self._stops = False
 
@@ -70,25 +73,58 @@ class AsyncpgConnection(DriverConnection):
         raw = self.raw
         return not raw.is_closed() and getattr(raw.get_settings(), "default_transaction_read_only", "") == "off"
 
-    async def execute(self, sql: str, params: Any, /) -> Result:
+    def may_run_again(self, sql: str, exc: Exception) -> bool:
+        """Return whether a statement has failed without effect for what asyncpg remembers, which is forgotten now.
+
+        Raises SerializationFailure if the transaction that it was run in has to be run again with it.
+        """
+        if not self.schema.has_changed(self.raw, sql, exc):
+            return False
+        if self.in_transaction and not isinstance(exc, asyncpg.DataError):
+            raise errors.translate(exc, Diagnosis(errors.SerializationFailure, text=CHANGED))
+        return not isinstance(exc, asyncpg.OutdatedSchemaCacheError)
+
+    async def execute(self, sql: str, params: Any, /, *, again: bool = False) -> Result:
         """Run a statement and leave its rows, if any."""
         try:
-            status = await self.raw.execute(sql, *params)
+            if params and self.schema.moving and sql in self.schema.moving:
+                statement = await self.raw.prepare(sql)
+                await statement.fetch(*params)
+                status = statement.get_statusmsg()
+            else:
+                status = await self.raw.execute(sql, *params)
         except AttributeError:
+            if self.raw.is_closed():
+                raise
             status = ""  # asyncpg 0.32 stumbles over an empty statement, which has no status
+        except OUTDATED as exc:
+            if again or not self.may_run_again(sql, exc):
+                raise
+            return await self.execute(sql, params, again=True)
         return Result(_affected(status))
 
-    async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
+    async def executemany(self, sql: str, rows: Sequence[Any], /, *, again: bool = False) -> Result:
         """Run a statement once per row of parameters, all or nothing; asyncpg does not count the changed rows."""
         if not rows:
             return Result(0)
         # In a task of its own: cancelled while it sends, asyncpg would wait for an answer to what it has not sent.
         self._stops = False
-        task = self._batch = asyncio.create_task(self.raw.executemany(sql, chain.from_iterable(self._fed(rows))))
+        task = self._batch = asyncio.create_task(self._run_all(sql, chain.from_iterable(self._fed(rows))))
         task.add_done_callback(_take_notice)
         await asyncio.wait((task,))
-        task.result()
+        try:
+            task.result()
+        except OUTDATED as exc:
+            if again or not self.may_run_again(sql, exc):
+                raise
+            return await self.executemany(sql, rows, again=True)
         return Result(-1)
+
+    async def _run_all(self, sql: str, rows: Iterator[Any]) -> None:
+        if sql in self.schema.moving:
+            await (await self.raw.prepare(sql)).executemany(rows)
+        else:
+            await self.raw.executemany(sql, rows)
 
     def _fed(self, rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
         for start in range(0, len(rows), _FED):
@@ -96,14 +132,21 @@ class AsyncpgConnection(DriverConnection):
                 raise DataError(_STOPPED)  # upon which asyncpg ends the batch in good order
             yield rows[start : start + _FED]
 
-    async def fetch(self, sql: str, params: Any, limit: int | None, /) -> list[Record]:
+    async def fetch(self, sql: str, params: Any, limit: int | None, /, *, again: bool = False) -> list[Record]:
         """Run a statement and return its rows, at most ``limit`` of them."""
-        if limit is None:
-            rows: list[Record] = await self.raw.fetch(sql, *params)
-            return rows
-        if limit == 1:
-            row = await self.raw.fetchrow(sql, *params)
-            return [] if row is None else [row]
+        try:
+            if self.schema.moving and sql in self.schema.moving:
+                rows: list[Record] = await (await self.raw.prepare(sql)).fetch(*params)
+                return rows[:limit]
+            if limit is None:
+                return await self.raw.fetch(sql, *params)  # type: ignore[no-any-return]
+            if limit == 1:
+                row = await self.raw.fetchrow(sql, *params)
+                return [] if row is None else [row]
+        except OUTDATED as exc:
+            if again or not self.may_run_again(sql, exc):
+                raise
+            return await self.fetch(sql, params, limit, again=True)
         cursor = self.cursor(sql, params)
         try:
             return (await cursor.fetch(max(limit, 1)))[:limit]
@@ -112,7 +155,7 @@ class AsyncpgConnection(DriverConnection):
 
     def cursor(self, sql: str, params: Any, /) -> Cursor:
         """Return a cursor; outside of a transaction it begins one and commits it when it is closed."""
-        return AsyncpgCursor(self.raw, sql, params)
+        return AsyncpgCursor(self, sql, params)
 
     async def ping(self) -> None:
         """Ask the server for a sign of life."""
@@ -170,9 +213,10 @@ class AsyncpgConnection(DriverConnection):
 class AsyncpgCursor(Cursor):
     """A portal of the server."""
 
-    def __init__(self, raw: Any, sql: str, params: Any) -> None:
+    def __init__(self, connection: AsyncpgConnection, sql: str, params: Any) -> None:
         """Keep what to run; nothing is sent before the first `fetch`."""
-        self._raw = raw
+        self._connection = connection
+        self._raw = connection.raw
         self._statement = (sql, params)
         self._portal: Any = None
         self._began = False
@@ -181,14 +225,35 @@ class AsyncpgCursor(Cursor):
         """Return the next ``size`` rows; fewer mean that there are no more."""
         if self._raw.is_closed():
             raise ConnectionLost("the connection is closed")
-        if self._portal is None:
-            if not self._raw.is_in_transaction():
-                self._began = True
-                await self._raw.execute("BEGIN")
-            sql, params = self._statement
-            self._portal = await self._raw.cursor(sql, *params)
-        rows: list[Record] = await self._portal.fetch(size)
+        portal = self._portal or await self._open()
+        try:
+            rows: list[Record] = await portal.fetch(size)
+        except asyncpg.OutdatedSchemaCacheError as exc:
+            self._connection.may_run_again(self._statement[0], exc)
+            raise
         return rows
+
+    async def _open(self) -> Any:
+        if not self._raw.is_in_transaction():
+            self._began = True
+            await self._raw.execute("BEGIN")
+        try:
+            self._portal = await self._bind()
+        except OUTDATED as exc:
+            if self._began and not isinstance(exc, asyncpg.DataError):
+                await self._raw.execute("ROLLBACK")
+            if not self._connection.may_run_again(self._statement[0], exc):
+                raise
+            if self._began and not self._raw.is_in_transaction():
+                await self._raw.execute("BEGIN")
+            self._portal = await self._bind()
+        return self._portal
+
+    async def _bind(self) -> Any:
+        sql, params = self._statement
+        if sql in self._connection.schema.moving:
+            return await (await self._raw.prepare(sql)).cursor(*params)
+        return await self._raw.cursor(sql, *params)
 
     async def close(self) -> None:
         """Close the portal, and commit the transaction that was begun for it."""

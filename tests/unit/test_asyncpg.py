@@ -55,6 +55,26 @@ async def test_an_empty_statement_over_which_asyncpg_stumbles_changes_nothing():
     assert -1 == (await AsyncpgConnection(Raw(AttributeError("decode"))).execute("", ())).rowcount
 
 
+class Disconnected(Raw):
+    """Plays a connection of asyncpg that was cut in the same pass of the event loop: it has no protocol any more."""
+
+    def __init__(self):
+        super().__init__(closed=True)
+        self.protocol = None
+
+    async def execute(self, sql, *params):
+        return self.protocol.bind_execute(sql, *params)
+
+
+async def test_a_statement_on_a_connection_that_was_just_cut_is_no_success():
+    with pytest.raises(AttributeError) as caught:
+        await AsyncpgConnection(Disconnected()).execute("delete from t", ())
+    diagnose = Database("asyncpg://").backend.diagnose
+    assert errors.ConnectionLost is diagnose(caught.value).kind
+    assert None is diagnose(AttributeError("no attribute 'bind_execute'", name="bind_execute", obj=object()))
+    assert None is diagnose(AttributeError("a mistake in a codec"))
+
+
 async def test_no_rows_are_not_sent():
     raw = Raw()
     assert 0 == (await AsyncpgConnection(raw).executemany("sql", [])).rowcount
@@ -106,7 +126,7 @@ def test_a_connection_whose_loop_is_closed_is_cut_in_silence():
 )
 async def test_a_cursor_commits_only_what_it_began_and_what_is_still_open(closed, in_transaction, sent):
     raw = Raw(closed=closed, in_transaction=in_transaction)
-    cursor = AsyncpgCursor(raw, "sql", ())
+    cursor = AsyncpgCursor(AsyncpgConnection(raw), "sql", ())
     await cursor.close()
     assert [] == raw.sent
     cursor._began = True
@@ -200,6 +220,20 @@ class BadArgument(asyncpg.InterfaceError, ValueError):
         (asyncpg.InterfaceError("cannot call: connection has been released back"), errors.ConnectionLost),
         (asyncpg.InterfaceError("another operation is in progress"), errors.InterfaceError),
         (asyncpg.InternalClientError("cannot switch to state 11"), errors.ConnectionLost),
+        (asyncpg.InternalClientError("got result for unknown protocol state 3"), errors.ConnectionLost),
+        (asyncpg.InternalClientError("unknown error in protocol implementation"), errors.ConnectionLost),
+        (
+            asyncpg.InternalClientError("waiter is not done while handling critical protocol error"),
+            errors.ConnectionLost,
+        ),
+        (asyncpg.InternalClientError("no decoder for composite type element in position 1"), errors.NotSupportedError),
+        (asyncpg.InternalClientError("could not resolve query result and/or argument types"), errors.NotSupportedError),
+        (asyncpg.ProtocolError("number of array dimensions (7) exceed the maximum"), errors.NotSupportedError),
+        (asyncpg.OutdatedSchemaCacheError("unexpected number of attributes"), errors.DataError),
+        (asyncpg.UnsupportedClientFeatureError("anonymous composite types"), errors.NotSupportedError),
+        (asyncpg.InterfaceError("the number of query arguments cannot exceed 32767"), errors.ProgrammingError),
+        (asyncpg.InvalidSQLStatementNameError("prepared statement x does not exist"), errors.ProgrammingError),
+        (TimeoutError(110, "timed out"), errors.ConnectionLost),
         (ConnectionResetError(104, "reset"), errors.ConnectionLost),
         (KeyError("not asyncpg's"), None),
     ],

@@ -633,8 +633,8 @@ WRITES = """
     alter table t add b int
     vacuum
     analyze t
-    copy t to stdout
-    copy t from stdin
+    copy t to '/file'
+    copy t from '/file'
     call f()
     do $$ begin end $$
     execute x
@@ -823,7 +823,7 @@ NO_SESSION = """
     explain create temp table t as select 1
     pragma table_info(t)
     pragma user_version
-    copy t from stdin
+    copy t from '/file'
     with a as (select 1) select 1
     notify a
     drop table t

@@ -1,0 +1,161 @@
+"""The schema changes while connections are open: at most one transaction of the pool has to be run again.
+
+Hostile tests, MagicStack/asyncpg#458 (cursors fail on each call), MagicStack/asyncpg#72 and encode/databases#378
+(transactions fail once per connection), MagicStack/asyncpg#1150 (a search_path for each tenant).
+"""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from aio_databases import DataError, SerializationFailure
+from aio_databases.errors import DatabaseError
+
+pytestmark = pytest.mark.targets(dialect="postgresql", odbc=False, pooled=True, loop={"asyncio", "trio"})
+
+TEXT = "select * from users order by id"
+
+
+@pytest.fixture
+async def warm(make_database, users):
+    """Give a pool of three connections that all have read the table."""
+    del users
+    database = await make_database(max_size=3)
+    inside, all_in = [], anyio.Event()
+
+    async def read():
+        async with database.connection() as connection:
+            await connection.fetchall(TEXT)
+            await connection.fetchmany(9, TEXT)
+            inside.append(1)
+            if len(inside) == 3:
+                all_in.set()
+            await all_in.wait()
+
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(read)
+    return database
+
+
+async def test_plain_statements_and_cursors_go_on(warm):
+    await warm.execute("alter table users add column age int")
+    for _ in range(2):
+        assert ["id", "name", "age"] == list((await warm.fetchmany(9, TEXT))[0].keys())
+        assert [3] * 3 == [len(row) async for row in warm.iterate(TEXT)]
+        assert [3] * 3 == [len(row) for row in await warm.fetchall(TEXT)]
+
+
+async def test_one_transaction_of_the_pool_fails_and_is_worth_another_try(warm):
+    await warm.execute("alter table users add column age int")
+    failures = []
+    try:
+        async with warm.transaction():
+            await warm.fetchall(TEXT)
+    except SerializationFailure as error:
+        failures.append((error.retryable, error.sqlstate))
+    inside, all_in = [], anyio.Event()
+
+    async def read():
+        async with warm.transaction():  # three at once, so each on another connection
+            assert [3] * 3 == [len(row) for row in await warm.fetchall(TEXT)]
+            inside.append(1)
+            if len(inside) == 3:
+                all_in.set()
+            await all_in.wait()
+
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(read)
+    assert failures in ([], [(True, "0A000")])
+
+
+async def test_run_transaction_does_not_show_it(warm):
+    async def read(verb):
+        return await verb()
+
+    async def iterate():
+        return [row async for row in warm.iterate(TEXT)]
+
+    verbs = [lambda: warm.fetchall(TEXT), lambda: warm.fetchmany(9, TEXT), iterate]
+    for number, verb in enumerate(verbs):
+        await warm.execute(f"alter table users add column c{number} int")
+        assert [number + 3] * 3 == [len(row) for row in await warm.run_transaction(read, verb)]
+
+
+async def test_types_that_were_made_anew(users):
+    async with users.connection() as connection:
+        for _ in range(3):
+            await connection.execute("drop type if exists mood")
+            await connection.execute("create type mood as enum ('ok', 'bad')")
+            assert "ok" == await connection.fetchval("select cast(:v as mood)", {"v": "ok"})
+            assert [("bad",)] == [tuple(row) async for row in connection.iterate("select 'bad'::mood")]
+            await connection.execute("create temp table moods (m mood) on commit drop")
+            await connection.executemany("select cast(:v as mood)", [{"v": "ok"}, {"v": "bad"}])
+
+
+@pytest.mark.targets(scheme="asyncpg")
+async def test_composite_types_that_have_got_other_attributes(users):
+    async with users.connection() as connection:
+        await connection.execute("create type pair as (a int, b text)")
+        text = "select a from unnest(cast(:rows as pair[]))"
+        assert 1 == await connection.fetchval(text, {"rows": [(1, "x")]})
+        await connection.execute("alter type pair add attribute c int")
+        async with connection.transaction():
+            assert 1 == await connection.fetchval(text, {"rows": [(1, "x", 3)]})
+        await connection.execute("alter type pair add attribute d int")
+        assert 4 == await connection.fetchval("select d from unnest(cast(:r as pair[]))", {"r": [{"a": 1, "d": 4}]})
+        for _ in range(2):  # a mistake stays one
+            with pytest.raises(DatabaseError, match="wrong number of columns"):
+                await connection.fetchval(text, {"rows": [(1, "x")]})
+            with pytest.raises(DataError):
+                await connection.fetchval(text, {"rows": [(1, "x", 3, 4, 5)]})
+
+
+@pytest.mark.targets(scheme="asyncpg")
+async def test_an_answer_that_cannot_be_read_for_a_changed_type(users):
+    async with users.connection() as connection:
+        await connection.execute("create type pair as (a int, b text)")
+        await connection.fetchval("select cast((1, 'x') as pair)")
+        await connection.execute("alter type pair add attribute c int")
+        with pytest.raises(DataError, match="was run, but its answer cannot be read"):
+            await connection.fetchval("select cast((1, 'x', 3) as pair)")
+        assert (1, "x", 3) == tuple(await connection.fetchval("select cast((1, 'x', 3) as pair)"))
+        await connection.execute("alter type pair drop attribute b")
+
+        async def read():
+            await connection.execute("insert into users (id, name) values (4, 'Dee')")
+            return tuple(await connection.fetchval("select cast((1, 3) as pair)"))
+
+        assert (1, 3) == await users.run_transaction(read)
+        assert 4 == await connection.fetchval("select count(*) from users")
+
+
+async def test_statements_that_the_server_has_forgotten(users):
+    async with users.connection() as connection:
+        for _ in range(2):
+            assert 3 == len(await connection.fetchall(TEXT))
+            assert 3 == len(await connection.fetchmany(9, TEXT))
+            await connection.execute("deallocate all")
+
+
+async def test_a_search_path_for_each_tenant(make_database, users):
+    database = await make_database(max_size=1)
+    for name, columns in {"one": "a int, b int", "two": "a text"}.items():
+        await users.execute(f"drop schema if exists {name} cascade")
+        await users.execute(f"create schema {name}")
+        await users.execute(f"create table {name}.things ({columns})")
+        await users.execute(f"insert into {name}.things (a) values ('1')")
+    text = "select * from things where a is not null and :v = 1"
+    failed = 0
+    for turn in range(10):
+        try:
+            async with database.transaction():
+                await database.execute(f"set local search_path to {('one', 'two')[turn % 2]}")
+                assert 2 - turn % 2 == len(await database.fetchone(text, {"v": 1}))
+                assert 2 - turn % 2 == len((await database.fetchall(text, {"v": 1}))[0])
+                assert [2 - turn % 2] == [len(row) async for row in database.iterate(text, {"v": 1})]
+        except SerializationFailure:
+            failed += 1
+    assert failed <= 2

@@ -58,7 +58,9 @@ def lexer_of(dialect: str, quoted: str = "") -> re.Pattern[str]:
         # What goes on like a name is one: '%s$$' and ':a$$' begin no literal.
         r"|(?P<pyformat>%\(\w+\)s(?![LETTERS$]))|(?P<format>%s(?![LETTERS$]))"
         # The look-behind spares the slice a[1:n] and the time 12:30.
-        r"|(?P<named>(?<![\w$)\[\]:]):(?![eE]'|[uU]&[\"'])[^\W\d]\w*(?![LETTERS$]))"
+        r"|(?P<named>(?:(?<![\w$)\[\]:])|(?<=(?<!\w)[aA][rR][rR][aA][yY]\[)|(?<=[(,\[]\[)|(?<=, \[))"
+        r":(?![eE]'|[uU]&[\"'])[^\W\d]\w*(?![LETTERS$]))"
+        r"|(?P<subscript>(?<=\[):[^\W\d]\w*(?=\]))"  # or the slice a[:n]: the caller's names decide
         r"|(?P<numeric_dollar>(?<!\w)\$[1-9][0-9]{0,4}(?!\w))"
         rf"|(?P<foreign_number>\?[0-9]+)|{others}|(?P<qmark>\?)"
         rf"|(?P<word>:=|{prefix}[LETTERS][LETTERS$]*|/\*M?!|[(),.;=@])"

@@ -1,0 +1,123 @@
+"""Write a list of values out where it stands behind IN: one placeholder for each of its values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .errors import ProgrammingError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .statements import Token
+
+__all__ = ("SINGLE", "ListPlaces", "Place", "Shape", "is_list", "list_places", "nothing", "shape_of", "values_in")
+
+Shape = tuple[int, ...]
+"""For each value behind IN, how many placeholders its list gets; `SINGLE` for a value that is no list."""
+
+SINGLE = -1
+_LISTS = (list, tuple, set, frozenset)
+
+
+class Place(NamedTuple):
+    """A placeholder in a text; behind IN with the brackets around it."""
+
+    start: int
+    end: int
+    source: int  # the number of its value among those of the caller, from 0
+    behind: str  # "IN", "NOT IN", or empty
+
+
+class ListPlaces(NamedTuple):
+    """A text in which lists may stand behind IN, with all of its placeholders."""
+
+    text: str
+    places: tuple[Place, ...]
+    escaped: tuple[Place, ...]  # question marks that are none
+    lists: tuple[int, ...]  # the numbers of the values behind IN
+
+
+def list_places(text: str, tokens: list[Token], sources: dict[int, int]) -> ListPlaces | None:
+    """Return the placeholders of a text, or None if none of them stands behind IN alone.
+
+    ``sources`` has the number of the value for each placeholder, by the place where that begins; -1 for ``??``.
+    """
+    places = [_place(tokens, number, sources[t.start]) for number, t in enumerate(tokens) if t.start in sources]
+    lists = tuple(dict.fromkeys(place.source for place in places if place.behind))
+    if not lists:
+        return None
+    escaped = tuple(place for place in places if place.source < 0)
+    return ListPlaces(text, tuple(place for place in places if place.source >= 0), escaped, lists)
+
+
+def _place(tokens: list[Token], number: int, source: int) -> Place:
+    token = tokens[number]
+    start, end = token.start, token.end
+    before = [each.text.upper() for each in tokens[max(number - 3, 0) : number] if each.kind == "word"]
+    if before[-1:] == ["("] and tokens[number + 1 : number + 2] and tokens[number + 1].text == ")":
+        before.pop()
+        start, end = tokens[number - 1].start, tokens[number + 1].end
+    if before[-1:] != ["IN"] or source < 0:
+        return Place(token.start, token.end, source, "")
+    return Place(start, end, source, "NOT IN" if before[-2:-1] == ["NOT"] else "IN")
+
+
+def is_list(value: object) -> bool:
+    """Return whether a value is written out behind IN."""
+    return isinstance(value, _LISTS)
+
+
+def shape_of(where: ListPlaces, rows: Sequence[Sequence[Any]]) -> Shape | None:
+    """Return how many placeholders the lists in these rows of values get; None if there is no list among them.
+
+    Raises ProgrammingError where one statement cannot serve all rows.
+    """
+    shape = tuple([_places_for(where, source, [row[source] for row in rows]) for source in where.lists])
+    return shape if max(shape) > SINGLE else None
+
+
+def _places_for(where: ListPlaces, source: int, values: list[Any]) -> int:
+    if not any(map(is_list, values)):
+        return SINGLE
+    sizes = {len(value) if is_list(value) else 1 for value in values}
+    if len(sizes) > 1 and 0 in sizes and any(p.source == source and p.behind == "NOT IN" for p in where.places):
+        raise ProgrammingError(_MIXED)
+    return _room(max(sizes))
+
+
+_MIXED = "An empty list and others behind NOT IN need different SQL; run the rows one by one."
+
+
+def _room(size: int) -> int:
+    """Return how many placeholders a list gets, so that lists of many sizes share a few plans."""
+    if size <= _SMALL:
+        return 1 << (size - 1).bit_length() if size else 0
+    rounded = -(-size // _STEP) * _STEP
+    return rounded if rounded <= _MOST else size
+
+
+_SMALL = 1024
+_STEP = 1000
+_MOST = 32_000  # the databases end at 32,766 values and more
+
+
+def values_in(where: ListPlaces, shape: Shape, row: Sequence[Any]) -> dict[int, list[Any]]:
+    """Return the values of each list behind IN: as many as it has placeholders, the last one repeated."""
+    found: dict[int, list[Any]] = {}
+    for source, size in zip(where.lists, shape, strict=True):
+        if size == SINGLE:
+            continue
+        value = row[source]
+        values: list[Any] = list(value) if is_list(value) else [value]
+        # NULL equals nothing, as an empty list in a batch should
+        found[source] = values + [values[-1] if values else None] * (size - len(values))
+    return found
+
+
+def nothing(place: Place, dialect: str) -> str:
+    """Return what stands for an empty list: with it IN is false for every row, NULL too, and NOT IN is true."""
+    if dialect == "odbc":
+        return "(SELECT NULL WHERE 1 = 0)"  # some databases do not ask a condition whether it is NULL
+    # The column of a query would have a type, which PostgreSQL does not compare with others.
+    return f"(NULL) IS {'' if place.behind == 'NOT IN' else 'NOT '}NULL"

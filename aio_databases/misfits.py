@@ -33,7 +33,9 @@ def name_parameter(error: DataError, plan: Plan, values: Any = ()) -> None:
             if is_it(value):
                 perhaps = "perhaps " if is_it is _is_composite else ""  # it may as well be a value that cannot be read
                 where = f"{name} of row {row}" if row else name
-                error.text = f"{error} ({perhaps}parameter {where}, of type {type(value).__name__})"
+                kind = type(value)
+                hint = _ONE_BY_ONE if plan.count == 1 and not row and issubclass(kind, list | tuple) else ""
+                error.text = f"{error} ({perhaps}parameter {where}, of type {kind.__name__}){hint}"
                 error.parameter = None if perhaps else name
                 error.row = error.row if perhaps else row
                 return
@@ -85,6 +87,7 @@ def _is_composite(value: object) -> bool:
     return isinstance(value, dict | list | tuple)
 
 
+_ONE_BY_ONE = "; values are given one by one, not in a list"
 _MOST = 100_000  # rows to look at
 _LIMIT = 1 << 63
 

@@ -116,10 +116,11 @@ class Translator:
             return self._raw.get(text) or self._remember(self._raw, text), ()
         count = len(params)
         plans = self._positional
-        if count == 1 and (kind := type(params[0])) not in _PLAIN:
-            if kind is dict or isinstance(params[0], Mapping):
+        if count == 1 and type(params[0]) not in _PLAIN:
+            only: object = params[0]
+            if type(only) is dict or isinstance(only, Mapping):
                 plans = self._named
-            elif is_list(params[0]):
+            elif is_list(only):
                 self._check_alone(text)
         plan = plans.get(text) or self._remember(plans, text)
         if plan.takes == count:
@@ -306,9 +307,7 @@ class Translator:
         style = "pyformat" if any(token.text[0] == "%" for token in chosen) else ""
         return self._replaced(text, changes, style)
 
-    def _replaced(
-        self, text: str, changes: list[tuple[int, int, str]], style: str, *, doubled: bool = True
-    ) -> str:
+    def _replaced(self, text: str, changes: list[tuple[int, int, str]], style: str, *, doubled: bool = True) -> str:
         # Where the style is one of %, a percent sign is doubled in the whole text, literals included.
         percent_of_caller = "%%?" if style in {"format", "pyformat"} else "%"
         percent_of_driver = "%%" if self._paramstyle == "format" and doubled else "%"
@@ -323,7 +322,8 @@ class Translator:
 
 _PLAIN = frozenset({int, str, float, bool, bytes, type(None)})  # no need to ask the slow abstract class
 _ONE_BY_ONE = (
-    "values are given one by one, not in a list; if the list itself is the value, name the placeholder and pass a mapping"
+    "values are given one by one, not in a list; "
+    "if the list itself is the value, name its placeholder and pass a mapping"
 )
 
 
@@ -375,7 +375,7 @@ def _miscounted(plan: Plan, params: tuple[Any, ...]) -> ProgrammingError:
     if given > count:
         fault = f"{given - count} too many"
     hint = "; a mapping goes with named placeholders" if given and isinstance(params[0], Mapping) else ""
-    if given == 1 and is_list(params[0]):
+    if given == 1 and is_list(cast("object", params[0])):
         hint = "; values are given one by one, not in a list"
     return ProgrammingError(f"The statement takes {count} value{'s' * (count != 1)}, but got {given}: {fault}{hint}.")
 

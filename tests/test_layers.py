@@ -36,7 +36,7 @@ LAYERS = (
     ("options",),
     ("outbox", "shields", "sql", "waiting"),
     ("batches", "breaker", "concurrency", "deadlines", "error_codes", "forks", "hooks", "positions"),
-    ("into", "queries", "record", "stacks", "statements", "url", "writes"),
+    ("into", "lists", "queries", "record", "stacks", "statements", "url", "writes"),
     ("errors",),
 )
 LEAVES = LAYERS[-3] + LAYERS[-2]  # import nothing of ours but the errors, and not each other

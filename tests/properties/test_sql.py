@@ -171,7 +171,9 @@ def outcome(dialect, target, text, params):
 @given(text=ANY_TEXT, params=ANY_PARAMS)
 def test_binding_gives_the_values_or_the_one_error(dialect, target, text, params):
     plan, values, message = outcome(dialect, target, text, params)
-    if not params:
+    if "\0" in text:
+        assert "NUL" in message
+    elif not params:
         assert (text, (), "") == (plan.sql, values, message)
     elif plan is None:
         assert message.endswith(".")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aio_databases import errors
+from aio_databases.drivers.asyncpg_codecs import read_json, read_uuids
 from aio_databases.drivers.asyncpg_schema import UNREADABLE, Schema
 from aio_databases.drivers.asyncpg_verbs import AsyncpgConnection, AsyncpgRecord
 from aio_databases.drivers.base import diagnose_builtin
@@ -53,9 +54,9 @@ class AsyncpgDriver(PostgreSQLDriver):
         if self.keepalive:
             self.keepalive.watch(raw._transport.get_extra_info("socket"))  # noqa: SLF001 - there is no other way
         connection = AsyncpgConnection(raw, self._schema)
+        await read_uuids(raw)
         if self.options.get("json"):
-            for name in ("json", "jsonb"):
-                await raw.set_type_codec(name, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+            await read_json(raw, json.dumps, json.loads)
         return self.fenced(connection, connection.writes_by_default, read_only=read_only)
 
     def arguments(self, *, read_only: bool) -> dict[str, Any]:

@@ -9,23 +9,22 @@ import pytest
 from aio_databases.sql import Translator
 
 DRIVERS = [("sqlite", "qmark"), ("postgresql", "numeric_dollar"), ("mysql", "format"), ("odbc", "qmark")]
-ROWS = ", ".join(f"({number}, 'name {number}', null, -1.5)" for number in range(30_000))
+ROWS = ", ".join(f"({number}, 'name {number}', null, -1.5)" for number in range(60_000))
 TEXTS = {
-    "a megabyte of rows": f"insert into t values {ROWS}",
-    "a megabyte of numbers": f"select * from t where id in ({', '.join(map(str, range(150_000)))})",
+    "megabytes of rows": f"insert into t values {ROWS}",
+    "megabytes of numbers": f"select * from t where id in ({', '.join(map(str, range(300_000)))})",
     "function after function": "create function f() returns int begin " * 20_000,
     "trigger after trigger": "create trigger t after insert on t begin " * 20_000,
     "rows that almost are": "insert into t values " + (", (1, 'a')" * 9 + ", (x)") * 3_000,
-    "a row that does not end": "insert into t values " + ", (1, '" * 20_000,
+    "a row that does not end": "insert into t values " + ", (1, '" * 10_000,
 }
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-@pytest.mark.parametrize(("dialect", "style"), DRIVERS)
-def test_a_long_text_takes_a_fraction_of_a_second(dialect, style, text):
+def test_a_long_text_takes_a_fraction_of_a_second(text):
     began = process_time()
-    Translator(dialect, style).bind(text, ())
-    assert process_time() - began < 4  # of twelve and more, on a machine that has much else to do
+    Translator("postgresql", "numeric_dollar").bind(text, ())
+    assert process_time() - began < 6  # of twelve and more, on a machine that has much else to do
 
 
 @pytest.mark.parametrize(("dialect", "style"), DRIVERS)

@@ -580,7 +580,7 @@ ID = UUID(int=5)
         (for_mysql, ID, str(ID)),
         (for_mysql, {"a": 1}, '{"a": 1}'),
         (for_sqlite, MOMENT, "2024-02-29 12:01:02.123456"),
-        (for_sqlite, Decimal("1.10"), "1.10"),
+        (for_sqlite, Decimal("1.10"), 1.1),
         (for_sqlite, [1], "[1]"),
     ],
 )

@@ -232,11 +232,11 @@ async def test_rows_that_a_statement_returns_or_changes_behind_with_are_counted(
 
 async def test_values_that_sqlite3_does_not_take_are_sent_as_text():
     moment, number = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), UUID(int=7)
-    sent = [moment, moment.date(), Decimal("1.50"), number, {"a": 1}, [1], 5]
-    expected = ("2026-01-02 03:04:05+00:00", "2026-01-02", "1.50", str(number), '{"a": 1}', "[1]", 5)
+    sent = [moment, moment.date(), Decimal("0.12345678901234567"), number, {"a": 1}, [1], 5]
+    expected = ("2026-01-02 03:04:05+00:00", "2026-01-02", "0.12345678901234567", str(number), '{"a": 1}', "[1]", 5)
     async with opened() as connection:
         assert [expected] == await connection.fetch("select ?, ?, ?, ?, ?, ?, ?", sent, None)
-        assert [("1.50",)] == await connection.fetch("select :x", {"x": Decimal("1.50")}, None)
+        assert [(str(number),)] == await connection.fetch("select :x", {"x": number}, None)
 
 
 async def test_a_replica_block_beside_a_transaction_that_only_reads_leaves_it_so():

@@ -41,9 +41,10 @@ def are_plain(rows: Sequence[Any]) -> bool:
     """Return whether SQLite takes all values of many rows as they are, so that `adapted` would change none."""
     if set(map(type, rows)) != {tuple}:
         return False
-    return _PLAIN.issuperset(map(type, chain.from_iterable(rows))) or (
-        _NUMBERS.issuperset(map(type, chain.from_iterable(rows))) and _are_numbers(list(chain.from_iterable(rows)))
-    )
+    if _PLAIN.issuperset(map(type, chain.from_iterable(rows))):
+        return True
+    values = list(chain.from_iterable(rows))
+    return _NUMBERS.issuperset(map(type, values)) and _are_numbers(values)
 
 
 def _are_numbers(values: Sequence[object]) -> bool:

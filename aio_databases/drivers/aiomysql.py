@@ -24,16 +24,20 @@ __all__ = ("AiomysqlDriver",)
 
 
 class _Connection(Guard, aiomysql.Connection):  # type: ignore[misc]  # it has no types
+    _reader: Any
+
     def __init__(self, *, client_flag: int = 0, **arguments: Any) -> None:
         super().__init__(client_flag=client_flag, **arguments)
         self.client_flag &= client_flag | ~MULTI_STATEMENTS
 
     def close(self) -> None:
         """Cut the connection: a server that does not read would never let it be closed."""
+        reader = self._reader
         if self._writer is not None:
             with suppress(RuntimeError):  # its event loop is closed, and the socket with it
                 self._writer.transport.abort()
         super().close()
+        self._reader = reader  # or a task that reads on would miss it, instead of the end of the link
 
     def __del__(self) -> None:
         """Do nothing: asyncio warns of a transport that was not closed, and closes it without an event loop, too."""

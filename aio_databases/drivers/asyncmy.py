@@ -18,9 +18,10 @@ import asyncmy.connection
 import asyncmy.errors
 
 from aio_databases.concurrency import Reply
-from aio_databases.drivers.mysql import MULTI_STATEMENTS, MYSQL, Guard, MySQLDriver
+from aio_databases.drivers.mysql import CLOSED, MULTI_STATEMENTS, MYSQL, Guard, MySQLDriver
 from aio_databases.drivers.mysql_cursor import as_records, record_class
 from aio_databases.drivers.mysql_verbs import MySQLConnection
+from aio_databases.errors import ConnectionLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,14 +99,26 @@ class AsyncmyConnection(MySQLConnection):
         return rows
 
     async def read_rows(self, result: Any, size: int | None) -> list[tuple[Any, ...]]:
-        """Return the next ``size`` rows of a result that is not buffered, or all that are left."""
-        rows: list[tuple[Any, ...]] = []
+        """Return the next ``size`` rows of a result that is not buffered, or all that are left.
+
+        Until it is called again nothing is taken from the network: asyncmy by itself would fill the memory with what
+        a slow reader has not asked for.
+        """
+        rows: list[tuple[Any, ...]] = result._take_pending_rows(size)
+        if len(rows) == size:
+            return rows
+        transport = self.raw._transport
+        if transport is None:
+            raise ConnectionLost(CLOSED)
+        transport.resume_reading()
         while size is None or len(rows) < size:
             row = await result._read_rowdata_packet_unbuffered()
             if row is None:
                 break
             rows.append(row)
             rows += result._take_pending_rows(None if size is None else size - len(rows))
+        if result.unbuffered_active:
+            transport.pause_reading()
         return rows
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from aio_databases.drivers.base import DriverConnection
     from aio_databases.drivers.mysql_verbs import MySQLConnection
 
-__all__ = ("MULTI_STATEMENTS", "MYSQL", "MYSQL_OPTIONS", "AnyMySQL", "Guard", "MySQLDriver", "details")
+__all__ = ("CLOSED", "MULTI_STATEMENTS", "MYSQL", "MYSQL_OPTIONS", "AnyMySQL", "Guard", "MySQLDriver", "details")
 
 MYSQL = Capabilities(
     lastrowid=True,
@@ -202,16 +202,16 @@ class MySQLDriver(NetworkDriver):
         if isinstance(exc, self.library_error):
             errno, text = errno_of(exc), str(exc.args[-1]) if exc.args else ""
             if not errno:
-                return Diagnosis(ConnectionLost, errno=errno, text=text or _CLOSED)
+                return Diagnosis(ConnectionLost, errno=errno, text=text or CLOSED)
             told = details(text)
             sqlstate = getattr(exc, "sqlstate", None)
             return Diagnosis(kind_of_mysql_errno(errno), sqlstate, errno, **told, text=f"{text} ({errno})")
         if isinstance(exc, EOFError) or (isinstance(exc, RuntimeError) and "TCPTransport closed" in str(exc)):
-            return Diagnosis(ConnectionLost, text=str(exc) or _CLOSED)
+            return Diagnosis(ConnectionLost, text=str(exc) or CLOSED)
         return diagnose_builtin(exc)
 
 
-_CLOSED = "the connection is closed"
+CLOSED = "the connection is closed"
 _FOUND_ROWS = 1 << 1
 _TLS = 1 << 11
 MULTI_STATEMENTS = 1 << 16

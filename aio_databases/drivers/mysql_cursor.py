@@ -61,11 +61,10 @@ class MySQLCursor(Cursor):
 
         Outside of a transaction the connection is given up for that: then nothing has to be read off.
         """
-        self._loaded, self._failure = iter(()), None
         connection = self._connection
-        if connection.is_closed:
-            return
         try:
+            if connection.is_closed:
+                return
             if await self.skip(_SMALL_REST):
                 return
             if connection.in_transaction:
@@ -76,6 +75,8 @@ class MySQLCursor(Cursor):
         except connection.driver.library_error:
             if connection.is_closed:
                 raise  # else the statement was stopped, or would have failed, which is nobody's business now
+        finally:
+            self._loaded, self._failure = iter(()), None
 
     @property
     def _is_read(self) -> bool:
@@ -86,9 +87,9 @@ class MySQLCursor(Cursor):
             return []
         try:
             return await self._connection.talk(self._read_rows, size) or []
-        except Exception:
+        except Exception as exc:
             self._connection.stream = None
-            self._connection.forget_result()
+            self._loaded, self._failure = iter(()), exc  # to read on would not be the end of the rows
             raise
 
     async def _read_rows(self, size: int | None) -> list[tuple[Any, ...]]:

@@ -128,8 +128,7 @@ class MySQLConnection(DriverConnection):
         await self.raw.ensure_closed()
 
     def terminate(self) -> None:
-        """Cut the connection."""
-        self.forget_result()
+        """Cut the connection: whatever waits for rows of it fails, as the library finds that the link has ended."""
         self.raw.close()
 
     async def ping(self) -> None:
@@ -275,11 +274,12 @@ class MySQLConnection(DriverConnection):
 
     async def skip_results(self, result: Any) -> Any:
         """Read off all further results, and return the first one that has rows."""
-        link = self._link
-        while link._result.has_next:
+        link, last = self._link, result
+        while last.has_next:
             await link.next_result()
+            last = link._result
             if result.description is None:
-                result = link._result
+                result = last
         return result
 
     async def _command(self, code: int) -> None:
@@ -300,7 +300,6 @@ class MySQLConnection(DriverConnection):
 
     async def _recover(self, exc: Exception) -> bool:
         """Get over an error, and return whether it is one: an empty query is none."""
-        self.forget_result()
         errno = errno_of(exc) if isinstance(exc, self.driver.library_error) else None
         kind = kind_of_mysql_errno(errno or 0)
         if not errno or errno in _CLIENT_ERRORS or errno in _FATAL or issubclass(kind, ConnectionLost):
@@ -313,12 +312,6 @@ class MySQLConnection(DriverConnection):
                 self.terminate()
         self._talking = False
         return errno != _EMPTY_QUERY
-
-    def forget_result(self) -> None:
-        """Keep the garbage collector from reading, or missing, the rest of a result."""
-        result = getattr(self.raw, "_result", None)
-        if result is not None:
-            result.unbuffered_active, result.connection = False, None
 
     async def read_rows(self, result: Any, size: int | None) -> list[tuple[Any, ...]]:
         """Return the next ``size`` rows of a result that is not buffered, or all that are left."""

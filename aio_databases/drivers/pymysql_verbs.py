@@ -60,12 +60,23 @@ class LibraryConnection(Guard, pymysql.Connection):  # type: ignore[misc]  # it 
         """Do not insist on encryption, as PyMySQL does from 1.2 on."""
         self.ssl = False
 
+    def _read_query_result(self, unbuffered: bool = False) -> Any:  # noqa: FBT001, FBT002 - as PyMySQL has it
+        count = super()._read_query_result(unbuffered)  # pyright: ignore[reportAttributeAccessIssue]
+        if unbuffered:
+            setattr(self._result, "__class__", _Result)  # noqa: B010 - pyright takes it for None
+        return count
+
     def cut(self) -> None:
         """Wake the thread that waits for the server, even if it has to connect first."""
         self.is_cut = True
         if self._sock is not None:
             with suppress(OSError):  # it is closed already
                 socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+
+
+class _Result(pymysql.connections.MySQLResult):  # type: ignore[misc]  # it has no types
+    def __del__(self) -> None:
+        """Do nothing: PyMySQL would read the rest of the rows, in the garbage collector."""
 
 
 class _Link:
@@ -120,7 +131,6 @@ class _Session(MySQLConnection):
         return rows
 
     def terminate(self) -> None:
-        self.forget_result()
         self.raw._force_close()
 
 
@@ -202,7 +212,6 @@ class PyMySQLConnection(ThreadConnection):
 
     def cut(self) -> None:
         """Wake the thread, if it waits for the server."""
-        self.session.forget_result()
         self.session.raw.cut()
 
     def log_in(self) -> Any:
@@ -220,6 +229,5 @@ class PyMySQLConnection(ThreadConnection):
         return _drive(self.session.fetch, sql, params, limit)
 
     def _close(self) -> None:
-        self.session.forget_result()
         if self.session.raw.open:
             self.session.raw.close()

@@ -8,6 +8,7 @@ from time import monotonic
 __all__ = ("CircuitBreaker",)
 
 _LONGEST_REST = 60.0  # seconds
+_A_MOMENT = 0.1  # seconds
 
 
 class CircuitBreaker:
@@ -16,12 +17,14 @@ class CircuitBreaker:
     https://learn.microsoft.com/azure/architecture/patterns/circuit-breaker
     """
 
-    __slots__ = ("_cool_down", "_is_tried", "_until", "failures")
+    __slots__ = ("_cool_down", "_is_tried", "_silence", "_silent_until", "_until", "failures")
 
     def __init__(self, cool_down: float) -> None:
         """Let a server rest for about ``cool_down`` seconds, and twice as long each time it fails again."""
         self._cool_down = cool_down
         self._is_tried = False
+        self._silence = 0.0  # seconds, since it worked, in which those who gave up had waited for it
+        self._silent_until = 0.0
         self._until = 0.0
         self.failures = 0
         """How many times it failed since it worked."""
@@ -46,7 +49,23 @@ class CircuitBreaker:
         """End a trial: the server works again, or that is not known."""
         self._is_tried = False
         if works:
-            self.failures = 0
+            self.succeed()
+
+    def succeed(self) -> None:
+        """Note that the server works."""
+        self.failures = 0
+        self._silence = 0.0
+
+    def is_silent(self, since: float, patience: float) -> bool:
+        """Note that a caller who waited for the server from ``since`` on gave up, and return whether that is a failure.
+
+        It is one when all who gave up since the server worked have waited for ``patience`` seconds, those at the same
+        time counted once; of a server that has failed before a moment of silence is enough.
+        """
+        now = monotonic()
+        self._silence += max(0.0, now - max(since, self._silent_until))
+        self._silent_until = now
+        return self._silence >= (min(patience, _A_MOMENT) if self.failures else patience)
 
     def fail(self) -> float:
         """Let the server rest, unless it does already, and return for how many seconds, or 0."""
@@ -57,5 +76,6 @@ class CircuitBreaker:
         rest *= random.uniform(0.8, 1.2)  # noqa: S311 - there is nothing to gain from guessing it
         self.failures += 1
         self._is_tried = False
+        self._silence = 0.0
         self._until = monotonic() + rest
         return rest

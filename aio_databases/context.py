@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aio_databases.connection import Connection
 from aio_databases.errors import TransactionError
-from aio_databases.turns import Block, current_block, live_connection
+from aio_databases.turns import Block, connections_here, current_block, live_connection
 
 if TYPE_CHECKING:
     import logging
@@ -73,10 +74,9 @@ class ReplicaBlock(Block):
         if in_primary_transaction(self.owner):
             message = "a replica does not see what the open transaction has written, nor its snapshot: read in the "
             raise TransactionError(message + "transaction itself, or open the replica() block outside of it")
-        pool, physical = await self._replicas.acquire(self._wanted, fallback=self._fallback)
-        connection = Connection(self.owner, pool, self._logger, read_only=True)
-        pool.note_block(physical)
-        connection.attach(physical)
+        lend = partial(self._replicas.acquire, self._wanted, fallback=self._fallback)
+        connection = Connection(self.owner, self._replicas.fallback, self._logger, read_only=True, lend=lend)
+        await connection.acquire()
         try:
             self.enter()
         except BaseException:  # another task has entered it meanwhile
@@ -99,10 +99,18 @@ def in_primary_transaction(owner: Any) -> bool:
 
     Raises TransactionError in the block of a failed one.
     """
-    connection = live_connection(owner)
-    if connection is None or connection.read_only or connection.turns is None:
+    live_connection(owner)  # raises in the block of a failed one
+    return any(map(_is_in_transaction, connections_here(owner, hidden=False)))
+
+
+def _is_in_transaction(connection: Connection) -> bool:
+    turns = connection.turns
+    if connection.read_only or turns is None:
         return False
-    return connection.turns.standing() is not None or connection.physical.begun_by_hand
+    physical = connection.physical
+    # What is done with the raw connection is not seen; while a statement runs the server may say that it is in one.
+    by_raw = physical.session_changed and not turns.stack and not turns.busy and physical.driver.in_transaction
+    return turns.standing() is not None or physical.begun_by_hand or by_raw
 
 
 async def _give_back(connection: Connection, exc: BaseException | None) -> None:

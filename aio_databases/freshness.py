@@ -80,6 +80,7 @@ class Freshness:
     def __init__(self, primary: Pool) -> None:
         self._primary = primary
         self._history = History()
+        self._server = ""  # that the primary was when it was asked last
         self._asked_at = float("-inf")  # when the primary has answered last, or has not
 
     async def is_met(self, pool: Pool, physical: Physical, wanted: Wanted, deadline: float) -> bool:
@@ -94,7 +95,9 @@ class Freshness:
         try:
             if wanted.after is not None and not await self._comes_to(pool, physical, wanted.after, deadline):
                 return False
-            return wanted.max_lag is None or await self._is_near(pool, physical, wanted.max_lag)
+            if wanted.max_lag is not None and not await self._is_near(pool, physical, wanted.max_lag):
+                return False
+            return await self._follows(physical)
         except BaseException:
             physical.driver.terminate()
             raise
@@ -105,9 +108,8 @@ class Freshness:
         Of Galera it may lead to another node than the one that was written to, which is waited for.  Raises
         TargetNotFound, or what asking it raises; the connection is cut then.
         """
-        primary = self._primary
         try:
-            await _ask(primary, physical, primary=True, within=primary.options.connect_timeout)
+            await self._note(physical, self._primary.options.connect_timeout)
         except BaseException:
             physical.driver.terminate()
             raise
@@ -126,16 +128,33 @@ class Freshness:
         return True
 
     async def _is_near(self, pool: Pool, physical: Physical, max_lag: float) -> bool:
-        if monotonic() - self._history.moment_of(physical.replayed) <= max_lag:
+        is_near = monotonic() - self._history.moment_of(physical.replayed) <= max_lag
+        # Asked for in good time, by one of those who need it later, so that replicas never are late for want of it.
+        await self._note_primary(max_lag / _SAMPLES, waits=not is_near)
+        if is_near:
             return True
-        await self._note_primary(max_lag / _SAMPLES)
         physical.replayed = await _replayed(pool, physical)
         return monotonic() - self._history.moment_of(physical.replayed) <= max_lag
 
-    async def _note_primary(self, max_age: float) -> None:
-        """Ask the primary where it is, unless that was done a moment ago; without an answer nothing is noted."""
+    async def _follows(self, physical: Physical) -> bool:
+        """Return whether a server is a replica, or the primary itself: what else writes has a history of its own.
+
+        Two servers that were promoted from one both call their timeline the next one.
+        """
+        server = physical.replayed.server if physical.replayed is not None else ""
+        if server and server != self._server:
+            await self._note_primary(_IN_VAIN)
+        return not server or server == self._server
+
+    async def _note_primary(self, max_age: float, *, waits: bool = True) -> None:
+        """Ask the primary where it is, unless that was done a moment ago; without an answer nothing is noted.
+
+        While all connections to it are in use nobody waits for one: each of those who get them notes it, too.
+        """
         primary, now = self._primary, monotonic()
         if now - self._history.newest <= max_age or now - self._asked_at <= min(max_age, _IN_VAIN):
+            return
+        if primary.asking.locked and not waits:
             return
         await primary.asking.acquire(float("inf"))
         try:
@@ -148,11 +167,11 @@ class Freshness:
             primary.asking.release()
 
     async def _ask_primary(self) -> None:
-        primary, now = self._primary, monotonic()
+        primary = self._primary
         try:
             physical = primary.acquire_nowait() or await primary.acquire(primary.patience)
             try:
-                self._history.add(now, await _ask(primary, physical, primary=True))
+                await self._note(physical, primary.patience)
             except BaseException:
                 physical.driver.terminate()
                 primary.abandon(physical)
@@ -160,8 +179,16 @@ class Freshness:
         except errors.Error:
             self._asked_at = monotonic()
             raise
-        self._asked_at = monotonic()
         await primary.release(physical)
+
+    async def _note(self, physical: Physical, within: float) -> None:
+        """Ask the primary where it is."""
+        began = monotonic()
+        position = await _ask(self._primary, physical, primary=True, within=within)
+        if began >= self._asked_at:  # otherwise another one was asked at the same time, and may have said more
+            self._history.add(began, position)
+            self._server = position.server
+        self._asked_at = monotonic()
 
 
 async def _replayed(pool: Pool, physical: Physical) -> Position | None:

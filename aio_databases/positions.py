@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aio_databases.errors import ConfigurationError, NotSupportedError, ProgrammingError, TargetNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from aio_databases.drivers.base import Driver
 
@@ -23,34 +23,53 @@ class Position(NamedTuple):
     numbers: dict[str, int]
     """How many changes of each stream there are up to this point, or up to which byte; most databases have one stream.
 
-    The streams are called ``""`` on PostgreSQL, by the number of their domain on MariaDB, and by the UUID of their
-    server or cluster on MySQL and Galera.
+    A stream is called by the history that its numbers count: the identifier of the system and its timeline on
+    PostgreSQL, domain and server on MariaDB, and the UUID of the server or cluster on MySQL and Galera.
     """
+    server: str = ""
+    """Which server of PostgreSQL that is no standby was asked: when it was started."""
 
     @classmethod
     def parse(cls, text: str) -> Position:
-        """Return the position that a text stands for.  Raises ConfigurationError if it stands for none."""
+        """Return the position that a text stands for.  Raises ConfigurationError if it stands for none.
+
+        A location of PostgreSQL without its history, as earlier versions of this library returned it, is a position
+        that no server is known to have.
+        """
         if isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - users without type checkers
             if location := _LOCATION.fullmatch(text):
-                return cls(text, {"": (int(location[1], 16) << 32) + int(location[2], 16)})
-            parts = [_STREAM.fullmatch(part) for part in text.split(".")]
-            found = {part["stream"]: int(part["number"]) for part in parts if part}
-            if len(found) == len(parts):
-                return cls(text, found)
-        message = "a position is a text that db.position() has returned, such as '0/16B3748' or '0-1-42', not "
+                number = (int(location["high"], 16) << 32) + int(location["low"], 16)
+                return cls(text, {location["stream"] or "": number})
+            if numbers := _gtids(text.split(".")):
+                return cls(text, numbers)
+        message = "a position is a text that db.position() has returned, such as '0-1-42', not "
         message += repr(text) if len(repr(text)) <= _LONG else f"{repr(text)[:_LONG]}..."
         raise ConfigurationError(message)
 
     def covers(self, other: Position) -> bool:
-        """Return whether all that had happened at another point has happened at this one."""
+        """Return whether all that had happened at another point has happened at this one, as far as that is known.
+
+        Of another history nothing is known: its numbers count other changes.
+        """
         return all(self.numbers.get(stream, -1) >= number for stream, number in other.numbers.items())
+
+
+def _gtids(parts: Iterable[str]) -> dict[str, int]:
+    """Return the highest number of each stream, or nothing if one of the parts is no GTID."""
+    numbers: dict[str, int] = {}
+    for part in parts:
+        match = _GTID.fullmatch(part)
+        if match is None:
+            return {}
+        numbers[match["stream"]] = max(int(match["number"]), numbers.get(match["stream"], -1))
+    return numbers
 
 
 _LONG = 80  # characters of what is shown
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_LOCATION = re.compile(r"([0-9A-F]{1,8})/([0-9A-F]{1,8})")
-# MariaDB writes domain-server-number; who has made a change does not matter here.
-_STREAM = re.compile(rf"(?P<stream>\d{{1,10}}(?=-\d)|{_UUID}(?=:))(?:-\d{{1,10}}-|:)(?P<number>\d{{1,20}})")
+_LOCATION = re.compile(r"(?:(?P<stream>[0-9a-f]{1,16}-[0-9a-f]{1,8})-)?(?P<high>[0-9A-F]{1,8})/(?P<low>[0-9A-F]{1,8})")
+# MariaDB writes domain-server-number.  Two servers that both were the primary have given the same numbers.
+_GTID = re.compile(rf"(?P<stream>\d{{1,10}}-\d{{1,10}}(?=-)|{_UUID}(?=:))[-:](?P<number>\d{{1,20}})")
 _SET = rf"{_UUID}(?::\d+(?:-\d+)?)+"
 _EXECUTED = re.compile(rf"{_SET}(?:,\s*{_SET})*", re.IGNORECASE)
 _START = Position("0/0", {"": 0})
@@ -65,12 +84,24 @@ class Question(NamedTuple):
     """For all that it has committed; a replica answers NULL."""
 
 
-# The location up to which WAL was handed over is asked for, and not how far it was written: a commit that does not wait
-# for that (synchronous_commit is off for some transactions) would be missed.
+# All of these functions may be called by every user, unlike IDENTIFY_SYSTEM.  The location up to which WAL was handed
+# over is asked for, and not how far it was written: a commit that does not wait for that (synchronous_commit is off for
+# some transactions) would be missed.
+_NO_STANDBY = """(SELECT pg_catalog.concat_ws('-', pg_catalog.to_hex(system.system_identifier),
+    pg_catalog.left(wal.file_name, 8), here.location, wal.file_offset,
+    pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()))
+    FROM pg_catalog.pg_control_system() AS system, pg_catalog.pg_current_wal_insert_lsn() AS here(location),
+    pg_catalog.pg_walfile_name_offset(here.location) AS wal)"""
+# A standby that has come to a new timeline says so in its control file at its next restart point, and at once to those
+# who may see what it receives (pg_read_all_stats).
+_STANDBY = """(SELECT pg_catalog.concat_ws('-', pg_catalog.to_hex(system.system_identifier),
+    pg_catalog.to_hex(GREATEST(point.timeline_id, recovery.min_recovery_end_timeline, receiver.received_tli)),
+    pg_catalog.pg_last_wal_replay_lsn())
+    FROM pg_catalog.pg_control_system() AS system, pg_catalog.pg_control_checkpoint() AS point,
+    pg_catalog.pg_control_recovery() AS recovery LEFT JOIN pg_catalog.pg_stat_wal_receiver AS receiver ON true)"""
 _POSTGRESQL = Question(
-    """SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
-    ELSE pg_catalog.pg_current_wal_insert_lsn() END::text""",
-    "SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_current_wal_insert_lsn() END::text",
+    f"SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN {_STANDBY} ELSE {_NO_STANDBY} END",
+    f"SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN {_NO_STANDBY} END",
 )
 # As a text, because newer versions of MariaDB have more than ON and OFF; innodb_read_only is what Aurora's readers say.
 MYSQL_READS_ONLY = "CONCAT(@@global.read_only) NOT IN ('0', 'OFF') OR @@global.innodb_read_only"
@@ -79,12 +110,13 @@ _GALERA = """
     SELECT GROUP_CONCAT(variable_value ORDER BY variable_name SEPARATOR ':') FROM information_schema.global_status
     WHERE variable_name IN ('WSREP_CLUSTER_STATE_UUID', 'WSREP_LAST_COMMITTED')"""
 _MARIADB = Question(
-    # Not what a replica has in its own binary log: ANALYZE TABLE and the like have numbers there, too.
+    # The last number of each server, if it keeps them; of those that it has applied, the last one is always known.
     f"""SELECT IF(@@global.wsrep_on, ({_GALERA}),
-    IF(@@global.gtid_slave_pos = '', @@global.gtid_current_pos, @@global.gtid_slave_pos))""",
+    CONCAT_WS(',', NULLIF(@@global.gtid_slave_pos, ''), NULLIF(@@global.gtid_binlog_state, '')))""",
     # What the other nodes of Galera have committed by now is waited for.
     f"""/*M! SET STATEMENT wsrep_sync_wait = 1 FOR */ SELECT IF({MYSQL_READS_ONLY}, NULL,
-    IF(@@global.wsrep_on, ({_GALERA}), @@global.gtid_current_pos))""",
+    IF(@@global.wsrep_on, ({_GALERA}),
+    CONCAT_WS(',', NULLIF(@@global.gtid_slave_pos, ''), NULLIF(@@global.gtid_binlog_pos, ''))))""",
 )
 _MYSQL = Question(
     "SELECT @@global.gtid_executed",
@@ -122,18 +154,49 @@ async def ask_position(driver: Driver, fetch: Callable[[str], Awaitable[Any]], *
 def _position(question: Question, answer: str, *, primary: bool) -> Position | None:
     if question is _MYSQL:
         return _executed(answer, newest=primary)
-    try:
-        position = Position.parse(answer.replace(",", "."))
-    except ConfigurationError:  # Galera's -1, of a node that has not joined yet
+    if question is _POSTGRESQL:
+        return _location(answer)
+    numbers = _gtids(answer.split(","))
+    if not numbers:  # such as Galera's -1, of a node that has not joined yet
         return None
-    if question is _POSTGRESQL and position.numbers[""] % _PAGE == _PAGE_HEADER:
+    if ":" in answer:
+        return Position(answer, numbers)
+    if primary:
+        numbers = _newest_of_domains(numbers)
+    return Position(".".join(f"{stream}-{number}" for stream, number in numbers.items()), numbers)
+
+
+def _location(answer: str) -> Position | None:
+    match = _ANSWER.fullmatch(answer)
+    if match is None:
+        return None
+    system, timeline, high, low, offset, server = match.groups()
+    number = (int(high, 16) << 32) + int(low, 16)
+    if server:
         # Nothing stands on this page yet: a replica will be at the end of the last one until something does.
-        number = position.numbers[""] - _PAGE_HEADER
-        return Position(f"{number >> 32:X}/{number & 0xFFFFFFFF:X}", {"": number})
-    return position
+        header = _LONG_PAGE_HEADER if int(offset) < _PAGE else _PAGE_HEADER
+        number -= header if int(offset) % _PAGE == header else 0
+    stream = f"{system}-{int(timeline, 16):x}"
+    return Position(f"{stream}-{number >> 32:X}/{number & 0xFFFFFFFF:X}", {stream: number}, server or "")
 
 
-_PAGE, _PAGE_HEADER = 8192, 24  # bytes of PostgreSQL's WAL
+_ANSWER = re.compile(
+    r"([0-9a-f]{1,16})-([0-9A-Fa-f]{1,8})-([0-9A-F]{1,8})/([0-9A-F]{1,8})(?:-(\d{1,10})-(\d+(?:\.\d+)?))?"
+)
+
+
+def _newest_of_domains(numbers: dict[str, int]) -> dict[str, int]:
+    """Return the last change of each domain of MariaDB, whichever server made it: it comes after all the others."""
+    newest: dict[str, tuple[str, int]] = {}
+    for stream, number in numbers.items():
+        domain = stream.partition("-")[0]
+        if domain not in newest or number >= newest[domain][1]:
+            newest[domain] = (stream, number)
+    return dict(newest.values())
+
+
+# Bytes of PostgreSQL's WAL; the first page of a segment begins with a longer header.
+_PAGE, _PAGE_HEADER, _LONG_PAGE_HEADER = 8192, 24, 40
 
 
 def _executed(text: str, *, newest: bool) -> Position | None:

@@ -68,15 +68,18 @@ class Replicas:
         raised, a ConnectError or PoolTimeout, or ReplicaLag.
         """
         failure: errors.Error | None = None
-        deadline = monotonic() + wanted.wait
-        for replica in sorted(self.own, key=lambda replica: replica.rank):
+        deadline, own = monotonic() + wanted.wait, self.own
+        if wanted.max_lag == 0:
+            own, failure = (), errors.ReplicaLag(_too_far_behind(wanted))
+        for replica in sorted(own, key=lambda replica: replica.rank):
             pool = replica.pool
             if not _is_promising(pool, failure):
                 continue
             try:
                 physical = await self._lease(pool)
-                if await self._has(replica, physical, wanted, deadline):
-                    return pool, physical
+                found = physical if wanted == _ANYTHING else await self._fitting(replica, physical, wanted, deadline)
+                if found is not None:
+                    return pool, found
                 failure = errors.ReplicaLag(_too_far_behind(wanted))
             except (errors.OperationalError, errors.PoolClosed) as exc:
                 if pool.is_closed:
@@ -92,14 +95,24 @@ class Replicas:
         raise failure
 
     async def _lease(self, pool: Pool) -> Physical:
-        is_trial = pool.breaker.begin()
+        breaker = pool.breaker
+        is_trial, waits_for_server, began = breaker.begin(), pool.has_room, monotonic()
         works = False
         try:
-            physical = pool.acquire_nowait() or await pool.acquire(pool.patience)
+            physical = pool.acquire_nowait()
+            if physical is None:
+                physical = await pool.acquire(pool.patience)
+                breaker.succeed()
             works = True
+        except BaseException as exc:
+            # A caller's time limit may be shorter than our patience: then its end is all that is heard of the server.
+            gave_up = waits_for_server and not isinstance(exc, Exception)
+            if gave_up and breaker.is_silent(began, pool.patience):
+                pool.leave_alone(f"{pool.driver.address} did not answer those who gave up waiting for it")
+            raise
         finally:
             if is_trial:
-                pool.breaker.end_trial(works=works)
+                breaker.end_trial(works=works)
         return physical
 
     async def _fall_back(self, wanted: Wanted, failure: errors.Error | None) -> Physical:
@@ -116,7 +129,8 @@ class Replicas:
         while True:
             tries += 1
             physical = pool.acquire_nowait() or await pool.acquire()
-            if wanted.after is None or pool.driver.dialect == "sqlite":
+            pool.breaker.succeed()
+            if wanted == _ANYTHING or pool.driver.dialect == "sqlite":
                 return physical
             try:
                 await self._freshness.check_primary(physical)
@@ -131,27 +145,65 @@ class Replicas:
             else:
                 return physical
 
-    async def _has(self, replica: Replica, physical: Physical, wanted: Wanted, deadline: float) -> bool:
-        """Return whether a connection has what is wanted; one that has not goes back to its pool."""
-        if wanted == _ANYTHING:
-            return True
-        pool, now = replica.pool, monotonic()
-        until = deadline if now >= replica.behind_until else now
+    async def _fitting(self, replica: Replica, physical: Physical, wanted: Wanted, deadline: float) -> Physical | None:
+        """Return a connection that has what is wanted, if not this one; those that have not go back to the pool.
+
+        The connections of a pool may lead to several servers.  When none is as far, the one that is furthest is waited
+        for, until ``deadline``.
+        """
+        pool, leased = replica.pool, [physical]
+        found: Physical | None = None
         try:
-            fresh = await self._freshness.is_met(pool, physical, wanted, until)
+            while not await self._freshness.is_met(pool, physical, wanted, 0.0):
+                another = await self._another(pool) if len(leased) < _most_tries(pool) else None
+                if another is None:
+                    found = await self._come_to(replica, max(leased, key=_progress), wanted, deadline)
+                    break
+                leased.append(another)
+                physical = another
+            else:
+                found = physical
         except BaseException:
-            pool.abandon(physical)
+            for each in leased:
+                pool.abandon(each)
             raise
-        if fresh:
+        for each in leased:
+            if each is not found and not pool.release_nowait(each):
+                await pool.release(each)
+        return found
+
+    async def _another(self, pool: Pool) -> Physical | None:
+        """Lend a connection that may lead to another server, if one is idle, or the URL names several."""
+        physical = pool.acquire_nowait()
+        if physical is None and len(pool.driver.address.hosts) > 1 and pool.has_room:
+            physical = await self._lease(pool)
+        return physical
+
+    async def _come_to(self, replica: Replica, physical: Physical, wanted: Wanted, deadline: float) -> Physical | None:
+        """Wait for a replica to come on, unless that was done in vain a moment ago."""
+        if wanted.after is None or monotonic() < replica.behind_until:
+            return None
+        if monotonic() < deadline and await self._freshness.is_met(replica.pool, physical, wanted, deadline):
             replica.behind_until = 0.0
-            return True
-        await pool.release(physical)
+            return physical
         if wanted.wait and monotonic() >= deadline:
-            replica.behind_until = monotonic() + pool.options.cool_down
-        return False
+            replica.behind_until = monotonic() + replica.pool.options.cool_down
+        return None
 
 
 _ANYTHING = Wanted()
+
+
+def _most_tries(pool: Pool) -> int:
+    return pool.options.max_size if len(pool.driver.address.hosts) > 1 else _TRIES
+
+
+def _progress(physical: Physical) -> int:
+    """Return a number that is the higher the further the server of a connection is."""
+    return sum(physical.replayed.numbers.values()) if physical.replayed is not None else -1
+
+
+_TRIES = 3  # connections that are asked where one host is named, behind which there may be several servers
 
 
 def _is_promising(pool: Pool, failure: errors.Error | None) -> bool:
@@ -172,6 +224,8 @@ def make_pools(
 
     Raises ConfigurationError, UnknownDriver or DriverNotInstalled.
     """
+    if replicas:
+        _check_places(options)
     driver, pool_options = _make_driver(url, options)
     primary = fallback = make_pool(driver, pool_options, logger)
     if not driver.shared:
@@ -184,6 +238,19 @@ def make_pools(
         pool = make_pool(driver, pool_options._replace(min_size=0), logger, read_only=True, role="replica")
         own.append(Replica(pool, weight))
     return primary, Replicas(own, fallback)
+
+
+def _check_places(options: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError for options that would lead the primary and all replicas to the same place."""
+    connect_args: Any = options.get("connect_args")
+    given: list[Any] = [*options, *(connect_args if isinstance(connect_args, dict) else ())]
+    found = next((str(name) for name in given if str(name).lower() in _PLACES), None)
+    if found is not None:
+        message = f"the option {found}= holds for the primary and all replicas, which would be the same server then: "
+        raise errors.ConfigurationError(message + "name the place in each URL")
+
+
+_PLACES = {"host", "hostaddr", "port", "server", "unix_socket", "dsn", "service", "database", "db", "dbname"}
 
 
 def _make_driver(url: str, options: dict[str, Any]) -> tuple[Driver, PoolOptions]:

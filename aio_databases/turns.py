@@ -131,13 +131,17 @@ def _is_at_home(pool: Pool) -> bool:
     return pool.thread == get_ident() or not is_foreign(pool.loop)
 
 
-def connections_here(owner: Any) -> list[Connection]:
-    """Return the connections of all blocks of ``owner`` that are open here, innermost first."""
+def connections_here(owner: Any, *, hidden: bool = True) -> list[Connection]:
+    """Return the connections of all blocks of ``owner`` that are open here, innermost first.
+
+    With ``hidden``, also those that ``child_tasks`` keeps from the running task.
+    """
     found: list[Connection] = []
     block = current_block.get()
     while block is not None:
         connection = block.connection
-        if block.owner is owner and not block.ended and connection is not None and _is_at_home(connection.pool):
+        is_seen = block.owner is owner and (hidden or owner.child_tasks == "share" or _is_visible(block))
+        if is_seen and not block.ended and connection is not None and _is_at_home(connection.pool):
             found.append(connection)
         block = block.outer
     return found

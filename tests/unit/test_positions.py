@@ -20,15 +20,17 @@ OTHER = "a0b1c2d3-0000-11e1-9e33-c80aa9429562"
         ("0/0", {"": 0}),
         ("0/16B3748", {"": 0x16B3748}),
         ("1F/2", {"": (0x1F << 32) + 2}),
-        ("0-1-42", {"0": 42}),
-        ("0-1-42.7-3-9", {"0": 42, "7": 9}),
+        ("5eed-1-0/16B3748", {"5eed-1": 0x16B3748}),
+        ("69d0e1f2a3b4c5d6-ffffffff-FFFFFFFF/FFFFFFFF", {"69d0e1f2a3b4c5d6-ffffffff": 2**64 - 1}),
+        ("0-1-42", {"0-1": 42}),
+        ("0-1-42.7-3-9", {"0-1": 42, "7-3": 9}),
         (f"{UUID}:12", {UUID: 12}),
         (f"{UUID}:12.{OTHER}:7", {UUID: 12, OTHER: 7}),
     ],
 )
 def test_a_text_is_read(text, numbers):
     position = Position.parse(text)
-    assert (text, numbers) == position
+    assert (text, numbers, "") == position
     assert re.fullmatch(r"[!#-+\--:<-\[\]-~]+", text), "fit for a cookie: RFC 6265, section 4.1.1"
 
 
@@ -71,7 +73,13 @@ def test_a_text_that_is_no_position_is_refused(text):
         ("0/F", "0/F", True),
         ("0/E", "0/F", False),
         ("1/0", "0/FFFFFFFF", True),
-        ("0-1-10", "0-2-9", True),
+        ("0-1-10", "0-2-9", False),
+        ("0-1-10.0-2-9", "0-2-9", True),
+        ("5eed-1-0/10", "5eed-1-0/F", True),
+        ("5eed-1-0/10", "5eed-2-0/F", False),
+        ("5eed-2-0/10", "5eed-1-0/F", False),
+        ("bad-1-0/10", "5eed-1-0/F", False),
+        ("5eed-1-0/10", "0/F", False),
         ("0-1-10.1-1-3", "0-1-10", True),
         ("0-1-10", "0-1-10.1-1-3", False),
         (f"{UUID}:9", f"{UUID}:9", True),
@@ -109,13 +117,35 @@ async def answering(driver, *answers, primary=False):
 
 
 async def test_postgresql_tells_its_location():
-    position, _ = await answering(driver_for("postgresql"), "0/16B3748")
-    assert "0/16B3748" == position.text
+    position, _ = await answering(driver_for("postgresql"), "5eed-1a-0/16B3748")
+    assert ("5eed-1a-0/16B3748", {"5eed-1a": 0x16B3748}, "") == position
+    position, _ = await answering(driver_for("postgresql"), "5eed-0000001A-0/16B3748-6018888-1796080418.374746")
+    assert ("5eed-1a-0/16B3748", {"5eed-1a": 0x16B3748}, "1796080418.374746") == position
 
 
 async def test_mariadb_tells_its_gtids():
     position, _ = await answering(driver_for("mysql"), "0-1-42,1-1-7")
     assert "0-1-42.1-1-7" == position.text
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("0-1-42,0-1-44", "0-1-44"),  # a primary that was a replica, and writes by the same server
+        ("0-1-42,0-2-43", "0-2-43"),
+        ("0-1-42,0-2-42", "0-2-42"),
+        ("0-1-44,0-2-43", "0-1-44"),
+        ("0-1-42,1-1-7,0-2-43", "0-2-43.1-1-7"),
+    ],
+)
+async def test_the_last_change_of_each_domain_is_the_position_of_mariadbs_primary(answer, expected):
+    position, _ = await answering(driver_for("mysql"), answer, primary=True)
+    assert expected == position.text
+
+
+async def test_a_replica_of_mariadb_tells_the_last_change_of_each_server():
+    position, _ = await answering(driver_for("mysql"), "0-2-43,0-1-42,0-2-41")
+    assert {"0-1": 42, "0-2": 43} == position.numbers
 
 
 async def test_a_relative_that_does_not_know_a_query_is_asked_another_one_from_then_on():
@@ -157,10 +187,20 @@ async def test_a_replica_that_is_asked_as_a_primary_says_so():
             await answering(driver_for(dialect), None, primary=True)
 
 
-async def test_a_location_at_the_beginning_of_a_page_is_that_of_its_end_on_replicas():
-    for answer, expected in (("0/16B4018", "0/16B4000"), ("0/16B4020", "0/16B4020"), ("1/2018", "1/2000")):
-        position, _ = await answering(driver_for("postgresql"), answer, primary=True)
-        assert (expected, Position.parse(expected)) == (position.text, position)
+@pytest.mark.parametrize(
+    ("location", "offset", "expected"),
+    [
+        ("0/16B4018", 7028760, "0/16B4000"),
+        ("0/16B4020", 7028768, "0/16B4020"),
+        ("0/16B4028", 7028776, "0/16B4028"),  # 40 bytes into a page: a record stands there
+        ("1/2018", 8216, "1/2000"),
+        ("0/D00028", 40, "0/D00000"),  # and here only the longer header of the first page of a segment of 1 MB
+    ],
+)
+async def test_a_location_at_the_beginning_of_a_page_is_that_of_its_end_on_replicas(location, offset, expected):
+    position, _ = await answering(driver_for("postgresql"), f"5eed-00000001-{location}-{offset}-1.5", primary=True)
+    assert f"5eed-1-{expected}" == position.text
+    assert Position.parse(position.text).numbers == position.numbers
 
 
 async def test_a_node_of_galera_that_has_not_joined_yet_does_not_tell():

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from decimal import Decimal
@@ -50,13 +49,12 @@ class PatientConnection(aiopg.Connection):
 
     def forget_closed_socket(self) -> None:
         """Have the event loop forget a socket that libpq has closed, as the next one will have the same number."""
-        try:
-            os.fstat(self._number)
-        except OSError:
-            self._fileno = None
+        number = self._number
+        if number is not None and (self._conn.closed or self._conn.fileno() != number):
+            self._fileno = self._number = None
             for remove in (self._loop.remove_reader, self._loop.remove_writer):
                 with suppress(OSError):  # but then it is forgotten, too
-                    remove(self._number)
+                    remove(number)
 
     async def _poll(self, waiter: Future[None], timeout: float) -> None:  # noqa: ARG002 - see above
         # aiopg's own reports a statement that the server has cancelled as the cancellation of the task.
@@ -73,7 +71,10 @@ class PatientConnection(aiopg.Connection):
                 await self._poll(self._create_waiter("drain"), self.timeout)
 
     def _close(self) -> None:
+        if self._loop.is_closed():
+            self._fileno = None  # it watches nothing any more, and refuses to be told so
         super()._close()
+        self._fileno = self._number = None  # the next socket of the process will have the number
         closed = self._notifies_proxy._close_event  # noqa: SLF001 - nobody else has it
         if closed.done():
             closed.exception()  # looked at by aiopg, too, but only if the event loop goes on
@@ -162,8 +163,7 @@ class AiopgConnection(PostgreSQLConnection, CursorConnection):
 
     def terminate(self) -> None:
         """Cut the connection."""
-        with suppress(RuntimeError):  # its event loop is closed
-            self.raw.close()
+        self.raw.close()
 
 
 _BATCH = 1000  # rows

@@ -71,27 +71,57 @@ class CancellableConnection(psycopg.AsyncConnection[Any]):
     """
 
     _unfinished: Any = None
-    is_cut = False
+    _is_cut = False
+    _watches = 0
+    _loop: asyncio.AbstractEventLoop
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection was closed."""
+        return self._is_cut or super().closed
 
     async def wait(self, gen: Any, interval: float = _INTERVAL, timeout: float | None = None) -> Any:
         """Wait until psycopg's generator is done; without an interval it would ask all the time."""
         limit = {} if timeout is None else {"timeout": timeout}  # older versions have none
+        self._loop = asyncio.get_running_loop()
+        self._watches += 1
         try:
             return await wait_async(gen, self.pgconn.socket, interval=interval, **limit)
         except asyncio.CancelledError:
             self._unfinished = gen
             raise
         except psycopg.OperationalError as exc:
-            if self.is_cut:  # older versions only tell what became of the file descriptor
+            if self._is_cut:  # libpq takes it for the server's doing
                 raise psycopg.OperationalError("the connection was closed while a statement ran") from exc
             raise
+        finally:
+            self._watches -= 1
+            if self._is_cut:
+                self.cut()
 
     async def finish(self) -> None:
         """Wait for the end of a statement whose caller was cancelled, and drop its outcome."""
         gen, self._unfinished = self._unfinished, None
         if gen is not None and self.pgconn.transaction_status == TransactionStatus.ACTIVE:
             with suppress(psycopg.Error):
-                await wait_async(gen, self.pgconn.socket, interval=_INTERVAL)
+                await self.wait(gen)
+
+    async def close(self) -> None:
+        """Close the connection in good order, which takes no waiting."""
+        self.cut()
+
+    def cut(self) -> None:
+        """Close the connection at once.
+
+        The event loop may still watch its file descriptor, whose number the next socket of the process will get.  So
+        that one stays open until the statement has noticed that nothing more will come.
+        """
+        self._is_cut = True
+        if self._watches and not self._loop.is_closed():
+            with suppress(psycopg.OperationalError):  # libpq has closed it already
+                shut_down(self.pgconn.socket)
+        else:
+            self.pgconn.finish()
 
 
 class NativeConnection(PsycopgConnection, CursorConnection):
@@ -157,8 +187,7 @@ class NativeConnection(PsycopgConnection, CursorConnection):
 
     def terminate(self) -> None:
         """Cut the connection."""
-        self.raw.is_cut = True
-        self.raw.pgconn.finish()
+        self.raw.cut()
 
 
 class ThreadedConnection(PsycopgConnection, ThreadConnection):

@@ -179,6 +179,15 @@ class Connection(Verbs):
                 self._lock.release()
         return self
 
+    async def make_ready(self) -> None:
+        """Acquire a connection that was lost anew, before it is used.
+
+        Raises what `acquire` does, and TransactionError where a call stands in a transaction that was lost with it.
+        """
+        self._check_standing()
+        if self.is_lost:
+            await self.acquire()
+
     async def _borrow(self) -> Physical:
         """Return a physical connection that has what the block wants: the first one, and each that replaces it."""
         if self._lend is None:
@@ -303,7 +312,7 @@ class Connection(Verbs):
     async def _run_anew(self, verb: str, query: Any, params: Args, limit: int | None) -> Any:
         if not self._reconnects:
             raise ConnectionReleased.of(self)
-        await self.acquire()
+        await self.make_ready()
         return await self.run(verb, query, params, limit)
 
     def _run_many(self, physical: Physical, query: str, rows: Args) -> Coroutine[Any, Any, Any]:

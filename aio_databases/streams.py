@@ -45,6 +45,8 @@ class RecordStream(Generic[T_co]):
         "_done",
         "_find",
         "_into",
+        "_is_cut",
+        "_is_read",
         "_lease",
         "_outbox",
         "_owned",
@@ -78,6 +80,8 @@ class RecordStream(Generic[T_co]):
         """
         self._cursor: Cursor | None = None
         self._done = False
+        self._is_cut = False  # by an error or a cancellation, so that there may be more
+        self._is_read = False  # by a task, now
         self._buffer: Iterator[Any] = iter(())
         if chunk_size < 1:
             message = f"chunk_size must be at least 1 row, not {chunk_size}"
@@ -111,18 +115,31 @@ class RecordStream(Generic[T_co]):
             await self._give_up(self._cursor, exc)
 
     async def aclose(self) -> None:
-        """Stop reading and free the cursor; may be called twice."""
+        """Stop reading and free the cursor; may be called twice.
+
+        Raises InterfaceError while another task asks for a row.
+        """
+        self._check_unread()
         self._done, self._buffer = True, iter(())
         if self._cursor is not None:
             await self._finish(self._cursor)
 
     async def _fill(self) -> None:
-        """Read the next rows, if there are any."""
+        """Read the next rows, if there are any.  Raises InterfaceError while another task does."""
+        self._check_unread()
+        if self._is_cut:
+            raise InterfaceError("the rest of this stream is lost, as reading it has failed: run the query again")
         if self._done:
             return
-        cursor = self._cursor or await self._open()
-        if cursor is None:
-            return
+        self._is_read = True
+        try:
+            cursor = self._cursor or await self._open()
+            if cursor is not None:
+                await self._read(cursor)
+        finally:
+            self._is_read = False
+
+    async def _read(self, cursor: Cursor) -> None:
         try:
             self._check_transaction()
             reading = cursor.fetch(self._chunk_size)
@@ -132,16 +149,23 @@ class RecordStream(Generic[T_co]):
                 name_parameter(exc, self._plan, self._values)
             await self._give_up(cursor, exc)
             raise
+        self._take(rows)
         if len(rows) < self._chunk_size:
             self._done = True
             await self._finish(cursor)
-        self._take(rows)
+
+    def _check_unread(self) -> None:
+        if self._is_read:
+            message = "another task waits for a row of this stream: read it in one task, or make a stream for each"
+            raise InterfaceError(message)
 
     async def _open(self) -> Cursor | None:
         """Make a cursor on the right connection; where it would be in the way, read everything at once instead."""
         query, params = self._statement
         connection = self._find()
         self._owned = connection is None
+        if connection is not None:
+            await connection.make_ready()
         if connection is None or (_is_in_the_way(connection) and _may_lease_another(connection)):
             connection, self._owned = self._lease() if connection is None else connection.sibling(), True
             await connection.acquire()
@@ -157,7 +181,7 @@ class RecordStream(Generic[T_co]):
             self._physical = connection.physical
             self._transaction = self._physical.turns.standing()
         except BaseException:
-            self._done = True
+            self._done = self._is_cut = True
             if self._owned:
                 await connection.release()
             raise
@@ -200,7 +224,8 @@ class RecordStream(Generic[T_co]):
 
     async def _give_up(self, cursor: Cursor, exc: BaseException) -> None:
         # Nothing here may replace the error that is on its way: the next statement closes the cursor.
-        self._done, self._cursor = True, None
+        self._done = self._is_cut = True
+        self._cursor = None
         self._abandon(cursor)
         if self._owned and isinstance(exc, GeneratorExit):
             self._connection.abandon()  # a coroutine that is being closed cannot wait for anything

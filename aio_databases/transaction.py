@@ -122,8 +122,7 @@ class Transaction(Level):
         _check(self._options, connection)
         self._starting = True
         try:
-            if self._owned or connection.is_lost:
-                await connection.acquire()
+            await (connection.acquire() if self._owned else connection.make_ready())
             self.connection = connection
             await self.begin(connection)
         except GeneratorExit:

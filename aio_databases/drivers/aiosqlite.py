@@ -72,7 +72,12 @@ class AiosqliteConnection(SQLiteVerbs):
                 self._idle = True
 
         self._idle = False
-        return await self._library._execute(call)  # type: ignore[no-any-return]  # it is private
+        try:
+            return await self._library._execute(call)  # type: ignore[no-any-return]  # it is private
+        except Exception as exc:
+            if self._closed:
+                raise ConnectionLost(CLOSED) from exc
+            raise
 
     async def settle(self) -> bool:
         """Stop the statement whose caller was cancelled, and wait for the thread to be done with it."""

@@ -204,6 +204,8 @@ class ThreadConnection(CallConnection):
         error, call.error = call.error, None
         if error is not None:
             try:
+                if self._closed and isinstance(error, Exception):
+                    raise ConnectionLost(CLOSED) from error
                 raise error
             finally:
                 del call, error  # else the error, its traceback, their frames and the call keep each other alive

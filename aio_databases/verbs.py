@@ -87,9 +87,17 @@ class Verbs(ABC):
         return rows[0] if rows else None
 
     async def fetchval(self, query: Any, *params: Any, column: int | str = 0) -> Any:
-        """Run a query and return the value of one column, by position or name, of its first row, or None."""
+        """Run a query and return the value of one column, by position or name, of its first row.
+
+        None means that there is no row, that the row has no columns, or that the value is NULL.
+        """
         rows = await self._run("fetch", query, params, 1)
-        return rows[0][column] if rows else None
+        try:
+            return rows[0][column] if rows else None
+        except IndexError:
+            if len(rows[0]):
+                raise
+            return None
 
     @overload
     def iterate(self, query: Any, *params: Any, chunk_size: int = CHUNK) -> RecordStream[Record]: ...

@@ -115,6 +115,7 @@ class Database(Verbs):
 
         Raises ConnectError or, at once, AuthenticationError; PoolClosed when `disconnect` is called meanwhile.
         """
+        self._pool.check_loop()
         opening = self._pool.opening
         await opening.acquire(float("inf"))
         try:
@@ -147,16 +148,15 @@ class Database(Verbs):
         """
         self.logger.info("disconnecting from %s", self.backend.address)
         pools, deadline = (*self._replicas.pools, self._pool), monotonic() + timeout
-        for pool in pools:
-            pool.shut()
+        leaving = [pool.shut() for pool in pools]
         try:
             for connection in connections_here(self):
                 await connection.release()
-            for pool in pools:
-                await pool.close(max(0.0, deadline - monotonic()))
+            for pool, connections in zip(pools, leaving, strict=True):
+                await pool.close(connections, max(0.0, deadline - monotonic()))
         finally:
-            for pool in pools:
-                pool.terminate()
+            for pool, connections in zip(pools, leaving, strict=True):
+                pool.terminate(connections)
 
     async def __aenter__(self) -> Self:
         return await self.connect()

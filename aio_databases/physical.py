@@ -29,6 +29,7 @@ class Physical:
         "_hosts",
         "_opened",
         "_options",
+        "_role_in_doubt",
         "abandoned",
         "begun_by_hand",
         "cursors",
@@ -71,7 +72,11 @@ class Physical:
 
     def distrust(self) -> None:
         """Have the connection checked before it is lent again."""
-        self.used = float("-inf")
+        self._due = float("-inf")
+
+    def retire(self) -> None:
+        """Have the connection closed when it comes back, and not lent again."""
+        self.expires = self._due = float("-inf")
 
     def distrust_role(self, now: float) -> None:
         """Have the role of the server checked before the connection is lent again.
@@ -79,10 +84,12 @@ class Physical:
         Where any server would do, that is left out for one that was found a moment ago: another would be the same.
         """
         if self._hosts.asks_at_once or now - self._opened >= _A_MOMENT:
+            self._role_in_doubt = True
             self._due = float("-inf")
 
     def _trust_role(self, now: float) -> None:
         watched = self._hosts.watches_roles
+        self._role_in_doubt = False
         self._due = min(self.expires, now + self._options.check_after) if watched else self.expires
 
     def renew(self) -> None:
@@ -156,14 +163,14 @@ class Physical:
             try:
                 if not self.is_clean and not await self.restore():
                     return False
-                if self._hosts.watches_roles or self._due == float("-inf"):
+                if self._hosts.watches_roles or self._role_in_doubt:
                     if not await self._hosts.fits(self.driver):
                         return False
-                    self._trust_role(monotonic())
                 else:
                     await self.driver.ping()
             except Exception:  # noqa: BLE001 - whatever it is, this connection is of no use to anybody
                 return False
+            self._trust_role(monotonic())
             self.renew()
             return True
         return False

@@ -43,12 +43,14 @@ class Places:
     def __init__(self) -> None:
         self._opened: int = 0
         self._closed: int = 0
+        self._shuts: int = 0  # how often `Pool.shut` was called
         self._connect_seconds = float("inf")  # that the quickest connection took
         self._begin_empty()
 
     def _begin_empty(self) -> None:
         self._size: int = 0
         self._idle: list[Physical] = []
+        self._retired: dict[Physical, None] = {}  # to be closed, lent or not: `Pool.shut` has found them
         self._waiting: WaitQueue[Physical | None] = WaitQueue()
 
     def _serve_by(self, driver: Driver) -> None:
@@ -188,13 +190,14 @@ class Places:
         else:
             self._put(physical)
 
-    def _check_open(self, physical: Physical | None) -> None:
-        if self.is_closed:
+    def _check_open(self, physical: Physical | None, shuts: int) -> None:
+        if self._shuts != shuts:
             self._put_back(physical)
             raise errors.PoolClosed(self._say("was disconnected while a task waited for a connection"))
 
     def _drop(self, physical: Physical) -> None:
         physical.driver.terminate()
+        self._retired.pop(physical, None)
         self._closed += 1
         self._free_place()
 
@@ -215,6 +218,7 @@ class Places:
 
     async def _close_physical(self, physical: Physical) -> None:
         self._closed += 1
+        self._retired.pop(physical, None)
         await physical.close()
 
     def _say(self, what: str) -> str:

@@ -22,7 +22,7 @@ from aio_databases.waiting import FifoLock, WaitQueue
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from aio_databases.drivers.base import Driver
     from aio_databases.options import PoolOptions
@@ -86,7 +86,7 @@ class Pool(Places):
     def open_lazily(self) -> None:
         """Keep connections from now on, without opening one yet."""
         self._is_inherited = False
-        self._check_loop()
+        self.check_loop()
         self.is_open, self.is_closed = True, False
 
     async def open(self) -> None:
@@ -96,7 +96,8 @@ class Pool(Places):
         """
         self.open_lazily()
         try:
-            while self._size < max(1, self.options.min_size):
+            wanted, limit = max(1, self.options.min_size), self.options.max_size
+            while self._size - len(self._retired) < wanted and self._size < limit:
                 self._size += 1
                 self._put(await self._open_physical(self.options.connect_timeout, monotonic() + self.options.timeout))
                 self.check_opening()
@@ -111,45 +112,59 @@ class Pool(Places):
         if self.is_closed:
             raise errors.PoolClosed(self._say("was disconnected while it was being connected; call connect() again"))
 
-    def shut(self) -> None:
-        """Lend no more connections, and send those away who wait for one."""
+    def shut(self) -> list[Physical]:
+        """Lend no more connections, send those away who wait for one, and return what is left to be closed."""
         self.is_open, self.is_closed = False, True
+        self._shuts += 1
+        for physical in (*self._idle, *self._lent):
+            physical.retire()
+            self._retired[physical] = None
+        self._idle.clear()
         while self._waiting.wake_next(None):
             self._size += 1  # the place that the woken task gives back
+        return list(self._retired)
 
-    async def close(self, timeout: float) -> None:
-        """Close all connections; those in use are waited for, for at most ``timeout`` seconds, and then cut."""
-        self.shut()
+    async def close(self, leaving: list[Physical], timeout: float) -> None:
+        """Close what `shut` has returned; what is in use is waited for, for at most ``timeout`` seconds, and then cut.
+
+        What is lent after another `open` meanwhile is left alone.
+        """
         here = running_loop() is self.loop
         try:
-            if here and self._lent and timeout:
-                await self._wait_for_leases(timeout)
+            if here and timeout and self._lent:
+                await self._wait_for_leases(leaving, monotonic() + timeout)
             slow = False  # to say good-bye: then nobody is to wait as long for each of them
-            while here and self._idle and not slow:
-                began = monotonic()
-                await self._discard(self._idle.pop())
-                slow = monotonic() - began >= self.options.cleanup_timeout
+            for physical in reversed(leaving):
+                if here and not slow and physical in self._retired and physical not in self._lent:
+                    began = monotonic()
+                    await self._discard(physical)
+                    slow = monotonic() - began >= self.options.cleanup_timeout
         finally:
-            self.terminate()
+            self.terminate(leaving)
             if not here:  # its leases ended with their event loop
                 self._size -= len(self._lent)
                 self._lent.clear()
+                self._retired.clear()
 
-    async def _wait_for_leases(self, timeout: float) -> None:
-        try:
-            await self._drained.wait(timeout, lambda _: None)
-        except TimeoutError:
-            self._logger.warning("%d connections of %r were in use for too long and are cut", self.lent, self)
+    async def _wait_for_leases(self, leaving: list[Physical], until: float) -> None:
+        while lent := [physical for physical in leaving if physical in self._lent]:
+            try:
+                await self._drained.wait(until - monotonic(), lambda _: None)
+            except TimeoutError:
+                self._logger.warning("%d connections of %r were in use for too long and are cut", len(lent), self)
+                return
 
-    def terminate(self) -> None:
-        """Cut all connections without waiting for anybody; those that a parent process has opened live on."""
+    def terminate(self, leaving: Iterable[Physical] | None = None) -> None:
+        """Cut connections, all by default, without waiting; those that a parent process has opened live on."""
         if os.getpid() != self._process:
             return
-        for physical in (*self._idle, *self._lent):
-            physical.driver.terminate()
-        self._size -= len(self._idle)
-        self._closed += len(self._idle)
-        self._idle.clear()
+        if leaving is None:
+            leaving = self.shut()
+        for physical in leaving:
+            if physical in self._lent:
+                physical.driver.terminate()
+            elif physical in self._retired:
+                self._drop(physical)
 
     def __del__(self) -> None:
         if self.is_open and self._idle:
@@ -181,6 +196,7 @@ class Pool(Places):
         Raises PoolTimeout after ``timeout`` seconds in line, PoolClosed after `close`, and ConnectError.
         """
         self._check_usable()
+        shuts = self._shuts
         patience = self.options.connect_timeout if within is None else within
         until = monotonic() + self.options.timeout if within is None else None
         physical, began = await self._find(), monotonic()
@@ -188,7 +204,7 @@ class Pool(Places):
             physical = self._exchange_place()
         if physical is None:
             physical = await self._open_physical(patience if until else patience - monotonic() + began, until)
-        self._check_open(physical)
+        self._check_open(physical, shuts)
         physical.lent = monotonic()
         self._lent[physical] = self._lease_to_remember() if self._remembers_places else None
         return physical
@@ -217,7 +233,7 @@ class Pool(Places):
         if options.max_waiting and len(self._waiting) >= options.max_waiting:
             raise errors.PoolTimeout(self._say(f"already has {options.max_waiting} tasks waiting (max_waiting)"))
         self._warn_of_long_leases()
-        began = monotonic()
+        shuts, began = self._shuts, monotonic()
         try:
             physical = await self._waiting.wait(options.timeout, self._put_back)
         except TimeoutError:
@@ -227,7 +243,7 @@ class Pool(Places):
         finally:
             self._waits += 1
             self._wait_seconds += monotonic() - began
-        self._check_open(physical)
+        self._check_open(physical, shuts)
         return physical
 
     # Taking back
@@ -278,8 +294,7 @@ class Pool(Places):
                 self._put(physical)
             else:
                 self._drop(physical)
-            if not self._lent:
-                self._drained.wake_all(None)
+            self._drained.wake_all(None)
 
     def abandon(self, physical: Physical) -> None:
         """Take back, without waiting, a connection whose user is gone.
@@ -290,12 +305,12 @@ class Pool(Places):
         if not self._end_lease(physical, monotonic()):
             return
         physical.distrust()
-        if self.is_open and not physical.driver.is_closed and (self._waiting.waiters or not physical.holds_something):
+        usable = self.is_open and not physical.driver.is_closed and physical not in self._retired
+        if usable and (self._waiting.waiters or not physical.holds_something):
             self._put(physical)
         else:
             self._drop(physical)
-        if not self._lent:
-            self._drained.wake_all(None)
+        self._drained.wake_all(None)
 
     def _end_lease(self, physical: Physical, now: float) -> bool:
         if self._lent.pop(physical, self) is self:
@@ -311,7 +326,7 @@ class Pool(Places):
         """Forget the connections, in a process that was just forked from the one that opened them."""
         if self.is_open or self._size:
             lent = list(self._lent)
-            keep_for_ever(self._idle, lent, self.loop)
+            keep_for_ever(self._idle, lent, self._retired, self.loop)
             self._begin_empty()
             self.loop, self.is_open, self._is_inherited = None, False, True
             for physical in lent:
@@ -333,16 +348,21 @@ class Pool(Places):
         if self._is_inherited:
             message = f"was connected by process {self._process}, which has forked this one, and connections cannot "
             raise errors.InterfaceError(self._say(message + "be shared between processes: call connect() in each"))
-        self._check_loop()
+        self.check_loop()
 
-    def _check_loop(self) -> None:
+    def check_loop(self) -> None:
+        """Serve the running event loop from now on, unless there are connections of another one.
+
+        Raises InterfaceError if there are.
+        """
         loop = running_loop()
         if loop is self.loop:
             return
-        if self.loop is not None and (self.is_open or self._lent):
-            message = "belongs to another event loop, the one it was connected on; disconnect() before that loop ends, "
-            raise errors.InterfaceError(self._say(message + "or make a Database for each event loop"))
+        if self.loop is not None and (self.is_open or self._lent or self._idle or self._retired):
+            message = "belongs to another event loop, the one it was connected or used on; disconnect() before that "
+            raise errors.InterfaceError(self._say(message + "loop ends, or make a Database for each event loop"))
         self._serve_by(self._given_driver.for_running_loop())
+        self._begin_empty()  # locks and lines belong to an event loop, and who stood there is gone with it
         self.loop = loop
         self._tell_loop = loop_teller()
         self.thread = get_ident()

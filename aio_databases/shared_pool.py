@@ -83,6 +83,8 @@ class SharedPool(Pool):
         physical.leases -= 1
         if not physical.leases:
             self._end_lease(physical, monotonic())
+            if physical in self._retired and physical.driver.is_closed:
+                self._drop(physical)
             self._drained.wake_all(None)
 
     def _put(self, physical: Physical) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from time import monotonic
 
 import anyio
 import pytest
@@ -67,9 +68,9 @@ async def test_disconnect_waits_for_all_pools_together_no_longer_than_its_timeou
     waited = []
     wait = Pool._wait_for_leases
 
-    async def note(pool, timeout):
-        waited.append(timeout)
-        await wait(pool, timeout)
+    async def note(pool, leaving, until):
+        waited.append(until - monotonic())
+        await wait(pool, leaving, until)
 
     monkeypatch.setattr(Pool, "_wait_for_leases", note)
     async with connected(replicas=["fake://replica/db"]) as (db, _):

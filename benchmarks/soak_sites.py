@@ -30,7 +30,7 @@ SETTLED = 10.0  # seconds that a server may take to notice that a client is gone
 
 
 class Driver(NamedTuple):
-    """A driver on an event loop, such as ``psycopg@trio`` or ``pyodbc+mysql``."""
+    """A driver on an event loop, such as ``psycopg@trio``, ``asyncpg@uvloop`` or ``pyodbc+mysql``."""
 
     scheme: str
     dialect: str
@@ -45,7 +45,7 @@ class Driver(NamedTuple):
 
     def __str__(self) -> str:
         kind = f"+{self.dialect}" if self.scheme.endswith("odbc") else ""
-        return f"{self.scheme}{kind}{'@trio' if self.loop == 'trio' else ''}"
+        return f"{self.scheme}{kind}{'' if self.loop == 'asyncio' else f'@{self.loop}'}"
 
     def url(self, address: str) -> str:
         """Return the URL of a database for this driver."""
@@ -60,8 +60,8 @@ DIALECTS = {
 }
 DRIVERS = (
     *("sqlite", "sqlite@trio", "aiosqlite"),
-    *("asyncpg", "psycopg", "psycopg@trio", "aiopg"),
-    *("asyncmy", "aiomysql", "pymysql", "pymysql@trio", "trio-mysql@trio"),
+    *("asyncpg", "asyncpg@uvloop", "psycopg", "psycopg@uvloop", "psycopg@trio", "aiopg", "aiopg@uvloop"),
+    *("asyncmy", "asyncmy@uvloop", "aiomysql", "aiomysql@uvloop", "pymysql", "pymysql@trio", "trio-mysql@trio"),
     *(f"{scheme}+{kind}" for kind in ("sqlite", "postgresql", "mysql") for scheme in ("aioodbc", "pyodbc")),
     *(f"pyodbc+{kind}@trio" for kind in ("sqlite", "postgresql", "mysql")),
 )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 EXPECTED = {
     *("CommitUncertainError", "ConnectError", "ConnectionLost", "DeadlockDetected", "LockTimeout", "OperationalError"),
-    *("PoolTimeout", "QueryTimeout", "SerializationFailure", "TransactionError", "TurnTimeout"),
+    *("PoolClosed", "PoolTimeout", "QueryTimeout", "SerializationFailure", "TransactionError", "TurnTimeout"),
 }
 """What may become of a right statement when the database is not well.  Anything else is a defect."""
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from aio_databases import Database
+from loops import run as run_on
 from servers.odbc import load_libraries
 from soak_checks import Ledger, trend
 from soak_tally import Tally
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
 TASKS = 10
+CALM = 5.0  # seconds at the end in which the database stays connected
 SIZE = 5
 OPTIONS = {
     "max_size": SIZE,
@@ -48,6 +50,8 @@ CANCELLED = 0.2
 """The part of the operations that is cancelled."""
 LONGEST = 0.03  # seconds until it is
 PATIENCE = 10.0  # seconds after which the program gives an operation up
+PAUSES = (3.0, 12.0)
+"""Seconds between two disconnections of the whole database while its tasks work."""
 HUNG = 30.0  # seconds after which an operation that was given up must have ended
 SAMPLE_EVERY = 10.0  # seconds
 
@@ -121,7 +125,7 @@ class Worker:
 
     async def run(self) -> None:
         """Work, and tell what was left behind."""
-        if self.loop == "asyncio":
+        if self.loop != "trio":
             asyncio.get_running_loop().set_exception_handler(self._unhandled)
         self.tell("ready")
         seconds = float(sys.stdin.readline())  # nothing else runs in this process meanwhile
@@ -132,8 +136,10 @@ class Worker:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.watch, tasks.cancel_scope)
                 async with anyio.create_task_group() as working:
+                    until = monotonic() + seconds
                     for number in range(TASKS):
-                        working.start_soon(self.work, workload, number, monotonic() + seconds)
+                        working.start_soon(self.work, workload, number, until)
+                    working.start_soon(self.disconnect, db, until - CALM)
                 tasks.cancel_scope.cancel()
             self.sample(monotonic())
             self.tell("worked")
@@ -144,7 +150,7 @@ class Worker:
             self.ledger.close()
             self.tell("idle", leaked=leaked, unusable=unusable)
             sys.stdin.readline()  # until the server was asked what is open
-        if self.loop == "asyncio":
+        if self.loop != "trio":
             await asyncio.get_running_loop().shutdown_default_executor()
         gc.collect()
         left = {name: number - before[name] for name, number in resources().items() if number > before[name]}
@@ -175,10 +181,18 @@ class Worker:
             if ahead > 0:
                 await anyio.sleep(ahead)  # so do all tasks, which then go on together
 
+    async def disconnect(self, db: Database, until: float) -> None:
+        """Disconnect the database under the hands of its tasks, now and then, and connect it again."""
+        while (pause := self.choose.uniform(*PAUSES)) < until - monotonic():
+            await anyio.sleep(pause)
+            await db.disconnect(timeout=self.choose.choice((0.0, 0.1, 1.0)))
+            await db.connect(retry_for=PATIENCE)
+            self.tally.operations["disconnect"] += 1
+
     async def run_one(self, operation: Callable[[], Awaitable[None]]) -> None:
         """Run an operation, and cancel it or not."""
         if self.choose.random() < CANCELLED:
-            way = self.choose.choice(WAYS[self.loop])
+            way = self.choose.choice(WAYS["trio" if self.loop == "trio" else "asyncio"])
             if await way(operation, self.choose.random() * LONGEST):
                 self.tally.cancelled[way.__name__] += 1
             return
@@ -313,7 +327,7 @@ def print_what_is_left() -> None:
 
 def print_tasks(loop: str) -> None:
     """Show where all tasks are, for whoever looks for one that hangs."""
-    if loop == "asyncio":
+    if loop != "trio":
         for task in asyncio.all_tasks():
             task.print_stack(file=sys.stderr)
 
@@ -326,7 +340,7 @@ def run() -> None:
     sys.unraisablehook = threading.excepthook = worker.unraisable
     warnings.simplefilter("always", ResourceWarning)
     warnings.showwarning = worker.warned
-    anyio.run(worker.run, backend=worker.loop)
+    run_on(worker.loop, worker.run)
     worker.tell("bye")
 
 

@@ -7,8 +7,18 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
+import anyio.lowlevel
 
-from aio_databases import CommitUncertainError, ConnectionLost, DeadlockDetected, Error, QueryTimeout, ReadOnlyError
+from aio_databases import (
+    CommitUncertainError,
+    ConnectionLost,
+    DeadlockDetected,
+    Error,
+    InterfaceError,
+    QueryTimeout,
+    ReadOnlyError,
+    TransactionError,
+)
 from soak_checks import Attempt
 from soak_tally import Hooks
 
@@ -114,6 +124,9 @@ class Workload:
             self.write_together: 6,
             self.stream: 6,
             self.stream_in_transaction: 5,
+            self.share_stream: 3,
+            self.reconnect: 3,
+            self.leave_reader: 3,
             self.mark_session: 3,
             **({self.deadlock: 2, self.be_too_slow: 2} if self._words.too_slow else {}),
         }
@@ -172,6 +185,48 @@ class Workload:
         """Read many rows in a transaction, and ask other things meanwhile."""
         async with self.db.transaction(readonly=self._choose.choice((None, True))):
             await self._rows_until(self._choose.randint(1, FACTS), asked=True)
+
+    async def share_stream(self) -> None:
+        """Have two tasks read one stream, which refuses the second while the first reads, and loses no row."""
+        rows = self.db.iterate("select id from facts order by id", chunk_size=40)
+        got: list[int] = []
+
+        async def read() -> None:
+            try:
+                async for row in rows:
+                    got.append(row[0])
+                    await anyio.lowlevel.checkpoint()
+            except InterfaceError as exc:
+                if isinstance(exc, RuntimeError):  # the pool was closed, the connection released
+                    raise
+
+        async with rows, anyio.create_task_group() as tasks:
+            tasks.start_soon(read)
+            tasks.start_soon(read)
+        self.tally.check(list(range(1, FACTS + 1)), sorted(got), "a stream of two tasks")
+
+    async def leave_reader(self) -> None:
+        """End a block while another task reads on its connection, which gets everything or an error."""
+
+        async def read() -> None:
+            rows = await self.db.fetchall("select a.id from facts a, facts b where b.id < 30")
+            self.tally.check(FACTS * 29, len(rows), "rows of a reader whose block has ended")
+
+        async with anyio.create_task_group() as tasks, self.db.connection():
+            tasks.start_soon(read)
+            await anyio.sleep(self._choose.random() * 0.01)
+
+    async def reconnect(self) -> None:
+        """Replace a connection by hand, without and within a transaction, which must not go on then."""
+        async with self.db.connection(reconnect=True) as connection:
+            await self.read()
+            await connection.reconnect()
+            await self.read()
+            with suppress(TransactionError), self._attempt("reconnected", 1, lambda _: False) as attempt:
+                async with self.db.transaction():
+                    await connection.reconnect()
+                    await self._insert(*attempt.ids)
+                self.tally.check("refused", "committed", "what a reconnected transaction wrote")
 
     async def mark_session(self) -> None:
         """Change the session of a connection, which its next user must not see."""

@@ -260,6 +260,8 @@ class Diagnosis(NamedTuple):
     """The number of the value that could not be sent, counted from 1 as the library counts."""
     text: str | None = None
     """What the error is to show, if not its arguments as they are."""
+    if_open: type[Error] | None = None
+    """What it is instead of ``kind`` if the connection turns out to be open still."""
 
 
 def translate(exc: Exception, diagnosis: Diagnosis, message: str | None = None) -> Exception:
@@ -268,7 +270,7 @@ def translate(exc: Exception, diagnosis: Diagnosis, message: str | None = None) 
     The class of ``exc`` is replaced in place where Python allows it, so identity, arguments and traceback stay.
     Otherwise, and if it is to get another ``message``, a new error is returned with ``exc`` as its cause.
     """
-    kind, *details = diagnosis
+    kind, *details, _ = diagnosis
     if isinstance(exc, kind):
         return exc
     combined = _combine(kind, type(exc))
@@ -276,7 +278,7 @@ def translate(exc: Exception, diagnosis: Diagnosis, message: str | None = None) 
     if message is not None or not _reclass(exc, combined):
         translated = _make(combined, kind, exc.args if message is None else (message,))
         translated.__cause__ = exc
-    for name, value in zip(Diagnosis._fields[1:], details, strict=True):
+    for name, value in zip(Diagnosis._fields[1:-1], details, strict=True):
         if value is not None and getattr(translated, name, None) in _UNKNOWN:
             setattr(translated, name, value)
     if isinstance(translated, Error):

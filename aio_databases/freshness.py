@@ -210,7 +210,7 @@ async def _ask(pool: Pool, physical: Physical, *, primary: bool = False, within:
             message = f"{pool.driver.address} did not tell its position within {within:g} s"
             raise errors.ConnectionLost(message) from exc
         except Exception as exc:
-            error = translated(pool.driver, exc)
+            error = translated(pool.driver, exc, closed=physical.driver.is_closed)
             if error is exc:
                 raise
             raise error from exc

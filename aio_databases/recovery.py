@@ -82,6 +82,8 @@ def translated(driver: Driver, exc: Exception, *, closed: bool = False, committi
         if found is None and not isinstance(exc, ArithmeticError | TypeError | ValueError):
             return exc
         diagnosis = found or errors.Diagnosis(errors.DataError, text=str(exc))  # of a value, sent or read
+        if diagnosis.if_open is not None and not closed:
+            diagnosis = diagnosis._replace(kind=diagnosis.if_open)
     if (
         committing
         and issubclass(diagnosis.kind, errors.ConnectionLost)

@@ -73,8 +73,11 @@ class LibpqDriver(PostgreSQLDriver):
         text = str(exc)
         if kind is OperationalError:
             # libpq keeps the SQLSTATE of a refused login to itself
-            kind = AuthenticationError if any(words in text for words in REFUSALS) else ConnectionLost
-        elif kind is InterfaceError and "closed" in text:
+            if any(words in text for words in REFUSALS):
+                return Diagnosis(AuthenticationError)
+            # A lost link, or something that libpq did not even send
+            return Diagnosis(ConnectionLost, if_open=ProgrammingError if _TOO_MANY in text else OperationalError)
+        if kind is InterfaceError and "closed" in text:
             kind = ConnectionLost
         elif kind is ProgrammingError and text.startswith(_BAD_PARAMETERS):
             kind = ConfigurationError
@@ -83,6 +86,7 @@ class LibpqDriver(PostgreSQLDriver):
         return Diagnosis(kind)
 
 
+_TOO_MANY = "number of parameters must be"
 _BAD_PARAMETERS = ("invalid connection option", "invalid dsn", 'missing "="')
 
 

@@ -30,7 +30,14 @@ from aio_databases.errors import (
     UniqueViolation,
 )
 
-__all__ = ("errno_of", "kind_of_dbapi_class", "kind_of_mysql_errno", "kind_of_sqlite_name", "kind_of_sqlstate")
+__all__ = (
+    "SQLITE_RESULTS",
+    "errno_of",
+    "kind_of_dbapi_class",
+    "kind_of_mysql_errno",
+    "kind_of_sqlite_name",
+    "kind_of_sqlstate",
+)
 
 _SQLSTATES: dict[str, type[Error]] = {
     # https://www.postgresql.org/docs/current/errcodes-appendix.html, longest prefix first
@@ -72,6 +79,26 @@ _SQLSTATES: dict[str, type[Error]] = {
     "58": OperationalError,
     "XX": InternalError,
 }
+
+SQLITE_RESULTS = {
+    1: "SQLITE_ERROR",
+    2: "SQLITE_INTERNAL",
+    3: "SQLITE_PERM",
+    5: "SQLITE_BUSY",
+    6: "SQLITE_LOCKED",
+    8: "SQLITE_READONLY",
+    9: "SQLITE_INTERRUPT",
+    10: "SQLITE_IOERR",
+    11: "SQLITE_CORRUPT",
+    13: "SQLITE_FULL",
+    14: "SQLITE_CANTOPEN",
+    18: "SQLITE_TOOBIG",
+    19: "SQLITE_CONSTRAINT",
+    20: "SQLITE_MISMATCH",
+    25: "SQLITE_RANGE",
+    26: "SQLITE_NOTADB",
+}
+"""The names of SQLite's primary result codes, which are the last eight bits of the extended ones."""
 
 _SQLITE_NAMES: dict[str, type[Error]] = {
     # https://www.sqlite.org/rescode.html, extended codes first

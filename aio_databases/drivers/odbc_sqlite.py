@@ -10,7 +10,7 @@ from aio_databases.drivers.odbc_dialects import BEGINS, Dialect, beginning_with,
 from aio_databases.drivers.odbc_values import for_sqlite
 from aio_databases.drivers.sqlite_capabilities import CAPABILITIES, CONNECT_HINT
 from aio_databases.drivers.sqlite_messages import details, failed_constraint
-from aio_databases.error_codes import kind_of_sqlite_name
+from aio_databases.error_codes import SQLITE_RESULTS, kind_of_sqlite_name
 from aio_databases.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class SQLite(Dialect):
     def diagnosis(self, failure: Failure) -> Diagnosis:
         """Tell what a failure means, by SQLite's result code and, for constraints, by its message."""
         found = super().diagnosis(failure)
-        name = _SQLITE_NAMES.get(failure.number)
+        name = SQLITE_RESULTS.get(failure.number & 0xFF)
         if name is None or failure.sqlstate != "HY000":
             return found
         which, what = failed_constraint(failure.message)
@@ -117,23 +117,3 @@ class SQLite(Dialect):
             return True
         ask("ROLLBACK")
         return False
-
-
-_SQLITE_NAMES = {
-    1: "SQLITE_ERROR",
-    2: "SQLITE_INTERNAL",
-    3: "SQLITE_PERM",
-    5: "SQLITE_BUSY",
-    6: "SQLITE_LOCKED",
-    8: "SQLITE_READONLY",
-    9: "SQLITE_INTERRUPT",
-    10: "SQLITE_IOERR",
-    11: "SQLITE_CORRUPT",
-    13: "SQLITE_FULL",
-    14: "SQLITE_CANTOPEN",
-    18: "SQLITE_TOOBIG",
-    19: "SQLITE_CONSTRAINT",
-    20: "SQLITE_MISMATCH",
-    25: "SQLITE_RANGE",
-    26: "SQLITE_NOTADB",
-}

@@ -14,7 +14,7 @@ from aio_databases.drivers.sqlite_files import URI_PARAMETERS, place_of, set_up
 from aio_databases.drivers.sqlite_messages import details, failed_constraint
 from aio_databases.drivers.sqlite_thread import SQLiteConnection
 from aio_databases.drivers.sqlite_verbs import Stop
-from aio_databases.error_codes import kind_of_dbapi_class, kind_of_sqlite_name
+from aio_databases.error_codes import SQLITE_RESULTS, kind_of_dbapi_class, kind_of_sqlite_name
 from aio_databases.errors import Diagnosis
 from aio_databases.url import boolean, function, optional
 
@@ -108,6 +108,8 @@ class SQLiteDriver(Driver):
             return Diagnosis(errors.DataError, parameter=unbound[1])
         if _UNREADABLE in str(exc):
             return Diagnosis(errors.DataError, text=str(exc).partition(_UNREADABLE)[0])
-        name = getattr(exc, "sqlite_errorname", None)
+        code, name = getattr(exc, "sqlite_errorcode", None), getattr(exc, "sqlite_errorname", None)
+        if code is not None and name == "unknown":  # to sqlite3, which has a table of its own, not to SQLite
+            name = SQLITE_RESULTS.get(code & 0xFF)
         kind = kind_of_sqlite_name(name) if name else kind_of_dbapi_class(exc)
-        return Diagnosis(kind, errno=getattr(exc, "sqlite_errorcode", None), **details(*failed_constraint(str(exc))))
+        return Diagnosis(kind, errno=code, **details(*failed_constraint(str(exc))))

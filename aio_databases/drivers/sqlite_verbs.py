@@ -69,6 +69,7 @@ class Stop:
         self._requests.clear()
 
 
+_BEHIND_WITH = re.compile(r"(?:[\s;]|--[^\n]*\n|/\*.*?\*/)*+WITH\b", re.IGNORECASE | re.DOTALL)
 _IS_COUNTED = re.compile(r"\s*(?:INSERT|REPLACE|UPDATE|DELETE)\b", re.IGNORECASE)  # what executemany() is fast for
 _STEPS = 200_000  # of SQLite's virtual machine, a few milliseconds
 
@@ -170,14 +171,20 @@ class SQLiteVerbs(CallConnection):
         before = self.db.total_changes
         cursor = self.open_cursor(sql, params)
         try:
-            if cursor.description is not None and cursor.rowcount >= 0:
-                deque(cursor, maxlen=0)  # RETURNING: sqlite3 counts the rows only once they are read
-            rowcount = cursor.rowcount
-            if rowcount < 0 and self.db.total_changes > before:
-                rowcount = self.db.total_changes - before  # sqlite3 does not look behind WITH
-            return Result(rowcount, cursor.lastrowid)
+            rows = cursor.description is not None
+            is_hidden = cursor.rowcount < 0 and _BEHIND_WITH.match(sql) is not None
+            is_hidden = is_hidden and not (rows and "RETURNING" not in sql.upper())
+            if rows and (cursor.rowcount >= 0 or is_hidden):
+                deque(cursor, maxlen=0)  # RETURNING: the rows are counted only once they are read
+            if is_hidden:  # sqlite3 does not look behind WITH
+                return Result(self._changes() if self.db.total_changes > before else 0, cursor.lastrowid)
+            return Result(cursor.rowcount, cursor.lastrowid)
         finally:
             cursor.close()
+
+    def _changes(self) -> int:
+        """Return how many rows the last statement has changed, without those that its triggers have."""
+        return self.db.execute("SELECT changes()").fetchone()[0]  # type: ignore[no-any-return]  # sqlite3's rows
 
     def _executemany(self, sql: str, rows: Sequence[Any]) -> Result:
         nested = self.db.in_transaction

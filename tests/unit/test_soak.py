@@ -145,8 +145,8 @@ class LyingDatabase(Database):
 
     lies = False
 
-    def _run(self, verb, query, params, more=()):
-        return super()._run(verb, query, self._bent(params), more)
+    def _run(self, verb, query, params, limit=None):
+        return super()._run(verb, query, self._bent(params), limit)
 
     def _stream(self, query, params, into, chunk_size):
         return super()._stream(query, self._bent(params), into, chunk_size)

@@ -1,0 +1,91 @@
+"""A replica that accepts connections and answers nothing is found out by callers whose time limits are short, too.
+
+A hostile test: a lease that its caller cancelled was no failure, so a frozen replica was tried for ever.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from time import monotonic
+
+import anyio
+import pytest
+
+from aio_databases.breaker import CircuitBreaker
+from unit.fake import connected
+
+pytestmark = pytest.mark.parametrize("loop", ["asyncio", "trio"])
+REPLICA = ["fake://one/db"]
+
+
+async def read(db, seen, limit):
+    """Read within a time limit, and count how that went."""
+    with anyio.move_on_after(limit):
+        async with db.replica() as connection:
+            await anyio.sleep(0.01)
+            seen[connection.role] += 1
+            return
+    seen["too late"] += 1
+
+
+@pytest.mark.parametrize("limit", [0.05, 0.3])
+async def test_a_replica_that_was_never_connected_to_is_left_alone(limit, loop):
+    async with connected(replicas=REPLICA, cool_down=60) as (db, _):
+        (replica,) = db.replica_backends
+        gates = [replica.wait("connect") for _ in range(200)]
+        seen, began = Counter(), monotonic()
+        while monotonic() - began < 1.6:
+            await read(db, seen, limit)
+        failed = seen["too late"]
+        for _ in range(20):
+            await read(db, seen, limit)
+        assert failed == seen["too late"], "it is left alone"
+        assert seen["primary"] >= 20
+        assert 1 == db._replicas.own[0].pool.breaker.failures
+        for gate in gates:
+            gate.open()
+
+
+async def test_each_trial_that_is_cancelled_doubles_the_rest(loop):
+    async with connected(replicas=REPLICA, cool_down=0.1) as (db, _):
+        (replica,) = db.replica_backends
+        breaker = db._replicas.own[0].pool.breaker
+        gates = [replica.wait("connect") for _ in range(200)]
+        seen, began = Counter(), monotonic()
+        while breaker.failures < 3:
+            assert monotonic() - began < 8
+            await read(db, seen, 0.15)
+        assert seen["too late"] <= 15, "about seven until it is left alone, then one in each rest"
+        for gate in gates:
+            gate.open()
+        await anyio.sleep(0.6)
+        await read(db, seen, 1)
+        assert (1, 0) == (seen["replica"], breaker.failures)
+
+
+async def test_callers_who_leave_a_busy_replica_blame_nobody(loop):
+    """They wait for those who have the connections, not for the server."""
+    async with connected(replicas=REPLICA, max_size=1) as (db, _), db.replica():
+        seen = Counter()
+        for _ in range(15):
+            await read(db, seen, 0.08)
+        assert (15, 0) == (seen["too late"], db._replicas.own[0].pool.breaker.failures)
+
+
+async def test_the_fallback_forgets_its_failures(loop):
+    async with connected(replicas=[]) as (db, _):
+        fallback = db._replicas.fallback
+        for _ in range(3):
+            fallback.leave_alone("a test")
+            fallback.breaker._until = 0.0
+        async with db.replica():
+            pass
+        assert 0 == fallback.breaker.failures
+
+
+async def test_those_who_wait_at_the_same_time_count_once(loop):
+    circuit, now = CircuitBreaker(5), monotonic()
+    assert not any(circuit.is_silent(now - 0.4, 0.5) for _ in range(100))
+    assert circuit.is_silent(now - 1, 0.5) is False, "only what was not counted yet"
+    circuit.succeed()
+    assert circuit.is_silent(now - 1, 0.5) is False

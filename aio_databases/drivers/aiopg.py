@@ -18,7 +18,7 @@ from aio_databases.drivers.aiopg_verbs import AiopgConnection, PatientConnection
 from aio_databases.drivers.base import diagnose_builtin
 from aio_databases.drivers.libpq import LibpqDriver
 from aio_databases.drivers.postgresql import POSTGRESQL
-from aio_databases.errors import DataError, Diagnosis
+from aio_databases.errors import DataError, Diagnosis, NotSupportedError
 from aio_databases.url import anything
 
 if TYPE_CHECKING:
@@ -46,7 +46,11 @@ class AiopgDriver(LibpqDriver):
         psycopg2.extras.register_ipaddress(raw.raw)
         pg.register_type(_BYTEA, raw.raw)
         pg.register_type(_BYTEA_ARRAY, raw.raw)
+        pg.register_type(_INTERVAL, raw.raw)
+        pg.register_type(_INTERVAL_ARRAY, raw.raw)
         connection = AiopgConnection(raw, self)
+        if not self.sessionless:
+            await connection.set_styles()
         return self.fenced(connection, connection.writes_by_default, read_only=read_only)
 
     async def _open(self, keywords: dict[str, Any]) -> aiopg.Connection:
@@ -81,5 +85,14 @@ def _bytes(text: Any, cursor: Any) -> bytes | None:
     return None if text is None else bytes(psycopg2.BINARY(text, cursor))
 
 
+def _interval(text: Any, cursor: Any) -> Any:
+    if text is not None and cursor.connection.get_parameter_status("IntervalStyle") not in {None, "postgres"}:
+        message = "psycopg 2 reads intervals wrongly while IntervalStyle is another one than postgres: set it back"
+        raise NotSupportedError(message)
+    return pg.PYINTERVAL(text, cursor)
+
+
 _BYTEA = pg.new_type((17,), "BYTEA", _bytes)  # the numbers are PostgreSQL's for these types
+_INTERVAL = pg.new_type((1186,), "INTERVAL", _interval)
+_INTERVAL_ARRAY = pg.new_array_type((1187,), "INTERVALARRAY", _INTERVAL)
 _BYTEA_ARRAY = pg.new_array_type((1001,), "BYTEAARRAY", _BYTEA)

@@ -109,9 +109,9 @@ class AiopgConnection(PostgreSQLConnection, CursorConnection):
         """Whether the open transaction has failed."""
         return bool(self.raw.raw.get_transaction_status() == pg.TRANSACTION_STATUS_INERROR)
 
-    def writes_by_default(self) -> bool:
-        """Return whether transactions may write unless they say otherwise."""
-        return not self.raw.closed and self.raw.raw.get_parameter_status("default_transaction_read_only") == "off"
+    def reported(self, name: str) -> str:
+        """Return the value of a setting that the server reports by itself."""
+        return self.raw.raw.get_parameter_status(name) or ""
 
     def new_cursor(self) -> Any:
         """Return a cursor."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aio_databases import errors
@@ -12,14 +13,16 @@ from aio_databases.drivers.asyncpg_codecs import read_json, read_uuids
 from aio_databases.drivers.asyncpg_schema import UNREADABLE, Schema
 from aio_databases.drivers.asyncpg_verbs import AsyncpgConnection, AsyncpgRecord
 from aio_databases.drivers.base import diagnose_builtin
-from aio_databases.drivers.postgresql import (
-    ASYNCPG_OPTIONS,
-    POSTGRESQL,
-    POSTGRESQL_OPTIONS,
-    PostgreSQLDriver,
-    diagnosis,
+from aio_databases.drivers.postgresql import POSTGRESQL, PostgreSQLDriver, diagnosis
+from aio_databases.drivers.postgresql_options import ASYNCPG_OPTIONS, POSTGRESQL_OPTIONS
+from aio_databases.errors import (
+    ConfigurationError,
+    ConnectionLost,
+    DataError,
+    Diagnosis,
+    InterfaceError,
+    NotSupportedError,
 )
-from aio_databases.errors import ConnectionLost, DataError, Diagnosis, InterfaceError, NotSupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,18 +46,39 @@ class AsyncpgDriver(PostgreSQLDriver):
     option_types: ClassVar[Mapping[str, Callable[[Any], Any]]] = {**POSTGRESQL_OPTIONS, **ASYNCPG_OPTIONS}
 
     def __init__(self, address: Address, options: Mapping[str, Any], connect_args: Mapping[str, Any]) -> None:
-        """Keep where and how to connect."""
+        """Keep where and how to connect.  Raises ConfigurationError for a protection that asyncpg cannot give."""
         super().__init__(address, options, connect_args)
         self._schema = Schema()
+        if self._binds and super().ssl in {"allow", "disable", "prefer"}:
+            message = (
+                f"channel_binding='require' does not go with the ssl of {address}: leave that out, as the channel "
+            )
+            raise ConfigurationError(message + "is that of TLS")
+        if self.options.get("gssencmode") == "require":
+            message = f"asyncpg does not encrypt by GSSAPI, as gssencmode='require' of {address} wants it: "
+            raise ConfigurationError(message + "use the scheme psycopg://, or ssl='verify-full'")
+
+    @property
+    def _binds(self) -> bool:
+        return self.options.get("channel_binding") == "require"
+
+    @property
+    def ssl(self) -> str | SSLContext | None:
+        """How to encrypt; asyncpg cannot bind channels, so the certificate has to prove which server it talks to."""
+        mode = super().ssl
+        return "verify-full" if self._binds and not isinstance(mode, SSLContext) else mode
 
     async def connect(self, *, read_only: bool = False) -> DriverConnection:
         """Open a connection; with ``read_only`` the server refuses writes on it."""
-        arguments = {**self.arguments(read_only=read_only), "password": await self.password(), **self.connect_args}
+        args = {name: value for name, value in self.connect_args.items() if name != "server_settings"}
+        arguments = {**self.arguments(read_only=read_only), "password": await self.password(), **args}
         raw = await asyncpg.connect(**arguments, record_class=AsyncpgRecord)
         if self.keepalive:
             self.keepalive.watch(raw._transport.get_extra_info("socket"))  # noqa: SLF001 - there is no other way
         connection = AsyncpgConnection(raw, self._schema)
         await read_uuids(raw)
+        if not self.sessionless:
+            await connection.set_styles()
         if self.options.get("json"):
             await read_json(raw, json.dumps, json.loads)
         return self.fenced(connection, connection.writes_by_default, read_only=read_only)
@@ -65,7 +89,7 @@ class AsyncpgDriver(PostgreSQLDriver):
         arguments: dict[str, Any] = {
             "database": self.located("database"),
             "timeout": self.gives_up_after,
-            "server_settings": self.settings(read_only=read_only),
+            "server_settings": self._all_settings(read_only=read_only),
             # asyncpg tries without encryption, too, if it is told so by a word
             "ssl": self.ssl if self.ssl in {"allow", "prefer"} else self.ssl_context() or self.ssl,
             "user": self.located("user"),
@@ -75,6 +99,15 @@ class AsyncpgDriver(PostgreSQLDriver):
         if self.sessionless:
             arguments["statement_cache_size"] = 0  # the next statement may run on another connection of the server
         return {name: value for name, value in arguments.items() if value is not None}
+
+    def _all_settings(self, *, read_only: bool) -> dict[str, str]:
+        """Return the server settings with those that asyncpg has no arguments for, and those of connect_args."""
+        settings = self.settings(read_only=read_only)
+        if "options" in self.options:
+            settings["options"] = self.options["options"]
+        if "fallback_application_name" in self.options:
+            settings.setdefault("application_name", self.options["fallback_application_name"])
+        return {**settings, **self.connect_args.get("server_settings", {})}
 
     def diagnose(self, exc: Exception) -> Diagnosis | None:
         """Tell what an exception of asyncpg means, by its SQLSTATE where it has one."""

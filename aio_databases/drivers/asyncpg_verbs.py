@@ -10,6 +10,7 @@ from aio_databases import errors
 from aio_databases.drivers.asyncpg_schema import CHANGED, OUTDATED, Schema
 from aio_databases.drivers.base import Cursor, DriverConnection, begin_statement
 from aio_databases.drivers.postgresql import RESET, ROLLED_BACK
+from aio_databases.drivers.postgresql_options import styles_to_set
 from aio_databases.errors import ConnectionLost, DataError, Diagnosis
 from aio_databases.record import Record, Result
 
@@ -196,7 +197,14 @@ class AsyncpgConnection(DriverConnection):
         await self.raw.reset()
         await self.raw.execute(RESET)
         self.raw._mark_stmts_as_closed()  # noqa: SLF001 - the server has forgotten them
+        await self.set_styles()
         return True
+
+    async def set_styles(self) -> None:
+        """Have the server write dates and intervals as it does on the other libraries."""
+        settings = self.raw.get_settings()
+        if wrong := styles_to_set(lambda name: getattr(settings, name, "")):
+            await self.raw.execute(wrong)
 
     async def close(self) -> None:
         """Close the connection in good order."""

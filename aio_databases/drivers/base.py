@@ -327,4 +327,6 @@ def diagnose_builtin(exc: Exception) -> Diagnosis | None:
         return errors.Diagnosis(errors.ConnectionLost, errno=exc.errno, text=text)
     if isinstance(exc, OverflowError | UnicodeError):
         return errors.Diagnosis(errors.DataError, text=text)
+    if isinstance(exc, NotImplementedError):
+        return errors.Diagnosis(errors.NotSupportedError, text=text)
     return None

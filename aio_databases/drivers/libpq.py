@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aio_databases.drivers.network import certificate_authorities
 from aio_databases.drivers.postgresql import REFUSALS, PostgreSQLDriver, diagnosis
+from aio_databases.drivers.postgresql_options import as_options
 from aio_databases.error_codes import kind_of_dbapi_class
 from aio_databases.errors import (
     AuthenticationError,
@@ -44,7 +45,10 @@ class LibpqDriver(PostgreSQLDriver):
 
     async def keywords(self, *, read_only: bool) -> dict[str, Any]:
         """Return the parameters to connect with."""
-        copied = ("application_name", "passfile", "sslcert", "sslkey", "sslrootcert")
+        copied = (
+            *("application_name", "channel_binding", "fallback_application_name", "gssencmode", "passfile"),
+            *("sslcert", "sslkey", "sslrootcert"),
+        )
         parameters: dict[str, Any] = {
             "client_encoding": "UTF8",
             "connect_timeout": self.gives_up_after,
@@ -53,16 +57,21 @@ class LibpqDriver(PostgreSQLDriver):
             "sslmode": self.ssl,
             "user": self.located("user"),
             **self.place(),
-            **(self.keepalive._asdict() if self.keepalive else {}),
+            **(
+                self.keepalive._asdict()
+                if self.keepalive
+                else {"keepalives": 0 if "keepalives" in self.options else None}
+            ),
             **{name: self.options.get(name) for name in copied},
         }
         if str(self.ssl).startswith("verify") and parameters["sslrootcert"] is None:
             parameters["sslrootcert"] = certificate_authorities()
         settings = self.settings(read_only=read_only)
         settings.pop("application_name", None)
-        if settings:
-            parameters["options"] = " ".join(f"-c {name}={_escaped(value)}" for name, value in settings.items())
-        return {**{name: value for name, value in parameters.items() if value is not None}, **self.connect_args}
+        connect_args = dict(self.connect_args)
+        words = (self.options.get("options"), connect_args.pop("options", None))
+        parameters["options"] = as_options(settings, filter(None, words)) or None
+        return {**{name: value for name, value in parameters.items() if value is not None}, **connect_args}
 
     def diagnosed(self, exc: Exception, sqlstate: str | None, diag: Any) -> Diagnosis:
         """Tell what an exception of a library on libpq means, by its SQLSTATE where it has one."""
@@ -88,10 +97,6 @@ class LibpqDriver(PostgreSQLDriver):
 
 _TOO_MANY = "number of parameters must be"
 _BAD_PARAMETERS = ("invalid connection option", "invalid dsn", 'missing "="')
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace(" ", "\\ ")
 
 
 def shut_down(fileno: int) -> None:

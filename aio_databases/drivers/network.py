@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ssl as tls
+from itertools import chain
 from math import ceil
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from aio_databases.drivers.base import Driver
 from aio_databases.drivers.keepalive import Keepalive
+from aio_databases.errors import ConfigurationError
 from aio_databases.url import anything, integer, optional, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from aio_databases.url import Address
 
 __all__ = ("SSL_MODES", "NetworkDriver", "certificate_authorities", "no_network", "ssl_context", "statement_timeout")
 
@@ -76,6 +80,19 @@ class NetworkDriver(Driver):
         "user": str,
     }
 
+    def __init__(self, address: Address, options: Mapping[str, Any], connect_args: Mapping[str, Any]) -> None:
+        """Keep where and how to connect.  Raises ConfigurationError for a text with a zero byte, which would end it."""
+        super().__init__(address, options, connect_args)
+        places = {"user": address.user, "password": address.password, "database": address.database}
+        for name, value in chain(places.items(), self.options.items(), self.connect_args.items()):
+            if _has_nul(value):
+                raise self.nul_in(name)
+
+    def nul_in(self, name: str) -> ConfigurationError:
+        """Return the error for an option, or a part of the URL, with a zero byte in it."""
+        where = str(self.address).replace("\0", "%00")
+        return ConfigurationError(f"the option {name!r} of {where} has a zero byte (NUL), which no login can carry")
+
     def located(self, name: str) -> Any:
         """Return ``host``, ``port``, ``user`` or ``database``: the option, else what the URL says, else None."""
         return self.options.get(name) or getattr(self.address, name) or None
@@ -105,6 +122,8 @@ class NetworkDriver(Driver):
             password = password()
         if hasattr(password, "__await__"):
             password = await password
+        if _has_nul(password):
+            raise self.nul_in("password")
         return None if password is None else str(password)
 
     @property
@@ -118,6 +137,12 @@ class NetworkDriver(Driver):
         Whether encryption may be left out (``allow``, ``prefer``) is for the caller to decide.
         """
         return ssl_context(self.ssl, *(self.options.get(name) for name in ("sslrootcert", "sslcert", "sslkey")))
+
+
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_nul, chain.from_iterable(cast("dict[object, object]", value).items())))
+    return "\0" in value if isinstance(value, str) else isinstance(value, bytes) and b"\0" in value
 
 
 def ssl_context(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from aio_databases import errors
 from aio_databases.drivers.base import begin_statement
-from aio_databases.drivers.mysql_literals import literal
 from aio_databases.drivers.network import certificate_authorities
 from aio_databases.drivers.odbc_dialects import BEGINS, Dialect, beginning_with
 from aio_databases.drivers.odbc_values import for_postgresql, uuid
@@ -68,7 +67,7 @@ class PostgreSQL(Dialect):
         """Give the statements that a session begins with."""
         del product
         if "application_name" in driver.options:
-            yield f"SET application_name = {literal(driver.options['application_name'], backslashes=False)}"
+            yield f"SET application_name = {_literal(driver.options['application_name'])}"
         if driver.options.get("statement_timeout"):
             yield f"SET statement_timeout = {driver.options['statement_timeout'] * 1000:.0f}"  # milliseconds
         if read_only:
@@ -118,6 +117,11 @@ _LOST = (  # psqlodbc has no SQLSTATE for a link that breaks in a transaction; F
     "SSL connection has been closed",
     "SSL SYSCALL error",
 )
+
+
+def _literal(text: str) -> str:
+    # Backslashes mean the same in this one whatever standard_conforming_strings says.
+    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def _for_libpq(driver: OdbcDriver, files: Mapping[str, str]) -> dict[str, str]:

@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from aio_databases import errors
 from aio_databases.drivers.base import Capabilities, Cursor, DriverConnection
 from aio_databases.drivers.choice import Choice
+from aio_databases.drivers.keepalive import Keepalive
 from aio_databases.drivers.network import NetworkDriver
+from aio_databases.drivers.postgresql_options import (
+    ASYNCPG_OPTIONS,
+    KEEPALIVES,
+    POSTGRESQL_OPTIONS,
+    style_in,
+    styles_to_set,
+)
 from aio_databases.drivers.read_only import ReadOnlyTransactions
 from aio_databases.error_codes import kind_of_sqlstate
 from aio_databases.errors import ConfigurationError, ConnectionLost, Diagnosis
-from aio_databases.url import anything, boolean, integer, optional, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,9 +30,7 @@ if TYPE_CHECKING:
     from aio_databases.url import Address
 
 __all__ = (
-    "ASYNCPG_OPTIONS",
     "POSTGRESQL",
-    "POSTGRESQL_OPTIONS",
     "REFUSALS",
     "RESET",
     "ROLLED_BACK",
@@ -42,22 +47,6 @@ POSTGRESQL = Capabilities(
     exclusive_cursor=True,
     reusable_after_cancel=True,
 )
-
-POSTGRESQL_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
-    **NetworkDriver.option_types,
-    "passfile": str,
-    "pgbouncer": boolean,
-    "server_settings": dict,
-}
-
-ASYNCPG_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
-    "command_timeout": optional(seconds),
-    "direct_tls": anything,
-    "max_cacheable_statement_size": integer,
-    "max_cached_statement_lifetime": integer,
-    "statement_cache_size": integer,
-}
-"""asyncpg's own; here, because the scheme ``postgresql`` knows them before it has chosen a library."""
 
 
 class AnyPostgreSQL(Choice):
@@ -81,10 +70,18 @@ class PostgreSQLDriver(NetworkDriver):
     option_types: ClassVar[Mapping[str, Callable[[Any], Any]]] = POSTGRESQL_OPTIONS
 
     def __init__(self, address: Address, options: Mapping[str, Any], connect_args: Mapping[str, Any]) -> None:
-        """Keep where and how to connect.  Raises ConfigurationError for what PgBouncer would refuse or leak."""
+        """Keep where and how to connect.
+
+        Raises ConfigurationError for what PgBouncer would refuse or leak, and for dates and intervals in another style.
+        """
         super().__init__(address, options, connect_args)
-        if self.sessionless and (given := self.options.keys() & {"server_settings", "statement_timeout"}):
-            message = f"{given.pop()} of {address} does not go with pgbouncer=True, as others would run with it, too: "
+        args = self.connect_args
+        settings = self.options.get("server_settings", {}) | args.get("server_settings", {})
+        if style := style_in(settings, f"{self.options.get('options')} {args.get('options')}"):
+            message = f"an option of {address} changes {style}, by which the libraries read what the server sends: "
+            raise ConfigurationError(message + "leave it out, and write dates as you like them with to_char()")
+        if self.sessionless and (given := self.options.keys() & {"options", "server_settings", "statement_timeout"}):
+            message = f"{min(given)} of {address} does not go with pgbouncer=True, as others would run with it, too: "
             raise ConfigurationError(message + "set it for the role (ALTER ROLE ... SET) or in PgBouncer")
 
     def place(self) -> dict[str, Any]:
@@ -97,7 +94,7 @@ class PostgreSQLDriver(NetworkDriver):
 
     def settings(self, *, read_only: bool) -> dict[str, str]:
         """Return the server settings to begin a session with."""
-        settings = {str(name): str(value) for name, value in self.options.get("server_settings", {}).items()}
+        settings: dict[str, str] = dict(self.options.get("server_settings", {}))
         if "application_name" in self.options:
             settings["application_name"] = self.options["application_name"]
         if self.options.get("statement_timeout"):
@@ -105,6 +102,15 @@ class PostgreSQLDriver(NetworkDriver):
         if read_only and not self.sessionless:
             settings["default_transaction_read_only"] = "on"
         return settings
+
+    @property
+    def keepalive(self) -> Keepalive | None:
+        """How a link that has gone silent is noticed, with what libpq's words for it say; None: left to the system."""
+        keepalive = super().keepalive
+        given = {name: self.options[name] for name in KEEPALIVES if self.options.get(name)}
+        if not self.options.get("keepalives", True) or not (keepalive or given):
+            return None
+        return (keepalive or Keepalive.after(_A_MINUTE))._replace(**given)
 
     def fenced(
         self, connection: DriverConnection, writes_by_default: Callable[[], bool], *, read_only: bool
@@ -124,8 +130,17 @@ class PostgreSQLConnection(DriverConnection):
         """Whether the open transaction has failed, so that it can only be rolled back."""
 
     @abstractmethod
+    def reported(self, name: str) -> str:
+        """Return the value of a setting that the server reports by itself; empty for one that it does not report."""
+
     def writes_by_default(self) -> bool:
         """Return whether transactions may write unless they say otherwise; servers before 14 do not tell: no."""
+        return not self.is_closed and self.reported("default_transaction_read_only") == "off"
+
+    async def set_styles(self) -> None:
+        """Have dates and intervals written as the library reads them, if the role or the database has other wishes."""
+        if wrong := styles_to_set(self.reported):
+            await self.execute(wrong, ())
 
     def lastrowid(self, cursor: Any) -> None:
         """Return nothing: PostgreSQL tells ids by RETURNING."""
@@ -147,6 +162,7 @@ class PostgreSQLConnection(DriverConnection):
     async def reset(self) -> bool:
         """Undo what was changed in the session."""
         await self.execute(f"{_RESET_LIKE_ASYNCPG}{RESET}", ())
+        await self.set_styles()
         return True
 
     async def absorb_cancel(self) -> None:
@@ -217,6 +233,7 @@ class DeclaredCursor(Cursor):
             await connection.execute(_CLOSE.replace("NAME", name), ())
 
 
+_A_MINUTE = 60.0  # seconds
 _numbers = count(1)
 
 # The rollback of a savepoint may have closed it before: then CLOSE would fail, and the transaction with it.

@@ -37,6 +37,8 @@ class PsycopgDriver(LibpqDriver):
         else:
             connection = NativeConnection(await self._connect(arguments))
         connection.set_up(parse_json=self.options.get("json", False))
+        if not self.sessionless:
+            await connection.set_styles()
         return self.fenced(connection, connection.writes_by_default, read_only=read_only)
 
     async def _connect(self, arguments: dict[str, Any]) -> CancellableConnection:

@@ -45,9 +45,9 @@ class PsycopgConnection(PostgreSQLConnection):
         """Whether the open transaction has failed."""
         return bool(self.raw.pgconn.transaction_status == TransactionStatus.INERROR)
 
-    def writes_by_default(self) -> bool:
-        """Return whether transactions may write unless they say otherwise."""
-        return not self.is_closed and self.raw.pgconn.parameter_status(b"default_transaction_read_only") == b"off"
+    def reported(self, name: str) -> str:
+        """Return the value of a setting that the server reports by itself."""
+        return (self.raw.pgconn.parameter_status(name.encode()) or b"").decode()
 
     async def reset(self) -> bool:
         """Undo what was changed in the session, unless psycopg itself was told to treat statements in another way."""

@@ -1,7 +1,7 @@
 """The schema changes while connections are open: at most one transaction of the pool has to be run again.
 
-Hostile tests, MagicStack/asyncpg#458 (cursors fail on each call), MagicStack/asyncpg#72 and encode/databases#378
-(transactions fail once per connection), MagicStack/asyncpg#1150 (a search_path for each tenant).
+Hostile tests, MagicStack/asyncpg#458 (transactions and cursors fail, once for each connection), MagicStack/asyncpg#72
+(types and a search_path that change).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """COPY from or to the client, run by a verb: an error at once, and the transaction goes on.
 
-A hostile test, and MagicStack/asyncpg#1147.  asyncpg waited for ever, past every time limit; the other libraries left
+A hostile test, psycopg/psycopg2#781 and postgresql-interfaces/psqlodbc#200.  asyncpg waited for ever, past every time limit; the other libraries left
 a connection that could run nothing more, and the transaction on it was lost.
 """
 

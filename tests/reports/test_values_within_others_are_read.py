@@ -1,7 +1,7 @@
 """Values within composite values, whole rows and arrays come as they do alone, JSON and UUIDs too.
 
-Hostile tests, and MagicStack/asyncpg#1009 (json within a composite value), ijl/orjson#283 (a class of its own for
-UUIDs).
+Hostile tests, MagicStack/asyncpg#1267 (JSON within a composite value), MagicStack/asyncpg#604 (and in a COPY),
+MagicStack/asyncpg#512 (a class of its own for UUIDs).
 """
 
 from __future__ import annotations

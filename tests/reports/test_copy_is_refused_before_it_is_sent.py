@@ -1,7 +1,7 @@
 """COPY from or to the client, run by a verb: an error at once, and the transaction goes on.
 
-A hostile test, psycopg/psycopg2#781 and postgresql-interfaces/psqlodbc#200.  asyncpg waited for ever, past every time limit; the other libraries left
-a connection that could run nothing more, and the transaction on it was lost.
+A hostile test, psycopg/psycopg2#781 and postgresql-interfaces/psqlodbc#200.  asyncpg waited for ever, past every time
+limit; the other libraries left a connection that could run nothing more, and the transaction on it was lost.
 """
 
 from __future__ import annotations

@@ -328,7 +328,7 @@ def test_json_cannot_be_parsed():
             "psqlodbc",
             "PostgreSQL",
             [
-                "SET application_name = 'it''s'",
+                "SET application_name = E'it''s'",
                 "SET statement_timeout = 1500",
                 "SET default_transaction_read_only = on",
             ],

@@ -42,19 +42,22 @@ def split_values(sql: str) -> Split | None:
     return Split(head, values, tail)
 
 
-def join_rows(split: Split, rows: Iterable[bytes], limit: int) -> Iterator[bytes]:
-    """Return statements of many rows each, at most ``limit`` bytes of them; a longer row has a statement of its own."""
+def join_rows(split: Split, rows: Iterable[bytes], limit: int) -> Iterator[tuple[bytes, int]]:
+    """Return statements of many rows each, at most ``limit`` bytes of them, and how many rows each has.
+
+    A longer row has a statement of its own.
+    """
     head, tail = (part.replace("%%", "%").encode() for part in (split.head, split.tail))
     batch: list[bytes] = []
     size = 0
     for row in rows:
         size += len(row) + 1
         if batch and size > limit:
-            yield head + b",".join(batch) + tail
+            yield head + b",".join(batch) + tail, len(batch)
             batch, size = [], len(row) + 1
         batch.append(row)
     if batch:
-        yield head + b",".join(batch) + tail
+        yield head + b",".join(batch) + tail, len(batch)
 
 
 _WORD = re.compile(

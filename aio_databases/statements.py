@@ -164,6 +164,7 @@ _SESSION = re.compile(
     rf"| @(?: ?\S+)? := |^(?!{_PRAGMA_READS}) PRAGMA "
 )
 _OF_TRANSACTION = (" SET LOCAL ", " SET TRANSACTION ", " SET CONSTRAINTS ")  # on PostgreSQL
+_OF_DATABASE = (" DROP DATABASE ", " DROP SCHEMA ")  # which on MySQL leave a session of it without one
 FOREIGN_CHARSET = re.compile(  # of MySQL, whose drivers write values into the text
     r"^ SET (?:.* )?(?:NAMES|CHARACTER SET|CHARSET|(?:@@)?CHARACTER_SET_(?:CLIENT|CONNECTION) :?=) ['\"`]?"
     r"(?!UTF8|DEFAULT |@|\?)\w"
@@ -236,6 +237,7 @@ def _traits_of_statement(statement: str, dialect: str) -> tuple[bool, bool, bool
     # elsewhere LOCAL is another word for SESSION, and TRANSACTION means the next one, whose ever it is
     of_transaction = dialect == "postgresql" and statement.startswith(_OF_TRANSACTION)
     session = not _KEEPS_SESSION.match(statement) or bool(_SESSION.search(statement))
+    session = session or (dialect == "mysql" and statement.startswith(_OF_DATABASE))
     return writes, session and not of_transaction, ends
 
 

@@ -21,13 +21,14 @@ from aio_databases.concurrency import Reply
 from aio_databases.drivers.mysql import CLOSED, MULTI_STATEMENTS, MYSQL, Guard, MySQLDriver
 from aio_databases.drivers.mysql_cursor import as_records, record_class
 from aio_databases.drivers.mysql_verbs import MySQLConnection
-from aio_databases.errors import ConnectionLost
+from aio_databases.errors import ConfigurationError, ConnectionLost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from aio_databases.drivers.base import Capabilities
     from aio_databases.record import Record
+    from aio_databases.url import Address
 
 __all__ = ("AsyncmyDriver",)
 
@@ -131,6 +132,13 @@ class AsyncmyDriver(MySQLDriver):
     library_error: ClassVar[type[Exception]] = asyncmy.errors.MySQLError
     library_connection: ClassVar[Callable[..., Any]] = _Connection
     connection: ClassVar[Callable[..., MySQLConnection]] = AsyncmyConnection
+
+    def __init__(self, address: Address, options: Mapping[str, Any], connect_args: Mapping[str, Any]) -> None:
+        """Keep where and how to connect.  Raises ConfigurationError for what asyncmy cannot do."""
+        super().__init__(address, options, connect_args)
+        if connect_args.get("local_infile"):
+            message = f"asyncmy fails to send local files, which 'local_infile' is for: use pymysql:// for {address}"
+            raise ConfigurationError(message)
 
 
 _TLS = 1 << 11  # the flag for it

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aio_databases import errors
-from aio_databases.drivers.base import Capabilities, diagnose_builtin
+from aio_databases.drivers.base import Capabilities, Driver, diagnose_builtin
 from aio_databases.drivers.choice import Choice
 from aio_databases.drivers.mysql_literals import literal
 from aio_databases.drivers.network import NetworkDriver
@@ -21,8 +21,19 @@ if TYPE_CHECKING:
 
     from aio_databases.drivers.base import DriverConnection
     from aio_databases.drivers.mysql_verbs import MySQLConnection
+    from aio_databases.url import Address
 
-__all__ = ("CLOSED", "MULTI_STATEMENTS", "MYSQL", "MYSQL_OPTIONS", "AnyMySQL", "Guard", "MySQLDriver", "details")
+__all__ = (
+    "CLOSED",
+    "MULTI_STATEMENTS",
+    "MYSQL",
+    "MYSQL_OPTIONS",
+    "AnyMySQL",
+    "Guard",
+    "MySQLDriver",
+    "details",
+    "row_of",
+)
 
 MYSQL = Capabilities(
     lastrowid=True,
@@ -56,14 +67,30 @@ MYSQL_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
-class AnyMySQL(Choice):
-    """MySQL or MariaDB by the best library for the running event loop."""
+class _OfMySQL(Driver):
+    """What is known before a library is chosen."""
 
-    name: ClassVar[str] = "mysql"
     dialect: ClassVar[str] = "mysql"
     paramstyle: ClassVar[str] = "format"
     capabilities: ClassVar[Capabilities] = MYSQL
     option_types: ClassVar[Mapping[str, Callable[[Any], Any]]] = MYSQL_OPTIONS
+
+    def __init__(self, address: Address, options: Mapping[str, Any], connect_args: Mapping[str, Any]) -> None:
+        """Keep where and how to connect.  Raises ConfigurationError for what a session must not be."""
+        super().__init__(address, options, connect_args)
+        for name in ("autocommit", "charset"):
+            if name in connect_args:
+                try:
+                    MYSQL_OPTIONS[name](connect_args[name])
+                except ValueError as exc:
+                    message = f"{name!r} in connect_args for {address} has a bad value: {exc}"
+                    raise errors.ConfigurationError(message) from None
+
+
+class AnyMySQL(_OfMySQL, Choice):
+    """MySQL or MariaDB by the best library for the running event loop."""
+
+    name: ClassVar[str] = "mysql"
     asyncio: ClassVar[tuple[str, ...]] = ("asyncmy", "aiomysql", "pymysql")
     trio: ClassVar[tuple[str, ...]] = ("pymysql", "trio-mysql")
 
@@ -90,13 +117,9 @@ class Guard:
         """Keep a library that does not look whether the server has TLS from insisting on it."""
 
 
-class MySQLDriver(NetworkDriver):
+class MySQLDriver(_OfMySQL, NetworkDriver):
     """Knows what to tell the library and the server when a session begins, and what their errors mean."""
 
-    dialect: ClassVar[str] = "mysql"
-    paramstyle: ClassVar[str] = "format"
-    capabilities: ClassVar[Capabilities] = MYSQL
-    option_types: ClassVar[Mapping[str, Callable[[Any], Any]]] = MYSQL_OPTIONS
     library_error: ClassVar[type[Exception]]
     """The class of all errors of the library."""
 
@@ -162,12 +185,13 @@ class MySQLDriver(NetworkDriver):
 
     def session(self, server_version: str, *, read_only: bool) -> Iterator[str]:
         """Give the statements that a session begins with."""
+        given = {name: self.options.get(name, self.connect_args.get(name)) for name in _OF_THE_SESSION}
+        collation = f" COLLATE {literal(given['collation'], backslashes=False)}" if given["collation"] else ""
         settings = [
-            f"NAMES {self.options.get('charset', 'utf8mb4')}",
+            f"NAMES {given['charset'] or 'utf8mb4'}{collation}",
             "SESSION autocommit = 1",
             f"SESSION net_write_timeout = {_PATIENCE}",
         ]
-        given = {name: self.options.get(name, self.connect_args.get(name)) for name in _OF_THE_SESSION}
         if given["sql_mode"] is not None:
             settings.append(f"SESSION sql_mode = {literal(given['sql_mode'], backslashes=False)}")
         timeout = self.options.get("statement_timeout")
@@ -204,6 +228,9 @@ class MySQLDriver(NetworkDriver):
             if not errno:
                 return Diagnosis(ConnectionLost, errno=errno, text=text or CLOSED)
             told = details(text)
+            if number := getattr(exc, "row", None):
+                text = _AT_ROW.sub(f" at row {number}", text)
+            text += _ADVICE.get(errno, "")
             sqlstate = getattr(exc, "sqlstate", None)
             return Diagnosis(kind_of_mysql_errno(errno), sqlstate, errno, **told, text=f"{text} ({errno})")
         if isinstance(exc, EOFError) or (isinstance(exc, RuntimeError) and "TCPTransport closed" in str(exc)):
@@ -217,7 +244,8 @@ _TLS = 1 << 11
 MULTI_STATEMENTS = 1 << 16
 _PATIENCE = 600  # seconds that the server waits for the slow reader of a stream, instead of 60
 _LONGEST_NAME = 64  # bytes; aiomysql and asyncmy have 255 for all that they tell about themselves
-_OF_THE_SESSION = ("init_command", "sql_mode")  # to be done again after a reset, which the libraries would not
+_OF_THE_SESSION = ("autocommit", "charset", "collation", "init_command", "sql_mode")
+"""What is done when a session begins, and again after a reset, by us instead of the libraries."""
 
 # The messages of MariaDB and of MySQL; in other languages nothing is found.
 _DETAILS = (
@@ -229,6 +257,17 @@ _DETAILS = (
     re.compile(r" for column '(?P<column>[^']*)' at row"),
     re.compile(r" for column `[^`]*`\.`(?P<table>[^`]*)`\.`(?P<column>[^`]*)` at row"),
 )
+
+
+_AT_ROW = re.compile(r" at row (\d+)$")
+_NO_FILES = "; pass connect_args={'local_infile': True} if the server may ask for any file"
+_ADVICE: dict[int, str] = dict.fromkeys((1148, 3948, 4166), _NO_FILES)
+
+
+def row_of(exc: Exception) -> int | None:
+    """Return which row of a statement an error of the server is about, counted from 1, if it tells."""
+    match = _AT_ROW.search(str(exc.args[-1])) if exc.args else None
+    return int(match[1]) if match else None
 
 
 def details(message: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ forgets the results that it has not read.  The methods that they use are the sam
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from itertools import chain, islice
 from types import SimpleNamespace
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aio_databases.batches import join_rows, split_values
 from aio_databases.drivers.base import DriverConnection, TransactionOptions
+from aio_databases.drivers.mysql import CLOSED, row_of
 from aio_databases.drivers.mysql_cursor import CHUNK, MySQLCursor, as_records
 from aio_databases.drivers.mysql_literals import rows_with_values, with_values
 from aio_databases.error_codes import errno_of, kind_of_mysql_errno
-from aio_databases.errors import ConnectionLost, DataError, IntegrityError, ProgrammingError
+from aio_databases.errors import ConnectionLost, DataError, IntegrityError, ProgrammingError, note_row
 from aio_databases.record import Result
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class MySQLConnection(DriverConnection):
         self.server: Any = None
         """Which server it is, and with which role, as far as it tells."""
         self._identity = ""  # the question for that
+        self._longest = sys.maxsize  # bytes that a statement may have
         self._talking = False  # a statement was sent, and its answer not read to the end
 
     # The session
@@ -66,7 +69,7 @@ class MySQLConnection(DriverConnection):
         await self._begin_session()
         for self._identity in _IDENTITIES:
             try:
-                self.server = await self.fetch(self._identity, (), None)
+                self.server = await self._ask_identity()
             except self.driver.library_error:
                 if self.is_closed:
                     raise  # else it is a relative of MySQL that does not have these
@@ -91,12 +94,21 @@ class MySQLConnection(DriverConnection):
         if self.raw.character_set_name() != "utf8mb4":
             return False  # the library was told so by its own methods, and goes on to read another one
         # The role stays, on MariaDB at least.
-        return not self._identity or self.server == await self.fetch(self._identity, (), None)
+        return not self._identity or self.server == await self._ask_identity()
+
+    async def _ask_identity(self) -> tuple[Any, ...]:
+        for *server, longest in await self.fetch(self._identity, (), None):
+            self._longest = longest - _COMMAND
+            return tuple(server)
+        return ()  # of a stand-in
 
     async def _return_to_database(self) -> bool:
         """Return whether the session has the database again that it began with: one is left for another only."""
         if self.driver.database:
-            await self.talk(self._link.select_db, self.driver.database)
+            try:
+                await self.talk(self._link.select_db, self.driver.database)
+            except self.driver.library_error:
+                return False  # it was dropped
             return True
         return (await self.fetch("SELECT DATABASE()", (), None))[0][0] is None
 
@@ -146,8 +158,8 @@ class MySQLConnection(DriverConnection):
     async def fetch(self, sql: str, params: Any, limit: int | None, /) -> list[Record]:
         """Run a statement and return its rows, at most ``limit`` of them."""
         statement = self.encoded(sql, params)
-        if self.stream is not None or self.is_closed:
-            await self._make_way()
+        if self.stream is not None or self.is_closed or len(statement) > self._longest:
+            await self._make_way(statement)
         self._talking = True
         try:
             rows = await self.fetch_records(statement, limit)
@@ -168,27 +180,40 @@ class MySQLConnection(DriverConnection):
         first = list(islice(statements, 2))
         if len(first) > 1:
             return Result(await self._run_all(chain(first, statements)))
-        return Result((await self.run(first[0])).affected_rows if first else 0)
+        return Result(await self._run_batches(iter(first)))
 
-    def _batches(self, sql: str, rows: Sequence[Any]) -> Iterator[bytes]:
+    def _batches(self, sql: str, rows: Sequence[Any]) -> Iterator[tuple[bytes, int]]:
+        """Give the statements for the rows, and how many rows each has."""
         split = split_values(sql)
         if split is None:
-            return (self.encoded(sql, params) for params in rows)
+            written = rows_with_values(sql, rows, backslashes=self._escapes_with_backslashes)
+            return ((text.encode("utf-8", "surrogateescape"), 1) for text in written)
         written = rows_with_values(split.row, rows, backslashes=self._escapes_with_backslashes)
         return join_rows(split, (row.encode("utf-8", "surrogateescape") for row in written), _BATCH)
 
-    async def _run_all(self, statements: Iterator[bytes]) -> int:
+    async def _run_all(self, statements: Iterator[tuple[bytes, int]]) -> int:
         nested = self.in_transaction
         await (self.savepoint(_SAVEPOINT) if nested else self.begin(TransactionOptions()))
         try:
-            count = 0
-            for sql in statements:
-                count += (await self.run(sql)).affected_rows
+            count = await self._run_batches(statements)
             await (self.release_savepoint(_SAVEPOINT) if nested else self.commit())
         except Exception:
             if self.in_transaction:
                 await (self.rollback_to_savepoint(_SAVEPOINT) if nested else self.rollback())
             raise
+        return count
+
+    async def _run_batches(self, statements: Iterator[tuple[bytes, int]]) -> int:
+        count = done = 0
+        for sql, rows in statements:
+            try:
+                count += (await self.run(sql)).affected_rows
+            except Exception as exc:
+                number = row_of(exc) if rows > 1 else 1
+                if number and not self.is_closed:
+                    note_row(exc, done + number)
+                raise
+            done += rows
         return count
 
     # Transactions
@@ -234,8 +259,8 @@ class MySQLConnection(DriverConnection):
 
     async def run(self, sql: bytes, *, cursor: MySQLCursor | None = None) -> Any:
         """Run a statement and return its result, the first one with rows; a ``cursor`` reads the rows itself."""
-        if self.stream is not None or self.is_closed:
-            await self._make_way()
+        if self.stream is not None or self.is_closed or len(sql) > self._longest:
+            await self._make_way(sql)
         link = self._link
         self._talking = True
         try:
@@ -266,11 +291,17 @@ class MySQLConnection(DriverConnection):
             result = await self.skip_results(result)
         return as_records(result, result.rows if limit is None else (result.rows or ())[:limit])
 
-    async def _make_way(self) -> None:
+    async def _make_way(self, sql: bytes = b"") -> None:
+        """Make ready for a statement.  Raises DataError for one that the server would hang up at."""
+        if len(sql) > self._longest:
+            message = f"the statement has {len(sql)} bytes, of which the server takes {self._longest}: raise its "
+            error = DataError(f"{message}max_allowed_packet, or send the values in parts")
+            error.errno = _TOO_LONG
+            raise error
         if self.stream is not None:
             await self.stream.load()
         if self.is_closed:
-            raise ConnectionLost("the connection is closed")
+            raise ConnectionLost(CLOSED)
 
     async def skip_results(self, result: Any) -> Any:
         """Read off all further results, and return the first one that has rows."""
@@ -325,8 +356,8 @@ class MySQLConnection(DriverConnection):
 
 
 _IDENTITIES = (
-    "SELECT @@hostname, @@port, @@server_id, CURRENT_ROLE()",
-    "SELECT @@hostname, @@port, @@server_id",  # of servers that have no roles yet
+    "SELECT @@hostname, @@port, @@server_id, CURRENT_ROLE(), @@max_allowed_packet",
+    "SELECT @@hostname, @@port, @@server_id, @@max_allowed_packet",  # of servers that have no roles yet
 )
 _IN_TRANSACTION = 1 << 0  # flags of the server's status
 _NO_BACKSLASH_ESCAPES = 1 << 9
@@ -334,7 +365,9 @@ _PING, _RESET_CONNECTION = 0x0E, 0x1F  # commands
 _BEGIN = {None: b"START TRANSACTION", True: b"START TRANSACTION READ ONLY", False: b"START TRANSACTION READ WRITE"}
 _EMPTY_QUERY = 1065
 _CLIENT_ERRORS = range(2000, 3000)
-_FATAL = frozenset({1043, 1153})  # after which the server hangs up
+_TOO_LONG = 1153
+_FATAL = frozenset({1043, _TOO_LONG})  # after which the server hangs up
+_COMMAND = 2  # bytes of a packet that are not the statement's: what it is, and one that must be left
 _NOTHING = SimpleNamespace(affected_rows=-1, insert_id=None, rows=None, description=None, unbuffered_active=False)
 
 _BATCH = 1_000_000  # bytes of an INSERT; every server takes a statement of 1 MB

@@ -122,6 +122,8 @@ class NetworkDriver(Driver):
             password = password()
         if hasattr(password, "__await__"):
             password = await password
+        if isinstance(password, bytes | bytearray):
+            password = password.decode()
         if _has_nul(password):
             raise self.nul_in("password")
         return None if password is None else str(password)

@@ -35,6 +35,7 @@ class LibraryConnection(Guard, pymysql.Connection):  # type: ignore[misc]  # it 
     """PyMySQL's connection, which can be cut while a thread waits for it."""
 
     is_cut = False
+    _result: Any
     _sock: Any
 
     def connect(self, sock: Any = None) -> None:
@@ -63,7 +64,7 @@ class LibraryConnection(Guard, pymysql.Connection):  # type: ignore[misc]  # it 
     def _read_query_result(self, unbuffered: bool = False) -> Any:  # noqa: FBT001, FBT002 - as PyMySQL has it
         count = super()._read_query_result(unbuffered)  # pyright: ignore[reportAttributeAccessIssue]
         if unbuffered:
-            setattr(self._result, "__class__", _Result)  # noqa: B010 - pyright takes it for None
+            self._result.__class__ = _Result
         return count
 
     def cut(self) -> None:

@@ -86,7 +86,8 @@ def test_long_texts_are_written_one_at_a_time():
 def test_statements_take_as_many_rows_as_they_have_room_for(sizes, expected):
     split = Split("insert into t values ", "(%s)", " on duplicate key update a = '%%'")
     rows = [bytes([97 + number]) * size for number, size in enumerate(sizes)]
-    statements = list(join_rows(split, rows, 8))
+    statements, counts = zip(*join_rows(split, rows, 8), strict=True) if rows else ((), ())
+    assert expected == list(counts)
     assert expected == [statement.count(b",") + 1 for statement in statements]
     parts = [statement.removeprefix(split.head.encode()) for statement in statements]
     parts = [part.removesuffix(b" on duplicate key update a = '%'") for part in parts]

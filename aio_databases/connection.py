@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from aio_databases import errors
 from aio_databases.drivers.base import TransactionOptions
-from aio_databases.misfits import name_parameter
+from aio_databases.misfits import name_parameter, name_placeholder
 from aio_databases.queries import rows_of, text_and_params
 from aio_databases.recovery import clear_up, note_transaction, recover, translated
 from aio_databases.streams import RecordStream
@@ -426,6 +426,8 @@ class Connection(Verbs):
             error.statement = plan.sql
         if isinstance(error, errors.DataError):
             name_parameter(error, plan, values)
+        elif isinstance(error, errors.ProgrammingError):
+            name_placeholder(error, plan)
         try:
             if error is not exc:
                 raise error from exc

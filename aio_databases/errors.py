@@ -100,6 +100,9 @@ class Error(Exception):
     """The SQL of the statement, as it was sent; never its values."""
     parameter: str | None = None
     """Which value could not be sent: its name, as in ``:id``, or its number, counted from 1."""
+    position: int | None = None
+    """Which character the mistake begins at, counted from 1, where PostgreSQL reports it; in the text that it was sent:
+    aiopg has put the values into it, and a stream of psycopg's or aiopg's begins with ``DECLARE``."""
     row: int | None = None
     """Which row of a batch failed, counted from 1, where the database or the library reports it."""
     text: str | None = None
@@ -260,6 +263,8 @@ class Diagnosis(NamedTuple):
     """The number of the value that could not be sent, counted from 1 as the library counts."""
     text: str | None = None
     """What the error is to show, if not its arguments as they are."""
+    position: int | None = None
+    """The character of the statement that the mistake begins at, counted from 1."""
     if_open: type[Error] | None = None
     """What it is instead of ``kind`` if the connection turns out to be open still."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from enum import Enum
 from functools import cache
@@ -12,10 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from aio_databases.errors import DataError
+    from aio_databases.errors import DataError, ProgrammingError
     from aio_databases.sql import Plan
 
-__all__ = ("name_parameter",)
+__all__ = ("name_parameter", "name_placeholder")
 
 
 def name_parameter(error: DataError, plan: Plan, values: Any = ()) -> None:
@@ -39,6 +40,22 @@ def name_parameter(error: DataError, plan: Plan, values: Any = ()) -> None:
                 error.parameter = None if perhaps else name
                 error.row = error.row if perhaps else row
                 return
+
+
+def name_placeholder(error: ProgrammingError, plan: Plan) -> None:
+    """Have an error about the type of a placeholder name it as the caller does."""
+    number = error.parameter
+    if number is None and error.sqlstate == _MISMATCH and error.position and not plan.selects:
+        found = _DOLLAR.match(plan.sql, error.position - 1)
+        number = found and found[1]
+    if number is None:
+        return
+    place = int(number) - 1
+    name = f":{plan.names[place]}" if plan.names else f"{plan.order[place] + 1 if plan.order else number}"
+    text = str(error)
+    told = re.sub(rf"\${number}(?!\d)", lambda _: name if plan.names else f"${name}", text)
+    error.text = f"{told if told != text or not plan.names else f'{text} (parameter {name})'}; {_CAST}"
+    error.parameter = name
 
 
 def _forget_text(error: BaseException | None) -> None:
@@ -88,6 +105,9 @@ def _is_composite(value: object) -> bool:
 
 
 _ONE_BY_ONE = "; values are given one by one, not in a list"
+_MISMATCH = "42804"
+_DOLLAR = re.compile(r"(?i)(?:cast\s*\(\s*)?\$(\d+)")
+_CAST = "say which type it has wherever it stands, as in cast(:v as integer)"
 _MOST = 100_000  # rows to look at
 _LIMIT = 1 << 63
 

@@ -117,7 +117,8 @@ class AsyncpgDriver(PostgreSQLDriver):
                 exc.args, exc.__cause__ = (_VALUE.sub("", refused[0].replace(refused[2] or "", "", 1)),), None
             row = int(refused[3]) + 1 if refused and refused[3] else None
             found = diagnosis(getattr(exc, "sqlstate", None) or "", exc)
-            return found._replace(parameter=refused and refused[1], row=row)
+            exc.position = found.position  # asyncpg leaves the digits
+            return found._replace(parameter=refused[1], row=row) if refused else found
         if isinstance(exc, TimeoutError) and exc.errno is None:
             return Diagnosis(errors.QueryTimeout, text=_TOO_SLOW)
         if isinstance(exc, asyncpg.InterfaceError):

@@ -278,7 +278,31 @@ def diagnosis(sqlstate: str, diag: Any) -> Diagnosis:
     severities = (getattr(diag, name, None) for name in ("severity_nonlocalized", "severity_en", "severity"))
     if kind is errors.InternalError and not {"FATAL", "PANIC"}.isdisjoint(severities):
         kind = ConnectionLost  # Pgpool-II has lost a server of its own
-    return Diagnosis(kind, sqlstate, None, constraint, table, column, columns)
+    parameter, text = _placeholder(diag) if sqlstate in _ABOUT_PLACEHOLDERS else (None, None)
+    position = getattr(diag, "statement_position", None) or getattr(diag, "position", None)
+    return Diagnosis(
+        kind,
+        sqlstate,
+        None,
+        constraint,
+        table,
+        column,
+        columns,
+        parameter=parameter,
+        text=text,
+        position=int(position) if position else None,
+    )
+
+
+def _placeholder(diag: Any) -> tuple[str | None, str | None]:
+    """Return the number of the placeholder that a message is about, and the message with its DETAIL: the two types."""
+    message = getattr(diag, "message_primary", None) or getattr(diag, "message", None) or ""
+    detail = getattr(diag, "message_detail", None) or getattr(diag, "detail", None)
+    found = re.search(r"\$(\d+)", message)
+    return (found[1], f"{message} ({detail.rstrip('.')})" if detail else message) if found else (None, None)
+
+
+_ABOUT_PLACEHOLDERS = frozenset({"42P08", "42P18"})  # their DETAIL has no values
 
 
 def key_columns(detail: str | None, table: str | None) -> tuple[str, ...]:

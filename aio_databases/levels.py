@@ -218,7 +218,7 @@ class Level(Block):
         turns, driver, savepoint = self._turns, self._driver, self._savepoint
         sent = False
         try:
-            if driver.is_closed:
+            if driver.has_hung_up():
                 raise errors.ConnectionLost("the connection was lost before COMMIT was sent")  # noqa: TRY301 - told as any loss here
             sent = self.is_committing = not savepoint
             await (driver.release_savepoint(savepoint) if savepoint else driver.commit())

@@ -219,6 +219,13 @@ class DriverConnection(ABC):
         """Ask the server for a sign of life; raises if there is none."""
         await self.fetch("SELECT 1", (), 1)
 
+    def has_hung_up(self) -> bool:
+        """Return whether the server has ended the connection, where that shows without asking; never waits.
+
+        What is sent from then on is certainly not run.  Asked before COMMIT, when no statement runs.
+        """
+        return self.is_closed
+
     async def settle(self) -> bool:
         """Clear up after a cancelled verb and return whether the connection can be used again."""
         return False

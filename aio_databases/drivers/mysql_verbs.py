@@ -18,6 +18,7 @@ from aio_databases.drivers.base import DriverConnection, TransactionOptions
 from aio_databases.drivers.mysql import CLOSED, row_of
 from aio_databases.drivers.mysql_cursor import CHUNK, MySQLCursor, as_records
 from aio_databases.drivers.mysql_literals import rows_with_values, with_values
+from aio_databases.drivers.sockets import hung_up
 from aio_databases.error_codes import errno_of, kind_of_mysql_errno
 from aio_databases.errors import ConnectionLost, DataError, IntegrityError, ProgrammingError, note_row
 from aio_databases.record import Result
@@ -121,6 +122,10 @@ class MySQLConnection(DriverConnection):
     def is_at_rest(self) -> bool:
         """Whether the connection is open and not in a transaction."""
         return not (self.is_closed or self.raw.server_status & _IN_TRANSACTION)
+
+    def has_hung_up(self) -> bool:
+        """Return whether the server has ended the connection."""
+        return self.is_closed or hung_up(self.socket.fileno())
 
     async def settle(self) -> bool:
         """Stop a cancelled statement on the server; its answer cannot be told from the next one's any more."""

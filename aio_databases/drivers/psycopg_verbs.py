@@ -20,6 +20,7 @@ from psycopg.waiting import wait_async
 from aio_databases.drivers.cursor import CursorConnection
 from aio_databases.drivers.libpq import shut_down
 from aio_databases.drivers.postgresql import PostgreSQLConnection
+from aio_databases.drivers.sockets import hung_up
 from aio_databases.drivers.thread import ThreadConnection
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ class PsycopgConnection(PostgreSQLConnection):
     def reported(self, name: str) -> str:
         """Return the value of a setting that the server reports by itself."""
         return (self.raw.pgconn.parameter_status(name.encode()) or b"").decode()
+
+    def has_hung_up(self) -> bool:
+        """Return whether the server has ended the connection, of which libpq takes no notice between statements."""
+        return self.is_closed or hung_up(self.raw.pgconn.socket)
 
     async def reset(self) -> bool:
         """Undo what was changed in the session, unless psycopg itself was told to treat statements in another way."""

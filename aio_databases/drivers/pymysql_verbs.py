@@ -172,6 +172,10 @@ class PyMySQLConnection(ThreadConnection):
         """Whether a transaction is open, as the server said with its last answer."""
         return not self._closed and self.session.in_transaction
 
+    def has_hung_up(self) -> bool:
+        """Return whether the server has ended the connection."""
+        return self._closed or self.session.has_hung_up()
+
     def cursor(self, sql: str, params: Any, /) -> Cursor:
         """Return a cursor that has the connection to itself; for anything else the rest of its rows is read before."""
         return _Cursor(self, sql, params)

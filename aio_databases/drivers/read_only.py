@@ -101,6 +101,10 @@ class ReadOnlyTransactions(DriverConnection):
         """Ask the server for a sign of life."""
         await self._connection.ping()
 
+    def has_hung_up(self) -> bool:
+        """Return whether the server has ended the connection."""
+        return self._connection.has_hung_up()
+
     async def settle(self) -> bool:
         """Clear up after a cancelled verb."""
         return await self._connection.settle()

@@ -15,10 +15,11 @@ from operator import itemgetter
 from types import UnionType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Union, cast, get_origin
 
+from aio_databases.annotations import class_of
 from aio_databases.errors import ConfigurationError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     Mapper = Callable[[Any], Any]
 
@@ -38,8 +39,10 @@ T = TypeVar("T")
 def mapper(into: Callable[..., T], names: tuple[str, ...]) -> Callable[[Any], T]:
     """Return a function that turns a row with the columns ``names`` into what ``into`` makes.
 
-    * ``tuple``, ``list``, ``dict`` and a TypedDict hold the values as the database returned them.
-    * A dataclass, NamedTuple, attrs class or any other callable is called with the columns as keyword arguments.
+    * ``tuple``, ``list`` and ``dict`` hold the values as the database returned them.
+    * A dataclass, NamedTuple, attrs class or any other callable is called with the columns as keyword arguments.  Those
+      annotated with ``bool``, a date or time, ``timedelta``, Decimal, UUID or an Enum are converted as scalars are, as
+      are the items of a TypedDict: some databases have no such types.
     * A pydantic model or msgspec Struct checks and converts the values; aliases and renamed fields work.
     * A scalar (``int``, ``str``, ``float``, ``bool``, ``bytes``, Decimal, UUID, ``datetime``, ``date``, ``time``,
       ``timedelta``, an Enum, a NewType of these) takes a row of one column.  NULL stays None, other values are
@@ -96,7 +99,7 @@ def _labelled(names: tuple[str, ...]) -> Mapper:
 def _typed_dict(kind: Any, names: tuple[str, ...]) -> Mapper:
     accepted = kind.__required_keys__ | kind.__optional_keys__
     _Fields(accepted, _required_keys(kind)).check(kind, names)
-    return _labelled(names)
+    return _with_conversions(kind, _labelled(names), names, _annotations(kind))
 
 
 def _struct(into: Any, kind: Any, names: tuple[str, ...]) -> Mapper:
@@ -126,8 +129,11 @@ def _called(kind: Any, names: tuple[str, ...]) -> Mapper:
     fields.check(kind, names)
     # By position takes a quarter of the time, but pydantic's dataclasses name the fields they refuse only by keyword.
     order = fields.positional[: len(names)]
-    if set(order) != set(names) or hasattr(kind, "__pydantic_validator__"):
+    if hasattr(kind, "__pydantic_validator__"):
         return _from_dict(kind, lambda values: kind(**values), names, _REFUSALS)
+    if set(order) != set(names):
+        by_keyword = _from_dict(kind, lambda values: kind(**values), names, _REFUSALS)
+        return _with_conversions(kind, by_keyword, names, fields.annotations)
     pick = None if order == names else itemgetter(*map(names.index, order))
 
     def call(row: Any) -> Any:
@@ -136,7 +142,32 @@ def _called(kind: Any, names: tuple[str, ...]) -> Mapper:
         except _REFUSALS as exc:
             raise _refusal(kind, exc) from exc
 
-    return call
+    return _with_conversions(kind, call, names, fields.annotations)
+
+
+def _with_conversions(kind: Any, make: Mapper, names: tuple[str, ...], annotations: Mapping[str, Any]) -> Mapper:
+    """Return ``make`` for rows in which the values are of the types that the fields are annotated with."""
+    wanted = ((position, name, class_of(annotations.get(name), kind, name)) for position, name in enumerate(names))
+    conversions = [
+        (position, name, cls, convert)
+        for position, name, cls in wanted
+        if cls is not None and _differs_by_database(cls) and (convert := _scalar_converter(cls)) is not None
+    ]
+    if not conversions:
+        return make
+
+    def convert_row(row: Any) -> Any:
+        values = list(row)
+        for position, name, cls, convert in conversions:
+            value = values[position]
+            if value is not None and not isinstance(value, cls):
+                try:
+                    values[position] = convert(value)
+                except _REFUSALS as exc:
+                    raise _refusal(kind, exc, name) from exc
+        return make(values)
+
+    return convert_row
 
 
 def _scalar(kind: Any, convert: Mapper, names: tuple[str, ...]) -> Mapper:
@@ -165,6 +196,7 @@ class _Fields(NamedTuple):
     accepted: frozenset[str] | None  # None: any
     required: tuple[str, ...] = ()
     positional: tuple[str, ...] = ()
+    annotations: Mapping[str, Any] = {}
 
     def check(self, kind: Any, names: tuple[str, ...]) -> None:
         missing = [field for field in self.required if field not in names]
@@ -186,6 +218,7 @@ def _fields_of_signature(kind: Any) -> _Fields:
         required=tuple(each.name for each in parameters if each.default is each.empty and each.kind not in _VARIADIC),
         # Parameters that have no name for the caller come first: behind them no position is safe.
         positional=() if Parameter.POSITIONAL_ONLY in kinds else anywhere,
+        annotations={each.name: each.annotation for each in parameters if each.annotation is not each.empty},
     )
 
 
@@ -194,10 +227,7 @@ _VARIADIC = {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
 
 def _required_keys(kind: Any) -> tuple[str, ...]:
     """Read the marks again: where annotations are strings, typing overlooks ``NotRequired`` and ``Required``."""
-    try:
-        annotations: dict[str, Any] = kind.__annotations__
-    except NameError:  # annotations that are evaluated late (Python 3.14): typing has seen the marks in these
-        annotations = {}
+    annotations = _annotations(kind)
     required = dict.fromkeys(sorted(kind.__required_keys__))
     for key, annotation in annotations.items():
         mark = _MARK.match(getattr(annotation, "__forward_arg__", ""))
@@ -206,6 +236,13 @@ def _required_keys(kind: Any) -> tuple[str, ...]:
         elif mark:
             required[key] = None
     return tuple(required)
+
+
+def _annotations(kind: Any) -> Mapping[str, Any]:
+    try:
+        return cast("Mapping[str, Any]", kind.__annotations__)
+    except NameError:  # annotations that are evaluated late (Python 3.14): typing has seen the marks in these
+        return {}
 
 
 _MARK = re.compile(r"(?:\w+\.)*(Not)?Required\[")
@@ -234,6 +271,11 @@ def _scalar_converter(kind: Any) -> Mapper | None:
         return builtin and converters[builtin]
     convert = converters[builtin]
     return lambda value: make(convert(value))
+
+
+def _differs_by_database(cls: type) -> bool:
+    """Return whether some database has no such type, and returns a number or text instead."""
+    return issubclass(cls, Enum) or (cls in _converters() and cls not in {bytes, float, int, str})
 
 
 def _to_int(value: Any) -> int:
@@ -312,9 +354,9 @@ def _converters() -> dict[type, Mapper]:
 _REFUSALS = (ValueError, TypeError, ArithmeticError)
 
 
-def _refusal(kind: Any, exc: Exception) -> ConfigurationError | DataError:
+def _refusal(kind: Any, exc: Exception, field: str | None = None) -> ConfigurationError | DataError:
     """Translate an error of the type; its own text may hold the value, so only names of fields are taken from it."""
-    fields: list[str] = []
+    fields = [] if field is None else [field]
     library = type(exc).__module__.partition(".")[0]
     if library == "pydantic_core":
         details = cast("Any", exc).errors(include_url=False, include_context=False, include_input=False)

@@ -34,9 +34,9 @@ LAYERS = (
     ("drivers", "drivers.*"),
     ("drivers.base",),
     ("options",),
-    ("outbox", "shields", "sql", "waiting"),
+    ("into", "outbox", "shields", "sql", "waiting"),
     ("batches", "breaker", "concurrency", "deadlines", "error_codes", "forks", "hooks", "positions"),
-    ("into", "lists", "queries", "record", "stacks", "statements", "url", "writes"),
+    ("annotations", "lists", "queries", "record", "stacks", "statements", "url", "writes"),
     ("errors",),
 )
 LEAVES = LAYERS[-3] + LAYERS[-2]  # import nothing of ours but the errors, and not each other

@@ -123,7 +123,11 @@ class NetworkDriver(Driver):
         if hasattr(password, "__await__"):
             password = await password
         if isinstance(password, bytes | bytearray):
-            password = password.decode()
+            try:
+                password = password.decode()
+            except UnicodeDecodeError:
+                message = f"the password for {self.address} is no UTF-8: pass the text that it is typed as"
+                raise ConfigurationError(message) from None
         if _has_nul(password):
             raise self.nul_in("password")
         return None if password is None else str(password)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aio_databases import ConnectionLost, InterfaceError
+from aio_databases import ConnectionLost, Error, InterfaceError
+from aio_databases.drivers.base import TransactionOptions
+from aio_databases.errors import Diagnosis
 from conformance.conftest import LOOPS
 from loops import ASYNCIO_LOOPS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from aio_databases import Database
+    from aio_databases.drivers.base import Driver
     from conformance.conftest import Target
     from conformance.dialects import Words
 
@@ -65,7 +68,7 @@ def cutter(target: Target, monkeypatch: pytest.MonkeyPatch) -> Cutter:
             cutter.note()
             return answer
 
-        monkeypatch.setattr(owner, name, awaited if asyncio.iscoroutinefunction(original) else wrapped)
+        monkeypatch.setattr(owner, name, awaited if inspect.iscoroutinefunction(original) else wrapped)
 
     if target.scheme == "asyncmy":
         patch(pytest.importorskip("asyncmy.connection")._MySQLProtocol, "buffer_updated")
@@ -132,6 +135,43 @@ async def test_a_commit_whose_answer_came_is_a_commit(cutter: Cutter, db: Databa
         assert connection is not None
         cutter.arm(connection.driver.terminate, 1)
     assert (1, ["commit"]) == (await db.fetchval("select count(*) from numbers"), ended)
+
+
+CALLS: dict[str, Callable[[Any], Any]] = {
+    "begin": lambda link: link.begin(TransactionOptions(isolation="serializable")),
+    "commit": lambda link: link.commit(),
+    "rollback": lambda link: link.rollback(),
+    "savepoint": lambda link: link.savepoint("s"),
+    "ping": lambda link: link.ping(),
+    "reset": lambda link: link.reset(),
+    "execute": lambda link: link.execute("insert into numbers values (%s)", (7,)),
+    "executemany": lambda link: link.executemany("update numbers set i = %s", [(1,), (2,), (3,)]),
+    "fetch": lambda link: link.fetch("select * from numbers", (), None),
+    "cursor": lambda link: link.cursor("select * from numbers", ()).fetch(1),
+}
+
+
+@on_mysql
+@pytest.mark.parametrize("call", CALLS)
+async def test_every_error_that_a_cut_makes_is_known(cutter: Cutter, driver: Driver, call: str) -> None:
+    """Errors of Python's own, of attributes that a library has lost by then."""
+    setup = await driver.connect()
+    await setup.execute("create table numbers (i integer)", ())
+    await setup.execute("insert into numbers values (0)", ())
+    await setup.close()
+    for countdown in range(1, 12):
+        link = await driver.connect()
+        cutter.arm(link.terminate, countdown)
+        try:
+            await CALLS[call](link)
+        except ConnectionLost:
+            pass
+        except Exception as exc:
+            if (driver.diagnose(exc) or Diagnosis(Error)).kind is not ConnectionLost:
+                raise
+        cutter.arm(bool, 0)
+        await link.close()
+        link.terminate()
 
 
 @pytest.mark.targets(pooled=True, memory=False, scheme={*LOOPS} - {"aioodbc", "pyodbc"})

@@ -49,7 +49,7 @@ async def test_a_date_that_python_lacks_comes_back_as_text(db: Database, text: s
         await connection.execute("set sql_mode = ''")
         await connection.execute("create table days (d date, t datetime)")
         await connection.execute("insert into days values (?, ?)", text, text)
-        assert (text, f"{text} 00:00:00") == tuple(await connection.fetchone("select d, t from days"))
+        assert (text, f"{text} 00:00:00") == tuple(*await connection.fetchall("select d, t from days"))
 
 
 async def test_the_instant_of_a_timestamp_depends_on_the_time_zone_of_the_session(db: Database) -> None:

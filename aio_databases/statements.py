@@ -237,7 +237,7 @@ def _traits_of_statement(statement: str, dialect: str) -> tuple[bool, bool, bool
     # elsewhere LOCAL is another word for SESSION, and TRANSACTION means the next one, whose ever it is
     of_transaction = dialect == "postgresql" and statement.startswith(_OF_TRANSACTION)
     session = not _KEEPS_SESSION.match(statement) or bool(_SESSION.search(statement))
-    session = session or (dialect == "mysql" and statement.startswith(_OF_DATABASE))
+    session = session or (dialect in {"mysql", "odbc"} and statement.startswith(_OF_DATABASE))
     return writes, session and not of_transaction, ends
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +15,8 @@ from conformance.conftest import LOOPS
 from loops import ASYNCIO_LOOPS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aio_databases import Database
     from aio_databases.drivers.base import Driver
     from conformance.conftest import Target

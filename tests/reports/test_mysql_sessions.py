@@ -42,6 +42,7 @@ async def test_a_character_set_in_connect_args_is_obeyed_or_refused(
     assert "utf8mb3_bin" == await db.fetchval("select @@collation_connection")
 
 
+@pytest.mark.targets(dialect="mysql", scheme={"asyncmy", "aiomysql", "pymysql", "trio-mysql", "pyodbc"})
 @pytest.mark.parametrize("word", ["database", "schema"])
 async def test_a_dropped_database_is_not_missed_by_the_next_lease(
     make_database: Callable[..., Any], mysql: MySQLAccess, url: str, word: str

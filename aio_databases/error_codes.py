@@ -5,6 +5,8 @@ The code decides, never the class: the same SQLSTATE or number has different cla
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from aio_databases import errors
 from aio_databases.errors import (
     AuthenticationError,
@@ -30,9 +32,13 @@ from aio_databases.errors import (
     UniqueViolation,
 )
 
+if TYPE_CHECKING:
+    from aio_databases.errors import Diagnosis
+
 __all__ = (
     "SQLITE_RESULTS",
     "errno_of",
+    "is_full",
     "kind_of_dbapi_class",
     "kind_of_mysql_errno",
     "kind_of_sqlite_name",
@@ -72,6 +78,7 @@ _SQLSTATES: dict[str, type[Error]] = {
     "40": OperationalError,
     "42": ProgrammingError,
     "44": ProgrammingError,
+    "53300": ConnectError,
     "53": OperationalError,
     "54": OperationalError,
     "55": OperationalError,
@@ -178,6 +185,14 @@ _MYSQL_KINDS = {
 def kind_of_sqlstate(sqlstate: str) -> type[Error]:
     """Return the error class for a SQLSTATE (five characters)."""
     return _SQLSTATES.get(sqlstate) or _SQLSTATES.get(sqlstate[:2]) or DatabaseError
+
+
+def is_full(failure: Diagnosis | Error) -> bool:
+    """Return whether a login has failed because the server has no connection left for it."""
+    return failure.sqlstate == "53300" or failure.errno in _FULL
+
+
+_FULL = frozenset({1040, 1203, 1226})
 
 
 def kind_of_sqlite_name(name: str) -> type[Error]:

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from aio_databases import errors
+from aio_databases.error_codes import is_full
 from aio_databases.positions import MYSQL_READS_ONLY
 from aio_databases.shields import shielded
 
@@ -169,6 +170,11 @@ class Hosts:
             kind, hint = errors.ConfigurationError, "check the options of the driver and connect_args"
         elif issubclass(kind, errors.AuthenticationError):
             hint = "check user and password"
+        elif is_full(diagnosis):
+            kind, hint = (
+                errors.ConnectError,
+                "have fewer connections in all pools (max_size), or let it have more",
+            )
         elif issubclass(kind, errors.LockTimeout):
             hint = "another connection holds the whole file: have it end its transaction"
         else:

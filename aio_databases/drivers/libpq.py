@@ -9,11 +9,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from aio_databases.drivers.network import certificate_authorities
-from aio_databases.drivers.postgresql import REFUSALS, PostgreSQLDriver, diagnosis
+from aio_databases.drivers.postgresql import PostgreSQLDriver, diagnosis, refused_login
 from aio_databases.drivers.postgresql_options import as_options
 from aio_databases.error_codes import kind_of_dbapi_class
 from aio_databases.errors import (
-    AuthenticationError,
     ConfigurationError,
     ConnectionLost,
     DataError,
@@ -81,11 +80,10 @@ class LibpqDriver(PostgreSQLDriver):
         kind = kind_of_dbapi_class(exc)
         text = str(exc)
         if kind is OperationalError:
-            # libpq keeps the SQLSTATE of a refused login to itself
-            if any(words in text for words in REFUSALS):
-                return Diagnosis(AuthenticationError)
-            # A lost link, or something that libpq did not even send
-            return Diagnosis(ConnectionLost, if_open=ProgrammingError if _TOO_MANY in text else OperationalError)
+            # A refused login, a lost link, or something that libpq did not even send
+            return refused_login(text) or Diagnosis(
+                ConnectionLost, if_open=ProgrammingError if _TOO_MANY in text else OperationalError
+            )
         if kind is InterfaceError and "closed" in text:
             kind = ConnectionLost
         elif kind is ProgrammingError and text.startswith(_BAD_PARAMETERS):

@@ -10,7 +10,7 @@ from aio_databases.drivers.base import begin_statement
 from aio_databases.drivers.network import certificate_authorities
 from aio_databases.drivers.odbc_dialects import BEGINS, Dialect, beginning_with
 from aio_databases.drivers.odbc_values import for_postgresql, uuid
-from aio_databases.drivers.postgresql import POSTGRESQL, REFUSALS, key_columns
+from aio_databases.drivers.postgresql import POSTGRESQL, key_columns, refused_login
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -84,8 +84,8 @@ class PostgreSQL(Dialect):
     def diagnosis(self, failure: Failure) -> Diagnosis:
         """Tell what a failure means."""
         found = super().diagnosis(failure)._replace(errno=None)  # psqlodbc's own, which mean nothing to anybody
-        if failure.sqlstate == "08001" and any(words in failure.text for words in REFUSALS):
-            found = found._replace(kind=errors.AuthenticationError)
+        if failure.sqlstate == "08001" and (refused := refused_login(failure.text)):
+            found = found._replace(kind=refused.kind, sqlstate=refused.sqlstate or found.sqlstate)
         if failure.sqlstate in {"HY000", "XX000"} and any(words in failure.text for words in _LOST):
             found = found._replace(kind=errors.ConnectionLost)
         if not failure.sqlstate.startswith("23"):

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = (
     "POSTGRESQL",
-    "REFUSALS",
     "RESET",
     "ROLLED_BACK",
     "AnyPostgreSQL",
@@ -39,6 +38,7 @@ __all__ = (
     "PostgreSQLConnection",
     "PostgreSQLDriver",
     "diagnosis",
+    "refused_login",
 )
 
 POSTGRESQL = Capabilities(
@@ -248,8 +248,21 @@ ROLLED_BACK = (
     "run what may fail in a nested transaction"
 )
 
-REFUSALS = ("authentication failed", "no password supplied", "no pg_hba.conf entry", "pg_hba.conf rejects")
-"""What the server says of a refused login, of which libpq does not tell the SQLSTATE."""
+_REFUSALS = ("authentication failed", "no password supplied", "no pg_hba.conf entry", "pg_hba.conf rejects")
+_FULL = (
+    "too many clients already",
+    "too many connections for",
+    "remaining connection slots",
+    "no more connections allowed",
+)
+
+
+def refused_login(text: str) -> Diagnosis | None:
+    """Return what the server says of a login that it refused, as libpq keeps the SQLSTATE to itself; None: another."""
+    if any(words in text for words in _REFUSALS):
+        return Diagnosis(errors.AuthenticationError)
+    return Diagnosis(errors.ConnectError, "53300") if any(words in text for words in _FULL) else None
+
 
 _RESET_LIKE_ASYNCPG = """
 SELECT pg_catalog.pg_advisory_unlock_all();

@@ -15,7 +15,7 @@ from aio_databases.transaction import Transaction
 from aio_databases.turns import ConnectionReleased, add_place, current_block, describe
 from aio_databases.verbs import Verbs
 from aio_databases.waiting import FifoLock
-from aio_databases.writes import note_write
+from aio_databases.writes import note_use
 
 if TYPE_CHECKING:
     import logging
@@ -122,6 +122,8 @@ class Connection(Verbs):
         """
         self._check_standing()
         self.physical.session_changed = True
+        if not self.read_only:
+            note_use(self)
         try:
             return self.driver.raw
         except Exception as exc:
@@ -344,7 +346,7 @@ class Connection(Verbs):
             message = "this transaction only reads, but a statement that creates, changes or drops things would end it "
             raise errors.ReadOnlyError(message + "and be run: statements that write are refused")
         if plan.writes:
-            note_write(self.owner)
+            note_use(self)
 
     async def perform(self, physical: Physical, plan: Plan, values: Any, call: Coroutine[Any, Any, T]) -> T:
         """Await ``call``, which is the driver's, when it is this call's turn, and translate its errors."""
@@ -368,6 +370,8 @@ class Connection(Verbs):
             result = await call
             if plan.session or (plan.writes and turns.stack):
                 note_transaction(physical, plan)  # MySQL commits by itself before and after CREATE TABLE and the like
+                if physical.begun_by_hand:
+                    note_use(self)
         except BaseException as exc:
             call.close()
             await self._raise_translated(physical, plan, values, exc)

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Protocol, Self
 
+    from aio_databases.connection import Connection
+
     class Transaction(Protocol):
         """What is asked of a transaction."""
 
@@ -16,14 +18,14 @@ if TYPE_CHECKING:
         def is_active(self) -> bool: ...
 
 
-__all__ = ("Writes", "note_write")
+__all__ = ("Writes", "note_use", "note_write")
 
 
 class Writes:
     """Watches, in a ``with`` block, what this task and those that it starts write to the primary of a `Database`.
 
-    Statements count that the library takes for writing, and transactions that are not ``readonly``, whatever is done
-    in them.  The watch goes on in tasks that outlive the block.
+    Statements count that the library takes for writing, and whatever is done in transactions that are not ``readonly``,
+    be they begun by SQL, and by `Connection.raw`.  The watch goes on in tasks that outlive the block.
     """
 
     __slots__ = ("_owner", "_transactions", "any")
@@ -70,3 +72,26 @@ def note_write(owner: Any, transaction: Transaction | None = None) -> None:
     for watch in _watches.get():
         if watch.watches(owner):
             watch.note(transaction)
+
+
+def note_use(connection: Connection) -> None:
+    """Tell those who watch from here that a connection was used to write, in a transaction begun by SQL it may be."""
+    if _watches.get():
+        note_write(connection.owner, _Use(connection))
+
+
+class _Use:
+    """A transaction that the library has not begun, if one is open: it ends with the lease of its connection."""
+
+    __slots__ = ("_connection", "_lent")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lent = connection.physical.lent
+
+    @property
+    def is_active(self) -> bool:
+        connection = self._connection
+        if not connection.is_ready or connection.physical.lent != self._lent:
+            return False
+        return connection.driver.in_transaction

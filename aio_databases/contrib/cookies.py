@@ -37,7 +37,7 @@ class PositionCookies:
     def __init__(self, prefix: str, secret: str | bytes | Sequence[str | bytes], max_age: int, database: str) -> None:
         """Use cookies that are called ``prefix``, ``_`` and 8 hexadecimal digits, for ``max_age`` seconds.
 
-        Those that tell of another ``database`` are not trusted.
+        Those that tell of a database of another name are not trusted.
         """
         prefix = f"{prefix}"
         if not _TOKEN.fullmatch(prefix):
@@ -70,10 +70,14 @@ class PositionCookies:
         """Return whether a position fits: a browser drops a cookie that is too long."""
         return _POSITION.fullmatch(position) is not None
 
-    def value(self, name: str, position: str | None, *, secure: bool) -> bytes:
+    def full_name(self, name: str) -> str:
+        """Return the name of the cookie that ends so."""
+        return f"{self._prefix}_{name}"
+
+    def value(self, name: str, issued: float, position: str | None, *, secure: bool) -> bytes:
         """Return the Set-Cookie header for a position; ``name`` is the end of the cookie's name."""
-        full = f"{self._prefix}_{name}".encode()
-        told = b"%d~%s" % (ceil(time()), _PRIMARY if position is None else position.encode())
+        full = self.full_name(name).encode()
+        told = b"%d~%s" % (ceil(issued), _PRIMARY if position is None else position.encode())
         return self._header(
             full, b"%s~%s" % (self._signature(self._secrets[0], full, told), told), self._max_age, secure
         )

@@ -30,7 +30,7 @@ async def test_one_connection_deeper(replicated):
             await refused(replicated)
             async with replicated.connection(create=False):
                 await refused(replicated)
-        async with replicated.transaction(True, readonly=True):
+        async with replicated.transaction(create=True, readonly=True):
             await refused(replicated)
     async with replicated.replica():
         assert 4 == await replicated.fetchval("select count(*) from users")

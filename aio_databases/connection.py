@@ -403,19 +403,16 @@ class Connection(Verbs):
         return lock
 
     async def lock_writers(self, lock: FifoLock, transaction: Level | None = None) -> None:
-        """Wait in line with the other writers, for a transaction or a single statement.  Raises LockTimeout."""
+        """Wait in line with the other writers, for a transaction or a single statement.
+
+        Raises LockTimeout, at once if the lock is held by a block of the very task.
+        """
+        if lock.locked and lock.holder is not None and lock.holder.is_held_by_this_task:
+            raise _locked_out(lock.holder, "would wait for ever")
         try:
             await lock.acquire(self.pool.options.timeout)
         except TimeoutError:
-            writer = lock.holder
-            message = f"waited {self.pool.options.timeout:g} s for {describe(writer) if writer else 'other writers'} "
-            error = errors.LockTimeout(message + "to end: SQLite has one writer at a time")
-            if writer is not None:
-                add_place(error, writer)
-            try:
-                raise error from None
-            finally:
-                del error  # whose traceback holds this frame
+            raise _locked_out(lock.holder, f"waited {self.pool.options.timeout:g} s") from None
         lock.holder = transaction
 
     async def _raise_translated(self, physical: Physical, plan: Plan, values: Any, exc: BaseException) -> None:
@@ -437,3 +434,11 @@ class Connection(Verbs):
                 raise error from exc
         finally:
             del error, exc  # whose tracebacks hold this frame
+
+
+def _locked_out(writer: Level | None, waited: str) -> errors.LockTimeout:
+    who = describe(writer) if writer is not None else "other writers"
+    error = errors.LockTimeout(f"{waited} for {who} to end: SQLite has one writer at a time")
+    if writer is not None:
+        add_place(error, writer)
+    return error

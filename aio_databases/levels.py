@@ -115,6 +115,11 @@ class Level(Block):
         return self.state is TransactionState.ACTIVE
 
     @property
+    def is_held_by_this_task(self) -> bool:
+        """Whether it is open, and the end of its block is up to the task that runs now."""
+        return self.has_block and self.is_active and self.task is not None and self.task.is_current
+
+    @property
     def is_read_only(self) -> bool:
         """Whether it was begun ``readonly``."""
         return bool(self._options.readonly)

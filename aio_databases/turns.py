@@ -225,11 +225,12 @@ class Turns:
     async def take(self, timeout: float, at: Level | None = None) -> None:
         """Take the turn, waiting for it for at most ``timeout`` seconds; the call stands in ``at``, if not deeper.
 
-        Raises TurnTimeout, naming what it waited for.
+        Raises TurnTimeout, naming what it waited for; at once if that is a block of the very task.
         """
         deadline = monotonic() + timeout
         while not self.take_nowait(at):
             standing = self.standing(at)
+            self._check_not_in_its_own_way(standing)
             queue = self._queues.setdefault(standing, WaitQueue())
             self.waiting += 1
             try:
@@ -328,13 +329,21 @@ class Turns:
         if granted:
             self.give_back()
 
+    def _check_not_in_its_own_way(self, standing: Level | None) -> None:
+        for transaction in self.stack[self.stack.index(standing) + 1 if standing is not None else 0 :]:
+            if transaction.is_held_by_this_task:
+                raise _blocked(transaction, "would wait for ever")
+
     def _waited_in_vain(self, timeout: float) -> TurnTimeout:
         if not self.stack:
             return TurnTimeout(f"waited {timeout:g} s for another task's statement on this connection")
-        transaction = self.stack[-1]
-        error = TurnTimeout(
-            f"waited {timeout:g} s for {describe(transaction)} to end: "
-            "while it is open, only calls made inside its block run on this connection"
-        )
-        add_place(error, transaction)
-        return error
+        return _blocked(self.stack[-1], f"waited {timeout:g} s")
+
+
+def _blocked(transaction: Level, waited: str) -> TurnTimeout:
+    error = TurnTimeout(
+        f"{waited} for {describe(transaction)} to end: "
+        "while it is open, only calls made inside its block run on this connection"
+    )
+    add_place(error, transaction)
+    return error

@@ -158,12 +158,13 @@ async def test_writers_queue_up_before_they_begin():
 
 async def test_a_writer_waits_no_longer_than_the_timeout():
     async with connected(single_writer=True, timeout=0.02) as (db, fake):
-        async with db.transaction():
-            with pytest.raises(LockTimeout, match="one writer at a time"):
-                await db.transaction(create=True).start()
-            async with db.connection():
-                with pytest.raises(LockTimeout, match=r"waited 0.02 s for a transaction, opened by"):
-                    await db.execute("insert 1")
+        holder = await db.transaction().start()
+        with pytest.raises(LockTimeout, match="one writer at a time"):
+            await db.transaction(create=True).start()
+        async with db.connection():
+            with pytest.raises(LockTimeout, match=r"waited 0.02 s for a transaction, opened by"):
+                await db.execute("insert 1")
+        await holder.commit()
         assert ["BEGIN", "COMMIT"] == fake.sent
 
 

@@ -78,7 +78,6 @@ _SQLSTATES: dict[str, type[Error]] = {
     "40": OperationalError,
     "42": ProgrammingError,
     "44": ProgrammingError,
-    "53300": ConnectError,
     "53": OperationalError,
     "54": OperationalError,
     "55": OperationalError,

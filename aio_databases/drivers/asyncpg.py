@@ -125,8 +125,6 @@ class AsyncpgDriver(PostgreSQLDriver):
             return Diagnosis(_kind_of_interface_error(exc))
         if isinstance(exc, asyncpg.InternalClientError):
             return _of_internal_error(exc)
-        if isinstance(exc, AttributeError) and exc.obj is None and hasattr(asyncpg.protocol.Protocol, exc.name or ""):
-            return Diagnosis(ConnectionLost, text="the connection was lost")  # asyncpg has let go of its protocol
         return diagnose_builtin(exc)
 
 

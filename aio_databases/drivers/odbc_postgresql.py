@@ -52,7 +52,7 @@ class PostgreSQL(Dialect):
         files = {name: driver.options.get(name) for name in ("sslrootcert", "sslcert", "sslkey")}
         if str(driver.ssl).startswith("verify") and files["sslrootcert"] is None:
             files["sslrootcert"] = certificate_authorities()
-        given = {name: re.sub(r"([\\'])", r"\\\1", path) for name, path in files.items() if path}
+        given = {name: path for name, path in files.items() if path}
         return {"SSLmode": driver.ssl, **(_for_libpq(driver, given) if given else {})}
 
     def check(self, driver: OdbcDriver) -> None:
@@ -127,5 +127,12 @@ def _literal(text: str) -> str:
 def _for_libpq(driver: OdbcDriver, files: Mapping[str, str]) -> dict[str, str]:
     """Return the keyword with what libpq has to be told, which psqlodbc hands on."""
     told = {**files, **(driver.keepalive._asdict() if driver.keepalive else {})}
-    words = " ".join(f"{name}='{value}'" for name, value in told.items())
+    words = " ".join(f"{name}='{_escaped(name, f'{value}', driver)}'" for name, value in told.items())
     return {"pqopt": f"{{{words}}}"} if words else {}
+
+
+def _escaped(name: str, value: str, driver: OdbcDriver) -> str:
+    if re.search("[{}]", value):
+        message = f"the ODBC driver for {driver.address} understands no {name} with a brace"
+        raise errors.ConfigurationError(message)
+    return re.sub(r"([\\'])", r"\\\1", value)

@@ -59,6 +59,13 @@ def test_a_zero_byte_in_a_url_is_refused(scheme, url):
     assert "\0" not in str(caught.value)
 
 
+@pytest.mark.parametrize("option", ["sslrootcert", "sslcert", "sslkey", "user", "database", "host"])
+def test_no_value_ends_its_braces_in_a_connection_string(option):
+    with pytest.raises(ConfigurationError, match="brace"):
+        driver = Database("pyodbc://h/d?driver=psqlodbcw.so", **{option: "/x};Server=elsewhere;a={"}).backend
+        driver.connection_string(None, read_only=False)
+
+
 @pytest.mark.parametrize("scheme", SCHEMES[:3])
 @pytest.mark.parametrize("settings", [{"a.b": "c\0d"}, {"user\0postgres": "x"}, {"a b": "c"}, {"work_mem=1": "c"}])
 def test_settings_with_odd_names_or_a_zero_byte_are_refused(scheme, settings):

@@ -71,6 +71,14 @@ def _reset(value: Any) -> Any:
     raise ValueError(message)
 
 
+def _json(value: Any) -> Any:
+    try:
+        return value if value == "auto" else boolean(value)
+    except ValueError:
+        message = "expected 'auto', true or false"
+        raise ValueError(message) from None
+
+
 def _target(value: Any) -> str:
     word = str(value).lower()
     word = _WORDS_OF_LIBPQ.get(word, word)
@@ -105,7 +113,12 @@ _POOL: dict[str, Callable[[Any], Any]] = {
     "init": optional(function),
 }
 
-_DRIVER: dict[str, Callable[[Any], Any]] = {"convert_params": boolean, "json": boolean}
+_DRIVER: dict[str, Callable[[Any], Any]] = {
+    "convert_params": boolean,
+    "json": _json,
+    "json_dumps": optional(function),
+    "json_loads": optional(function),
+}
 
 _ALIASES = {
     "maxsize": "max_size",

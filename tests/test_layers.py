@@ -36,7 +36,7 @@ LAYERS = (
     ("options",),
     ("into", "outbox", "shields", "sql", "waiting"),
     ("batches", "breaker", "concurrency", "deadlines", "error_codes", "forks", "hooks", "positions"),
-    ("annotations", "lists", "queries", "record", "stacks", "statements", "url", "writes"),
+    ("annotations", "json_values", "lists", "queries", "record", "stacks", "statements", "url", "writes"),
     ("errors",),
 )
 LEAVES = LAYERS[-3] + LAYERS[-2]  # import nothing of ours but the errors, and not each other

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,7 +18,6 @@ from aio_databases.drivers.base import diagnose_builtin
 from aio_databases.drivers.libpq import LibpqDriver
 from aio_databases.drivers.postgresql import POSTGRESQL
 from aio_databases.errors import DataError, Diagnosis, NotSupportedError
-from aio_databases.url import anything
 
 if TYPE_CHECKING:
     import aiopg
@@ -40,9 +38,8 @@ class AiopgDriver(LibpqDriver):
     async def connect(self, *, read_only: bool = False) -> DriverConnection:
         """Open a connection; with ``read_only`` the server refuses writes on it."""
         raw = await self._open(await self.keywords(read_only=read_only))
-        loads = json.loads if self.options.get("json") else anything
-        psycopg2.extras.register_default_json(raw.raw, loads=loads)
-        psycopg2.extras.register_default_jsonb(raw.raw, loads=loads)
+        psycopg2.extras.register_default_json(raw.raw, loads=self.json.read)
+        psycopg2.extras.register_default_jsonb(raw.raw, loads=self.json.read)
         psycopg2.extras.register_ipaddress(raw.raw)
         pg.register_type(_BYTEA, raw.raw)
         pg.register_type(_BYTEA_ARRAY, raw.raw)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from decimal import Decimal
 from enum import Enum
-from itertools import chain
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any, cast
 
 import aiopg
@@ -20,7 +20,7 @@ from psycopg2.extras import Json
 
 from aio_databases.drivers.base import run_aside
 from aio_databases.drivers.cursor import CursorConnection
-from aio_databases.drivers.postgresql import PostgreSQLConnection
+from aio_databases.drivers.libpq_lists import ListConnection, has_list
 from aio_databases.record import Result
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aio_databases.drivers.base import Driver
+    from aio_databases.json_values import JsonValues
 
 __all__ = ("AiopgConnection", "PatientConnection")
 
@@ -85,7 +86,7 @@ class _Cursor(aiopg.Cursor):
         super().close()
 
 
-class AiopgConnection(PostgreSQLConnection, CursorConnection):
+class AiopgConnection(ListConnection, CursorConnection):
     """A connection of aiopg, which is always in autocommit mode."""
 
     def __init__(self, raw: aiopg.Connection, driver: Driver) -> None:
@@ -93,6 +94,7 @@ class AiopgConnection(PostgreSQLConnection, CursorConnection):
         self.raw = raw
         self._driver = driver
         self._pid: int = raw.raw.get_backend_pid()
+        self.take_lists(driver.json)
 
     @property
     def is_closed(self) -> bool:
@@ -120,18 +122,36 @@ class AiopgConnection(PostgreSQLConnection, CursorConnection):
     async def open_cursor(self, sql: str, params: Any) -> Any:
         """Run a statement and return its cursor; psycopg 2 refuses an empty one, with an error that has no code."""
         try:
-            return await super().open_cursor(sql, _adapted(params))
+            return await super().open_cursor(sql, _adapted(params, self.json))
         except psycopg2.ProgrammingError as exc:
             if exc.pgcode is None and "empty query" in str(exc):
                 return self.new_cursor()
             raise
 
+    def declared(self, sql: str, params: Any, name: str) -> str:
+        """Return what prepares a statement by the name, with all of its values in it but the lists."""
+        numbers = count(1)
+        known = [AsIs(f"${next(numbers)}") if type(value) in {list, tuple} else value for value in params]
+        text: bytes = self.raw.raw.cursor().mogrify(f"PREPARE {name} AS {sql}", _adapted(known, self.json))
+        return text.decode()
+
+    async def one_of_several(self, sql: str) -> Any:
+        """Return the value of the last of several statements."""
+        return (await self.fetch(sql, (), 1))[0][0]
+
+    def laid_out(self, types: tuple[int, ...], params: Any) -> tuple[int, ...]:
+        """Return the type of each parameter, 0 for those that were not left open."""
+        found = iter(types)
+        return tuple(next(found, 0) if type(value) in {list, tuple} else 0 for value in params)
+
     async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
         """Run a statement once per row of parameters, all or nothing; psycopg 2 does not count the changed rows."""
+        if has_list(chain.from_iterable(rows)):
+            rows = await self.fitted(sql, rows)
         mogrify = self.raw.raw.cursor().mogrify
         # The line break ends a comment at the end of the statement.
         batches = [
-            b"\n;".join(mogrify(sql, _adapted(row)) for row in rows[start : start + _BATCH])
+            b"\n;".join(mogrify(sql, _adapted(row, self.json)) for row in rows[start : start + _BATCH])
             for start in range(0, len(rows), _BATCH)
         ]
         # One batch is one transaction by itself.
@@ -169,19 +189,19 @@ class AiopgConnection(PostgreSQLConnection, CursorConnection):
 _BATCH = 1000  # rows
 
 
-def _adapted(params: Any) -> Any:
+def _adapted(params: Any, json: JsonValues) -> Any:
     """Return parameters with each dict as JSON."""
     if isinstance(params, Mapping):
         named = cast("Mapping[str, Any]", params)
-        return dict(zip(named, _adapted(named.values()), strict=True))
-    return [_adapted_value(value) for value in params]
+        return dict(zip(named, _adapted(named.values(), json), strict=True))
+    return [_adapted_value(value, json) for value in params]
 
 
-def _adapted_value(value: Any) -> Any:
+def _adapted_value(value: Any, json: JsonValues) -> Any:
     if isinstance(value, dict):
-        return Json(value)
+        return Json(value, json.dumps)
     if isinstance(value, Decimal) and value.is_infinite():
         return AsIs(f"'{value}'::numeric")  # psycopg 2 makes NaN of it
     if isinstance(value, Enum) and not isinstance(value, int | str):
-        return _adapted_value(value.value)
+        return _adapted_value(value.value, json)
     return value

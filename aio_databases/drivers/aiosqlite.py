@@ -119,10 +119,12 @@ class AiosqliteDriver(SQLiteDriver):
         raw = aiosqlite.Connection(lambda: self.open(stop, read_only=read_only), iter_chunk_size=64)
         raw._thread.daemon = True  # pyright: ignore[reportPrivateUsage] - or it would hang the exit
         try:
-            return AiosqliteConnection(await raw, stop)
+            connection = AiosqliteConnection(await raw, stop)
         except BaseException:
             # The thread still has to report its end, to an event loop that has to be there.
             with anyio.move_on_after(_LAST_WORDS, shield=True):
                 while raw._thread.is_alive():  # noqa: ASYNC110 - nothing tells  # pyright: ignore[reportPrivateUsage]
                     await anyio.sleep(_POLL_EVERY)
             raise
+        connection.json = self.json
+        return connection

@@ -19,7 +19,6 @@ import asyncmy.errors
 
 from aio_databases.concurrency import Reply
 from aio_databases.drivers.mysql import CLOSED, MULTI_STATEMENTS, MYSQL, Guard, MySQLDriver
-from aio_databases.drivers.mysql_cursor import as_records, record_class
 from aio_databases.drivers.mysql_verbs import MySQLConnection
 from aio_databases.errors import ConfigurationError, ConnectionLost
 
@@ -87,9 +86,10 @@ class AsyncmyConnection(MySQLConnection):
         result = raw._result
         if not result.unbuffered_active:
             result = await self.skip_results(result)
-            return as_records(result, result.rows)[:limit]
-        record = record_class(result)
-        rows: list[Record] = []
+            return (await self.records(result, result.rows))[:limit]
+        is_known = not self.driver.json_columns.unknown(result)
+        record: Any = self.driver.json_columns.record(result) if is_known else tuple
+        rows: list[Any] = []
         while len(rows) < most and (row := await result._read_rowdata_packet_unbuffered()) is not None:
             rows.append(record(row))
             rows.extend(map(record, result._take_pending_rows(most - len(rows))))
@@ -97,7 +97,7 @@ class AsyncmyConnection(MySQLConnection):
             await result._finish_unbuffered_query()
         if result.has_next:
             await self.skip_results(result)
-        return rows
+        return rows if is_known else await self.records(result, rows)
 
     async def read_rows(self, result: Any, size: int | None) -> list[tuple[Any, ...]]:
         """Return the next ``size`` rows of a result that is not buffered, or all that are left.

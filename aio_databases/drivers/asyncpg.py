@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from ssl import SSLContext
@@ -79,8 +78,7 @@ class AsyncpgDriver(PostgreSQLDriver):
         await read_uuids(raw)
         if not self.sessionless:
             await connection.set_styles()
-        if self.options.get("json"):
-            await read_json(raw, json.dumps, json.loads)
+        await read_json(raw, self.json.text, self.json.read)
         return self.fenced(connection, connection.writes_by_default, read_only=read_only)
 
     def arguments(self, *, read_only: bool) -> dict[str, Any]:

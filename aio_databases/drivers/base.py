@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from aio_databases import errors
 from aio_databases.concurrency import runs_on_trio
+from aio_databases.json_values import JsonValues
 from aio_databases.sql import Translator
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class Driver(ABC):
         self.options: dict[str, Any] = dict(options)
         self.connect_args = dict(connect_args)
         self.translator = Translator(self.dialect, self.paramstyle, convert=self.options.get("convert_params", True))
+        self.json = JsonValues(self.options)
         self.question: Any = None  # for the position of its servers: which one they understand, once that is known
 
     @property

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from aio_databases import errors
 from aio_databases.drivers.base import Capabilities, Driver, diagnose_builtin
 from aio_databases.drivers.choice import Choice
+from aio_databases.drivers.mysql_json import JsonColumns
 from aio_databases.drivers.mysql_literals import literal
 from aio_databases.drivers.network import NetworkDriver
 from aio_databases.error_codes import errno_of, kind_of_mysql_errno
@@ -167,6 +168,20 @@ class MySQLDriver(_OfMySQL, NetworkDriver):
         arguments |= {"autocommit": None, "charset": "utf8mb4", "client_flag": flags}
         arguments["connect_timeout"] = self.gives_up_after
         return arguments | self._connect_args
+
+    @cached_property
+    def json_columns(self) -> JsonColumns:
+        """What is known of the columns of JSON."""
+        return JsonColumns(self.json, self.library_error)
+
+    async def learn_aside(self, columns: Any) -> None:
+        """Look up which columns are JSON by a connection of its own, while another one is being read."""
+        aside = await self.connect()
+        try:
+            await self.json_columns.learn(columns, aside)
+            await aside.close()
+        finally:
+            aside.terminate()
 
     @cached_property
     def _tls(self) -> ssl.SSLContext | None:

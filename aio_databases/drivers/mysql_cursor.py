@@ -6,7 +6,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from aio_databases.drivers.base import Cursor
-from aio_databases.record import record_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from aio_databases.drivers.mysql_verbs import MySQLConnection
     from aio_databases.record import Record
 
-__all__ = ("CHUNK", "MySQLCursor", "as_records", "record_class")
+__all__ = ("CHUNK", "MySQLCursor")
 
 
 class MySQLCursor(Cursor):
@@ -30,6 +29,14 @@ class MySQLCursor(Cursor):
 
     async def fetch(self, size: int) -> list[Record]:
         """Return the next ``size`` rows; fewer mean that there are no more."""
+        rows = await self.fetch_rows(size)
+        driver = self._connection.driver
+        if unknown := driver.json_columns.unknown(self._result):
+            await driver.learn_aside(unknown)
+        return driver.json_columns.records(self._result, rows)
+
+    async def fetch_rows(self, size: int) -> list[tuple[Any, ...]]:
+        """Return the next ``size`` rows as the library makes them."""
         if self._result is None:
             sql = self._connection.encoded(*self._statement)
             self._result = await self._connection.run(sql, cursor=self)
@@ -39,7 +46,7 @@ class MySQLCursor(Cursor):
                 raise self._failure
         else:
             rows = await self._read(size)
-        return as_records(self._result, rows)
+        return rows
 
     async def load(self) -> None:
         """Read the rest into memory; if that fails, the next fetch tells."""
@@ -99,16 +106,6 @@ class MySQLCursor(Cursor):
             connection.stream = None
             await connection.skip_results(self._result)
         return rows
-
-
-def as_records(result: Any, rows: Any) -> list[Record]:
-    """Return the rows of a library's result with the names of its columns."""
-    return list(map(record_class(result), rows)) if result.description else []
-
-
-def record_class(result: Any) -> type[Record]:
-    """Return the class of the records of a library's result that has rows."""
-    return record_type(next(zip(*result.description, strict=True)))
 
 
 CHUNK = 1000  # rows that are read, and forgotten, at a time

@@ -6,7 +6,6 @@ Besides types that some of them lack, they forget that in the SQL mode NO_BACKSL
 
 from __future__ import annotations
 
-import json
 import math
 from binascii import b2a_base64
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from aio_databases.errors import DataError, ProgrammingError
+from aio_databases.json_values import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,20 +24,24 @@ if TYPE_CHECKING:
 __all__ = ("literal", "rows_with_values", "with_values")
 
 
-def with_values(sql: str, params: Any, *, backslashes: bool) -> str:
+def with_values(sql: str, params: Any, *, backslashes: bool, to_json: Callable[[Any], str] = dumps) -> str:
     """Return the SQL with a literal for every ``%s`` or ``%(name)s``, and one percent sign for every two.
 
-    ``backslashes`` tells whether they escape the next character in the session.  Raises DataError for a value that
-    MySQL does not have, and ProgrammingError if values and placeholders do not match.
+    ``backslashes`` tells whether they escape the next character in the session; ``to_json`` writes dict and list.
+    Raises DataError for a value that MySQL does not have, and ProgrammingError if values and placeholders do not match.
     """
     values: Any = params
     if type(params) is not tuple and isinstance(params, Mapping):  # it takes long to ask the abstract class
         named = cast("Mapping[str, Any]", params)
-        return _filled(sql, {name: literal(value, backslashes) for name, value in named.items()})
-    return _filled(sql, tuple([literal(value, backslashes) for value in values]))  # a generator would take longer
+        return _filled(sql, {name: literal(value, backslashes, to_json) for name, value in named.items()})
+    return _filled(
+        sql, tuple([literal(value, backslashes, to_json) for value in values])
+    )  # a generator would take longer
 
 
-def rows_with_values(row: str, rows: Sequence[Any], *, backslashes: bool) -> Iterator[str]:
+def rows_with_values(
+    row: str, rows: Sequence[Any], *, backslashes: bool, to_json: Callable[[Any], str] = dumps
+) -> Iterator[str]:
     """Return what `with_values` makes of ``row`` with each of ``rows``, sooner: the values of a column are much alike.
 
     Raises what `with_values` does.
@@ -45,15 +49,19 @@ def rows_with_values(row: str, rows: Sequence[Any], *, backslashes: bool) -> Ite
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]
         if set(map(type, chunk)) == {tuple} and len(set(map(len, chunk))) == 1 and chunk[0]:
-            columns = [_literals(values, backslashes) for values in zip(*chunk, strict=True)]
+            columns = [_literals(values, backslashes, to_json) for values in zip(*chunk, strict=True)]
             for values in zip(*columns, strict=True):
                 yield _filled(row, values)
         else:
             for params in chunk:
-                yield with_values(row, params, backslashes=backslashes)
+                yield with_values(row, params, backslashes=backslashes, to_json=to_json)
 
 
-def _literals(values: tuple[Any, ...], backslashes: bool) -> Iterable[Any]:  # noqa: FBT001 - as `literal`
+def _literals(
+    values: tuple[Any, ...],
+    backslashes: bool,  # noqa: FBT001 - as `literal`
+    to_json: Callable[[Any], str],
+) -> Iterable[Any]:
     """Return the values of one column as they are written in SQL; one at a time where they may be long."""
     kinds = set(map(type, values))
     if kinds == {int}:
@@ -62,7 +70,7 @@ def _literals(values: tuple[Any, ...], backslashes: bool) -> Iterable[Any]:  # n
         text = "".join(values)
         if text.isascii() and "'" not in text and "\\" not in text:
             return [f"'{value}'" for value in values]
-    return (literal(value, backslashes) for value in values)
+    return (literal(value, backslashes, to_json) for value in values)
 
 
 def _filled(sql: str, literals: Any) -> str:
@@ -76,13 +84,17 @@ def _filled(sql: str, literals: Any) -> str:
     return text
 
 
-def literal(value: object, backslashes: bool) -> str:  # noqa: FBT001 - called for every value
+def literal(
+    value: object,
+    backslashes: bool,  # noqa: FBT001 - called for every value
+    to_json: Callable[[Any], str] = dumps,
+) -> str:
     """Return a value as it is written in SQL.  Raises DataError for one that MySQL does not have."""
     kind = type(value)
     if kind is str:
         return _text(value, backslashes)
     write = _PLAIN.get(kind)
-    return _other(value, backslashes) if write is None else write(value)
+    return _other(value, backslashes, to_json) if write is None else write(value)
 
 
 def _text(value: Any, backslashes: bool) -> str:  # noqa: FBT001
@@ -107,16 +119,16 @@ def _bytes(value: Any) -> str:
     return f"from_base64('{b2a_base64(data, newline=False).decode()}')"  # so that it fits into `max_allowed_packet`
 
 
-def _other(value: Any, backslashes: bool) -> str:  # noqa: FBT001
+def _other(value: Any, backslashes: bool, to_json: Callable[[Any], str]) -> str:  # noqa: FBT001
     if isinstance(value, Enum):
-        return literal(value.value, backslashes)
+        return literal(value.value, backslashes, to_json)
     if isinstance(value, bytes | bytearray | memoryview):
         return _bytes(value)
-    if isinstance(value, Mapping):
-        return _text(_json(cast("object", value)), backslashes)
-    if isinstance(value, list | tuple):
-        each = cast("list[Any]", value)
-        return f"({', '.join([literal(one, backslashes) for one in each])})"  # for IN
+    if isinstance(value, Mapping | list):
+        return _text(to_json(value), backslashes)
+    if isinstance(value, tuple):  # a row, as in (a, b) IN (:pairs)
+        each = value
+        return f"({', '.join([literal(one, backslashes, to_json) for one in each])})"
     if isinstance(value, str):
         return _text(str.__str__(value), backslashes)
     for kind, write in _PLAIN.items():
@@ -124,14 +136,6 @@ def _other(value: Any, backslashes: bool) -> str:  # noqa: FBT001
             return write(value)
     message = f"MySQL takes no values of the type {type(value).__name__}"
     raise DataError(message)
-
-
-def _json(value: object) -> str:
-    try:
-        return json.dumps(value, allow_nan=False)
-    except ValueError as exc:
-        message = "the value cannot be written as JSON, which has neither infinity, NaN nor cycles"
-        raise DataError(message) from exc
 
 
 _NO_NUMBER = "MySQL has neither infinity nor NaN"

@@ -7,6 +7,7 @@ forgets the results that it has not read.  The methods that they use are the sam
 
 from __future__ import annotations
 
+import re
 import sys
 from abc import abstractmethod
 from itertools import chain, islice
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aio_databases.batches import join_rows, split_values
 from aio_databases.drivers.base import DriverConnection, TransactionOptions
 from aio_databases.drivers.mysql import CLOSED, row_of
-from aio_databases.drivers.mysql_cursor import CHUNK, MySQLCursor, as_records
+from aio_databases.drivers.mysql_cursor import CHUNK, MySQLCursor
 from aio_databases.drivers.mysql_literals import rows_with_values, with_values
 from aio_databases.drivers.sockets import hung_up
 from aio_databases.error_codes import errno_of, kind_of_mysql_errno
@@ -157,6 +158,8 @@ class MySQLConnection(DriverConnection):
 
     async def execute(self, sql: str, params: Any, /) -> Result:
         """Run a statement and leave its rows, if any."""
+        if _DEFINES.match(sql):
+            self.driver.json_columns.forget()
         result = await self.run(self.encoded(sql, params))
         return Result(result.affected_rows, result.insert_id or None)
 
@@ -191,9 +194,9 @@ class MySQLConnection(DriverConnection):
         """Give the statements for the rows, and how many rows each has."""
         split = split_values(sql)
         if split is None:
-            written = rows_with_values(sql, rows, backslashes=self._escapes_with_backslashes)
+            written = rows_with_values(sql, rows, **self._writing)
             return ((text.encode("utf-8", "surrogateescape"), 1) for text in written)
-        written = rows_with_values(split.row, rows, backslashes=self._escapes_with_backslashes)
+        written = rows_with_values(split.row, rows, **self._writing)
         return join_rows(split, (row.encode("utf-8", "surrogateescape") for row in written), _BATCH)
 
     async def _run_all(self, statements: Iterator[tuple[bytes, int]]) -> int:
@@ -255,12 +258,13 @@ class MySQLConnection(DriverConnection):
 
     def encoded(self, sql: str, params: Any) -> bytes:
         """Return a statement as it is sent."""
-        text = with_values(sql, params, backslashes=self._escapes_with_backslashes) if params else sql
+        text = with_values(sql, params, **self._writing) if params else sql
         return text.encode("utf-8", "surrogateescape")
 
     @property
-    def _escapes_with_backslashes(self) -> bool:
-        return not self.raw.server_status & _NO_BACKSLASH_ESCAPES
+    def _writing(self) -> dict[str, Any]:
+        backslashes = not self.raw.server_status & _NO_BACKSLASH_ESCAPES
+        return {"backslashes": backslashes, "to_json": self.driver.json.dumps}
 
     async def run(self, sql: bytes, *, cursor: MySQLCursor | None = None) -> Any:
         """Run a statement and return its result, the first one with rows; a ``cursor`` reads the rows itself."""
@@ -294,7 +298,14 @@ class MySQLConnection(DriverConnection):
             result.rows = tuple(rows)
         if result.has_next:
             result = await self.skip_results(result)
-        return as_records(result, result.rows if limit is None else (result.rows or ())[:limit])
+        return await self.records(result, result.rows if limit is None else (result.rows or ())[:limit])
+
+    async def records(self, result: Any, rows: Any) -> list[Record]:
+        """Return the rows of a result, which was read to its end, as records."""
+        columns = self.driver.json_columns
+        if unknown := columns.unknown(result):
+            await columns.learn(unknown, self)
+        return columns.records(result, rows)
 
     async def _make_way(self, sql: bytes = b"") -> None:
         """Make ready for a statement.  Raises DataError for one that the server would hang up at."""
@@ -375,5 +386,6 @@ _FATAL = frozenset({1043, _TOO_LONG})  # after which the server hangs up
 _COMMAND = 2  # bytes of a packet that are not the statement's: what it is, and one that must be left
 _NOTHING = SimpleNamespace(affected_rows=-1, insert_id=None, rows=None, description=None, unbuffered_active=False)
 
+_DEFINES = re.compile(r"(?i)\s*(?:CREATE|ALTER|DROP|RENAME)\b")
 _BATCH = 1_000_000  # bytes of an INSERT; every server takes a statement of 1 MB
 _SAVEPOINT = "aiodb_many"

@@ -86,7 +86,7 @@ class OdbcDriver(NetworkDriver):
         super().__init__(address, options, connect_args)
         _check_hosts(self)
         self.is_known = self.dialect != "odbc"
-        if self.options.get("json"):
+        if self.options.get("json") is True:
             message = f"json=True does not go with {address}: ODBC does not tell which columns are JSON"
             raise ConfigurationError(message)
         if isinstance(self.ssl, SSLContext):

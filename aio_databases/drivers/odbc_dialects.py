@@ -135,8 +135,9 @@ class Dialect:
 
     # Statements
 
-    def adapted(self, params: Any) -> Any:
-        """Return parameters as pyodbc is to bind them."""
+    def adapted(self, params: Any, to_json: Callable[[Any], str]) -> Any:
+        """Return parameters as pyodbc is to bind them; ``to_json`` writes a dict."""
+        del to_json
         if isinstance(params, Mapping):
             message = "ODBC takes no parameters named with @ or $; write :name instead"
             raise errors.ProgrammingError(message)

@@ -85,9 +85,9 @@ class MySQL(Dialect):
         if read_only:
             yield "SET SESSION TRANSACTION READ ONLY"
 
-    def adapted(self, params: Any) -> Any:
+    def adapted(self, params: Any, to_json: Callable[[Any], str]) -> Any:
         """Return parameters as text where the ODBC driver would cut them, or pyodbc does not know them."""
-        return for_mysql(super().adapted(params))
+        return for_mysql(super().adapted(params, to_json), to_json)
 
     def diagnosis(self, failure: Failure) -> Diagnosis:
         """Tell what a failure means, by its number."""

@@ -13,7 +13,7 @@ from aio_databases.drivers.odbc_values import for_postgresql, uuid
 from aio_databases.drivers.postgresql import POSTGRESQL, key_columns, refused_login
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from aio_databases.drivers.base import Capabilities, TransactionOptions
     from aio_databases.drivers.odbc import OdbcDriver
@@ -73,9 +73,9 @@ class PostgreSQL(Dialect):
         if read_only:
             yield "SET default_transaction_read_only = on"
 
-    def adapted(self, params: Any) -> Any:
+    def adapted(self, params: Any, to_json: Callable[[Any], str]) -> Any:
         """Return parameters as text where psqlodbc would cut them, or pyodbc does not know them."""
-        return for_postgresql(super().adapted(params))
+        return for_postgresql(super().adapted(params, to_json), to_json)
 
     def told(self, text: str) -> str:
         """Return the first line: the others quote values."""

@@ -85,9 +85,9 @@ class SQLite(Dialect):
         del connect
         return db.cursor().cancel  # type: ignore[no-any-return]  # pyodbc's classes are not known here
 
-    def adapted(self, params: Any) -> Any:
+    def adapted(self, params: Any, to_json: Callable[[Any], str]) -> Any:
         """Return parameters as the text that the other drivers for SQLite store."""
-        return for_sqlite(super().adapted(params))
+        return for_sqlite(super().adapted(params, to_json), to_json)
 
     def diagnosis(self, failure: Failure) -> Diagnosis:
         """Tell what a failure means, by SQLite's result code and, for constraints, by its message."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime, time, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, cast
@@ -11,6 +10,7 @@ from uuid import UUID
 from aio_databases.drivers.mysql_literals import literal
 from aio_databases.drivers.sqlite_values import adapted
 from aio_databases.errors import DataError
+from aio_databases.json_values import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,28 +18,32 @@ if TYPE_CHECKING:
 __all__ = ("duration", "for_mysql", "for_postgresql", "for_sqlite", "uuid")
 
 
-def for_postgresql(params: Sequence[Any]) -> list[Any]:
+def for_postgresql(params: Sequence[Any], to_json: Callable[[Any], str] = dumps) -> list[Any]:
     """Return parameters as text where psqlodbc would cut them, or pyodbc does not know them."""
-    return _converted(params, _POSTGRESQL)
+    return _converted(params, _POSTGRESQL, to_json)
 
 
-def for_mysql(params: Sequence[Any]) -> list[Any]:
+def for_mysql(params: Sequence[Any], to_json: Callable[[Any], str] = dumps) -> list[Any]:
     """Return parameters as text where the ODBC driver would cut them, or pyodbc does not know them."""
-    return _converted(params, _MYSQL)
+    return _converted(params, _MYSQL, to_json)
 
 
-def for_sqlite(params: Sequence[Any]) -> list[Any]:
+def for_sqlite(params: Sequence[Any], to_json: Callable[[Any], str] = dumps) -> list[Any]:
     """Return parameters as the text that the other drivers for SQLite store."""
-    return _converted(adapted(params), _COMMON)
+    return _converted(adapted(params, to_json), _COMMON, to_json)
 
 
-def _converted(params: Sequence[Any], converters: Mapping[type, Callable[[Any], Any]]) -> list[Any]:
-    return [value if type(value) in _PLAIN else _convert(value, converters) for value in params]
+def _converted(
+    params: Sequence[Any], converters: Mapping[type, Callable[[Any], Any]], to_json: Callable[[Any], str]
+) -> list[Any]:
+    return [value if type(value) in _PLAIN else _convert(value, converters, to_json) for value in params]
 
 
-def _convert(value: object, converters: Mapping[type, Callable[[Any], Any]]) -> Any:
+def _convert(value: object, converters: Mapping[type, Callable[[Any], Any]], to_json: Callable[[Any], str]) -> Any:
     if isinstance(value, Enum):
-        return _converted((value.value,), converters)[0]
+        return _converted((value.value,), converters, to_json)[0]
+    if isinstance(value, dict) or (isinstance(value, list) and list not in converters):
+        return to_json(cast("object", value))
     convert = converters.get(type(value))
     if convert is None:  # a subclass of one, or something that is pyodbc's business
         convert = next((convert for base, convert in converters.items() if isinstance(value, base)), None)
@@ -56,10 +60,6 @@ def _whole(text: str) -> str:
 def _refused(value: Any) -> str:
     message = f"ODBC takes no values of the type {type(value).__name__} for this database"
     raise DataError(message)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value)
 
 
 def _interval(value: timedelta) -> str:
@@ -88,7 +88,6 @@ _COMMON: dict[type, Callable[[Any], Any]] = {memoryview: bytes, str: _whole, tup
 _POSTGRESQL: dict[type, Callable[[Any], Any]] = {
     **_COMMON,
     datetime: datetime.isoformat,  # with its offset
-    dict: _json,
     list: _array,
     time: time.isoformat,
     timedelta: _interval,
@@ -97,8 +96,6 @@ _POSTGRESQL: dict[type, Callable[[Any], Any]] = {
 _MYSQL: dict[type, Callable[[Any], Any]] = {
     **_COMMON,
     datetime: _unquoted,
-    dict: _json,
-    list: _refused,
     time: _unquoted,
     timedelta: _unquoted,
     UUID: str,

@@ -320,7 +320,9 @@ class _Cursor:
 
     def run(self, sql: str, params: Any) -> None:
         sql = sql if sql.strip("; \t\r\n") else _NOTHING
-        self._connection.stop.watch(self._cursor.execute, sql, self._ways.adapted(params))
+        self._connection.stop.watch(
+            self._cursor.execute, sql, self._ways.adapted(params, self._connection.driver.json.dumps)
+        )
 
     @property
     def description(self) -> list[tuple[str]] | None:

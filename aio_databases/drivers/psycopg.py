@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,7 +11,12 @@ import psycopg
 from aio_databases.concurrency import runs_on_trio
 from aio_databases.drivers.base import diagnose_builtin
 from aio_databases.drivers.libpq import LibpqDriver
-from aio_databases.drivers.psycopg_verbs import CancellableConnection, NativeConnection, ThreadedConnection
+from aio_databases.drivers.psycopg_verbs import (
+    CancellableConnection,
+    NativeConnection,
+    ThreadedConnection,
+    for_json,
+)
 
 if TYPE_CHECKING:
     from aio_databases.drivers.base import DriverConnection
@@ -36,10 +42,15 @@ class PsycopgDriver(LibpqDriver):
             await connection.open(lambda: psycopg.connect(**arguments, cursor_factory=cursor_factory))
         else:
             connection = NativeConnection(await self._connect(arguments))
-        connection.set_up(parse_json=self.options.get("json", False))
+        connection.take_lists(self.json)
+        connection.set_up(*self._json_classes)
         if not self.sessionless:
             await connection.set_styles()
         return self.fenced(connection, connection.writes_by_default, read_only=read_only)
+
+    @cached_property
+    def _json_classes(self) -> Any:
+        return for_json(self.json)
 
     async def _connect(self, arguments: dict[str, Any]) -> CancellableConnection:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from contextlib import suppress
 from enum import Enum
@@ -11,29 +10,29 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg.adapt import PyFormat, RecursiveDumper
+from psycopg.adapt import Dumper, Loader, PyFormat, RecursiveDumper, Transformer
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
-from psycopg.types.json import JsonDumper, set_json_loads
 from psycopg.waiting import wait_async
 
 from aio_databases.drivers.cursor import CursorConnection
 from aio_databases.drivers.libpq import shut_down
-from aio_databases.drivers.postgresql import PostgreSQLConnection
+from aio_databases.drivers.libpq_lists import ListConnection
 from aio_databases.drivers.sockets import hung_up
 from aio_databases.drivers.thread import ThreadConnection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from aio_databases.json_values import JsonValues
     from aio_databases.record import Result
 
-__all__ = ("CancellableConnection", "NativeConnection", "ThreadedConnection")
+__all__ = ("CancellableConnection", "NativeConnection", "ThreadedConnection", "for_json")
 
 _INTERVAL = 0.1  # seconds; psycopg looks up now and then while it waits
 
 
-class PsycopgConnection(PostgreSQLConnection):
+class PsycopgConnection(ListConnection):
     """What is particular to psycopg, natively and in a thread."""
 
     @property
@@ -61,11 +60,24 @@ class PsycopgConnection(PostgreSQLConnection):
         self.raw._prepared.clear()  # noqa: SLF001 - what follows makes the server forget them
         return await super().reset()
 
-    def set_up(self, *, parse_json: bool) -> None:
-        """Make the connection treat JSON as the other drivers do."""
-        self.raw.adapters.register_dumper(dict, _AnyJsonDumper)
+    def set_up(self, dumper: type[Dumper], loader: type[Loader]) -> None:
+        """Make the connection treat JSON as the other drivers do, by the classes that `for_json` has made."""
+        self.raw.adapters.register_dumper(dict, dumper)
         self.raw.adapters.register_dumper(Enum, _EnumDumper)
-        set_json_loads(json.loads if parse_json else _text, self.raw)
+        for name in ("json", "jsonb"):
+            self.raw.adapters.register_loader(name, loader)
+
+    def declared(self, sql: str, params: Any, name: str) -> str:
+        """Return what prepares a statement by the name, with the types that psycopg has for all but the lists."""
+        known = [None if type(value) in {list, tuple} else value for value in params]
+        transformer = Transformer(self.raw)
+        transformer.dump_sequence(known, [PyFormat.AUTO] * len(known))
+        types = ", ".join(self._name_of(oid) for oid in transformer.types or ())
+        return f"PREPARE {name}{f' ({types})' if types else ''} AS {sql}"
+
+    def _name_of(self, oid: int) -> str:
+        info = self.raw.adapters.types.get(oid)
+        return info.regtype if info else "unknown"
 
 
 class CancellableConnection(psycopg.AsyncConnection[Any]):
@@ -148,6 +160,13 @@ class NativeConnection(PsycopgConnection, CursorConnection):
         """Return a cursor that leaves ``$1`` to the server."""
         return psycopg.AsyncRawCursor(self.raw)
 
+    async def one_of_several(self, sql: str) -> Any:
+        """Return the value of the first result that has rows of several statements."""
+        cursor = await self.open_cursor(sql, ())
+        while cursor.description is None and cursor.nextset():
+            pass
+        return (await cursor.fetchone())[0]
+
     async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
         """Run a statement once per row of parameters, all or nothing."""
         # In a task of its own, because psycopg's pipelines come to harm when they are cancelled.
@@ -205,6 +224,16 @@ class ThreadedConnection(PsycopgConnection, ThreadConnection):
         """Whether the connection was closed, by us or by the server."""
         return self._closed or (self.db is not None and bool(self.db.closed))
 
+    async def one_of_several(self, sql: str) -> Any:
+        """Return the value of the first result that has rows of several statements."""
+        return await self.run(self._one_of_several, sql)
+
+    def _one_of_several(self, sql: str) -> Any:
+        cursor = self.open_cursor(sql, ())
+        while cursor.description is None and cursor.nextset():
+            pass
+        return cursor.fetchone()[0]
+
     def _executemany(self, sql: str, rows: Sequence[Any]) -> Result:
         if len(rows) <= 1 or self.in_transaction:
             return super()._executemany(sql, rows)
@@ -241,10 +270,20 @@ class ThreadedConnection(PsycopgConnection, ThreadConnection):
 _CANCEL_TIMEOUT = 3.0  # seconds; shorter than the pool's for clearing up
 
 
-class _AnyJsonDumper(JsonDumper):
-    """Leaves it to the server whether a dict is ``json``, ``jsonb`` or text."""
+def for_json(json: JsonValues) -> tuple[type[Dumper], type[Loader]]:
+    """Return the classes that write a dict, and read a column, as JSON."""
 
-    oid = 0
+    class AnyJsonDumper(Dumper):
+        """Leaves it to the server whether a dict is ``json``, ``jsonb`` or text."""
+
+        def dump(self, obj: Any) -> bytes:
+            return json.dumps(obj).encode()
+
+    class JsonLoader(Loader):
+        def load(self, data: Any) -> Any:
+            return json.read(bytes(data).decode())
+
+    return AnyJsonDumper, JsonLoader
 
 
 class _EnumDumper(RecursiveDumper):
@@ -258,10 +297,6 @@ class _EnumDumper(RecursiveDumper):
 
 def _take_notice(task: asyncio.Task[Result]) -> None:
     _ = task.cancelled() or task.exception()  # whoever waited for it may be gone
-
-
-def _text(data: str | bytes) -> str:
-    return data if isinstance(data, str) else bytes(data).decode()
 
 
 def _request(connection: Any) -> None:

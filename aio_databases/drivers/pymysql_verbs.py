@@ -142,8 +142,8 @@ class _Cursor(MySQLCursor):
         super().__init__(connection.session, sql, params)
         self._thread = connection
 
-    async def fetch(self, size: int) -> list[Record]:
-        return await self._thread.run(_drive, super().fetch, size)
+    async def fetch_rows(self, size: int) -> list[tuple[Any, ...]]:
+        return await self._thread.run(_drive, super().fetch_rows, size)
 
     async def skip(self, limit: int | None) -> bool:
         return await self._thread.run(_drive, super().skip, limit)

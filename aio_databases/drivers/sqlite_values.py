@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from datetime import date, datetime, time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from aio_databases.errors import DataError
+from aio_databases.json_values import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ("adapted", "are_plain")
 
 
-def adapted(params: Any) -> Any:
+def adapted(params: Any, to_json: Callable[[Any], str] = dumps) -> Any:
     """Return parameters as values that SQLite has.
 
     Dates, times and UUID become text, dict and list JSON, Decimal a number where that is exact, else text, an Enum its
@@ -30,11 +30,11 @@ def adapted(params: Any) -> Any:
     """
     if type(params) is not tuple and isinstance(params, Mapping):
         named = cast("Mapping[str, Any]", params)
-        return dict(zip(named, adapted(tuple(named.values())), strict=True))
+        return dict(zip(named, adapted(tuple(named.values()), to_json), strict=True))
     values = cast("Sequence[object]", params)
     if _PLAIN.issuperset(map(type, values)) or (_NUMBERS.issuperset(map(type, values)) and _are_numbers(values)):
         return values
-    return [_ADAPTERS.get(type(value), _other)(value) for value in values]
+    return [_adapted(value, to_json) for value in values]
 
 
 def are_plain(rows: Sequence[Any]) -> bool:
@@ -67,11 +67,21 @@ def _decimal(value: Decimal) -> Any:
     return number if Decimal(repr(number)) == value else str(value)
 
 
-def _other(value: Any) -> Any:
+def _adapted(value: Any, to_json: Callable[[Any], str]) -> Any:
+    kind = type(value)
+    if kind is dict or kind is list:
+        return to_json(value)
+    adapt = _ADAPTERS.get(kind)
+    return _other(value, to_json) if adapt is None else adapt(value)
+
+
+def _other(value: Any, to_json: Callable[[Any], str]) -> Any:
     if isinstance(value, Enum):
-        return adapted((value.value,))[0]
+        return adapted((value.value,), to_json)[0]
     if _has_adapter(value) or isinstance(value, tuple(_PLAIN)):
         return cast("object", value)
+    if isinstance(value, dict | list):
+        return to_json(value)
     for kind, adapt in _ADAPTERS.items():
         if isinstance(value, kind):
             return adapt(_number(value))  # of pandas, NaT is a datetime
@@ -105,6 +115,4 @@ _ADAPTERS: dict[type, Callable[[Any], Any]] = {
     time: time.isoformat,
     Decimal: _decimal,
     UUID: str,
-    dict: json.dumps,
-    list: json.dumps,
 }

@@ -12,6 +12,7 @@ from aio_databases.drivers.base import one_by_one
 from aio_databases.drivers.sqlite_values import adapted, are_plain
 from aio_databases.drivers.thread import CLOSED, CallConnection
 from aio_databases.errors import ConnectionLost
+from aio_databases.json_values import JsonValues
 from aio_databases.record import Result
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class SQLiteVerbs(CallConnection):
 
     db: sqlite3.Connection
     stop: Stop
+    json = JsonValues({})
     _begins_late = True
     is_fenced = False
     """Whether a transaction that only reads has switched ``query_only`` on."""
@@ -165,7 +167,7 @@ class SQLiteVerbs(CallConnection):
 
     def open_cursor(self, sql: str, params: Any) -> sqlite3.Cursor:
         """Run a statement and return sqlite3's cursor; part of a call."""
-        return self.db.execute(sql, adapted(params))
+        return self.db.execute(sql, adapted(params, self.json.dumps))
 
     def _execute(self, sql: str, params: Any) -> Result:
         before = self.db.total_changes
@@ -205,7 +207,9 @@ class SQLiteVerbs(CallConnection):
         with one_by_one(rows) as given:
             if not is_counted:
                 return sum(max(self._execute(sql, row).rowcount, 0) for row in given)
-            cursor = self.db.executemany(sql, given if are_plain(rows) else map(adapted, given))
+            cursor = self.db.executemany(
+                sql, given if are_plain(rows) else (adapted(row, self.json.dumps) for row in given)
+            )
         cursor.close()
         return cursor.rowcount
 
@@ -230,6 +234,7 @@ class _ReadOnlyView(SQLiteVerbs):
         """Look through ``connection``."""
         super().__init__()
         self._connection = connection
+        self.json = connection.json
         self.half_read = connection.half_read
         self.db = connection.db
         self.raw = connection.raw

@@ -152,7 +152,6 @@ LIMITS: dict[str, dict[str, str]] = {
         "odbc-sqlite": "SQLite's ODBC driver counts no rows of a statement that begins with WITH.",
     },
     "deferred_constraints": {"mysql": "MariaDB checks foreign keys with each row."},
-    "dict_as_json": {"asyncpg": "asyncpg takes a dictionary as JSON with the option json=True only."},
     "infinity": {"mysql": "MariaDB has neither infinity nor NaN."},
     "keepalive": {"odbc-mysql": "MariaDB's ODBC driver leaves silent links to the system."},
     "lazy_rows": {

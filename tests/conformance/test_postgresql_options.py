@@ -14,14 +14,14 @@ VALUE = {"a": [1, None, "ü"], "b": {}, "c": 'it\'s \\ "q" %s'}
 
 
 @pytest.mark.parametrize("kind", ["json", "jsonb"])
-async def test_json_comes_and_goes_as_objects_where_asked_for(make_database, kind):
+async def test_json_comes_and_goes_as_objects_unless_text_is_asked_for(make_database, kind):
     database = await make_database(json=True)
     await database.execute(f"create table t (value {kind})")
     await database.execute("insert into t (value) values (:value)", {"value": VALUE})
     await database.executemany("insert into t (value) values (:value)", [{"value": VALUE}] * 2)
     assert VALUE == await database.fetchval("select value from t")
     assert [VALUE] * 3 == [row.value async for row in database.iterate("select value from t")]
-    plain = await make_database()
+    plain = await make_database(json=False)
     assert VALUE == json.loads(await plain.fetchval("select value from t"))
 
 

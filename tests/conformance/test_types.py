@@ -159,7 +159,7 @@ async def test_sqlite_takes_dictionaries_and_lists_as_json(db, value, text):
         ("select '{1,null,3}'::int[]", [1, None, 3]),
         ("select interval '1 day 2 hours'", timedelta(days=1, hours=2)),
         ("select timestamptz '2026-01-02 03:04:05+02'", datetime(2026, 1, 2, 1, 4, 5, tzinfo=UTC)),
-        ("select '{\"a\": 1}'::json", '{"a": 1}'),
+        ("select '{\"a\": 1}'::json", {"a": 1}),
         ("select null::uuid", None),
         ("select 'NaN'::numeric::text", "NaN"),
     ],

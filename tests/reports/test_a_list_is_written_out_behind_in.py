@@ -73,7 +73,7 @@ async def test_arrays_stay_arrays(people):
     assert [] == await people.fetchall(query, {"ids": []}, into=int)
 
 
-@pytest.mark.targets(scheme={"sqlite", "aiosqlite", "asyncpg", "asyncmy", "aiomysql", "pymysql", "trio-mysql"})
+@pytest.mark.targets(odbc=False)
 async def test_a_list_in_place_of_the_values_is_told(people):
     async with people.connection():
         for verb in (people.fetchall, people.execute):

@@ -604,7 +604,7 @@ def test_text_that_odbc_would_cut_is_refused(convert):
 
 def test_named_parameters_are_refused():
     with pytest.raises(ProgrammingError, match="write :name instead"):
-        SQLite().adapted({"a": 1})
+        SQLite().adapted({"a": 1}, repr)
 
 
 def test_raw_values_are_read():

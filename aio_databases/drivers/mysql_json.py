@@ -1,0 +1,119 @@
+"""Columns of JSON in the results of MySQL and MariaDB.
+
+MySQL has a type for them.  To MariaDB a column of JSON is a LONGTEXT in binary order with a CHECK constraint, and its
+clients are told no more than the former; so the constraint is looked up, once for each column.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from aio_databases.drivers.mysql_literals import literal
+from aio_databases.record import record_type
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from aio_databases.drivers.base import DriverConnection
+    from aio_databases.json_values import JsonValues
+    from aio_databases.record import Record
+
+__all__ = ("JsonColumns",)
+
+Column = tuple[str, str, str]  # the names of its database, its table and itself
+
+_CHECKED_COLUMNS = """
+SELECT CONSTRAINT_SCHEMA, TABLE_NAME, CONSTRAINT_NAME FROM information_schema.CHECK_CONSTRAINTS
+WHERE LEVEL = 'Column' AND CHECK_CLAUSE = CONCAT('json_valid(`', CONSTRAINT_NAME, '`)')
+AND (CONSTRAINT_SCHEMA, TABLE_NAME) IN ({})
+"""
+
+
+class JsonColumns:
+    """Knows which columns are JSON, and reads them."""
+
+    def __init__(self, json: JsonValues, library_error: type[Exception]) -> None:
+        """Know nothing yet."""
+        self._json = json
+        self._library_error = library_error
+        self._can_ask = True
+        self._known: dict[Column, tuple[bool, float]] = {}
+
+    def forget(self) -> None:
+        """Forget the columns, as a statement may have changed them."""
+        self._known.clear()
+
+    def record(self, result: Any) -> Callable[[tuple[Any, ...]], Record]:
+        """Return what makes a record of a row of a library's result, with JSON read where it is known to be."""
+        names, codes, *_ = zip(*result.description, strict=True)
+        record = record_type(names)
+        if self._json.reads and not _CANDIDATES.isdisjoint(codes) and (places := self._places(result)):
+            return lambda row: record(self._read(row, places))
+        return record
+
+    def records(self, result: Any, rows: Iterable[tuple[Any, ...]]) -> list[Record]:
+        """Return the rows of a library's result with the names of its columns."""
+        return list(map(self.record(result), rows)) if result.description else []
+
+    def unknown(self, result: Any) -> set[Column]:
+        """Return the columns of a result that have to be looked up."""
+        if not (self._json.reads and self._can_ask and result.description):
+            return set()
+        if all(column[1] != _BLOB for column in result.description):
+            return set()
+        now = monotonic()
+        columns = filter(None, map(_column, result.fields))
+        return {column for column in columns if now - self._known.get(column, (False, -_FOR))[1] >= _FOR}
+
+    async def learn(self, columns: set[Column], connection: DriverConnection) -> None:
+        """Look up which of the columns are JSON, by ``connection``."""
+        tables = {f"({literal(database, False)}, {literal(table, False)})" for database, table, _ in columns}  # noqa: FBT003
+        found: set[Any] = set()
+        try:
+            rows = await connection.fetch(_CHECKED_COLUMNS.format(", ".join(sorted(tables))), (), None)
+            found.update(map(tuple, rows))
+        except self._library_error:
+            if connection.is_closed:
+                raise
+            self._can_ask = False  # it is no MariaDB, or an old one
+        now = monotonic()
+        if len(self._known) > _MOST:
+            self._known.clear()
+        self._known.update({column: (column in found, now) for column in columns})
+
+    def _places(self, result: Any) -> list[int]:
+        return [
+            place
+            for place, field in enumerate(result.fields)
+            if field.type_code == _JSON or self._known.get(_column(field) or _NONE, _UNKNOWN)[0]
+        ]
+
+    def _read(self, row: tuple[Any, ...], places: list[int]) -> tuple[Any, ...]:
+        values = list(row)
+        for place in places:
+            if isinstance(values[place], str):
+                values[place] = self._json.loads(values[place])
+        return tuple(values)
+
+
+def _column(field: Any) -> Column | None:
+    """Return the column that a field of a result comes from, if it may be one of MariaDB's for JSON."""
+    is_candidate = field.type_code == _BLOB and field.length == _LONGEST and field.flags & _BINARY and field.org_table
+    if not is_candidate or field.charsetnr == _NO_TEXT:
+        return None
+    data: bytes = field.get_all_data()  # not every library tells the database
+    start = data[0] + 1
+    return data[start + 1 : start + 1 + data[start]].decode(), field.org_table, field.org_name
+
+
+_JSON = 245  # numbers of types
+_BLOB = 252
+_CANDIDATES = frozenset({_JSON, _BLOB})
+_LONGEST = (1 << 32) - 1  # bytes
+_BINARY = 1 << 7  # a flag: compared byte by byte
+_NO_TEXT = 63  # the character set of bytes
+_FOR = 60.0  # seconds, as another process may change the table
+_MOST = 10_000  # columns
+_NONE = ("", "", "")
+_UNKNOWN = (False, 0.0)

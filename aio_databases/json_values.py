@@ -1,0 +1,51 @@
+"""How values become JSON, and JSON becomes values, by one rule on every driver."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from .errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ("JsonValues", "dumps")
+
+
+class JsonValues:
+    """What the options ``json``, ``json_dumps`` and ``json_loads`` of a driver mean.
+
+    A dict, or a list where the database has no array for it, is sent as JSON; a text is JSON already.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        """Take the functions of the options, or those of the standard library."""
+        self.reads: bool = options.get("json", "auto") is not False
+        self.loads: Callable[[str], Any] = options.get("json_loads") or json.loads
+        self._dumps: Callable[[Any], str | bytes] = options.get("json_dumps") or _encode
+
+    def dumps(self, value: object) -> str:
+        """Return a value as JSON.  Raises DataError for one that JSON does not have, such as NaN."""
+        try:
+            text = self._dumps(value)
+        except (TypeError, ValueError, RecursionError) as exc:
+            message = f"a value of the type {type(value).__name__} cannot be written as JSON: there is NaN, infinity, "
+            raise DataError(
+                message + "itself, or a type in it that the option 'json_dumps' has to take care of"
+            ) from exc
+        return text if isinstance(text, str) else bytes(text).decode()
+
+    def text(self, value: object) -> str:
+        """Return a value of a parameter that is JSON: a text as it is, all else written as JSON."""
+        return value if isinstance(value, str) else self.dumps(value)
+
+    def read(self, text: str) -> Any:
+        """Return the value of a column that is JSON."""
+        return self.loads(text) if self.reads else text
+
+
+_encode = json.JSONEncoder(allow_nan=False).encode
+
+dumps = JsonValues({}).dumps
+"""Writes a value as JSON as it is done without options."""

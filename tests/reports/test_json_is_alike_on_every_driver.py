@@ -1,0 +1,104 @@
+"""A dict or a list goes into a JSON column as JSON and comes back as what it was (MagicStack/asyncpg#1284)."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from aio_databases import ConfigurationError, Database, DataError
+
+pytestmark = pytest.mark.targets(pooled=True)
+
+VALUES = [{"a": [1, None, "ü"]}, [], [1, "b", {"c": []}], {}, [[1], [2]], ["a"], {"b": 1.5}]
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonb"])
+@pytest.mark.targets(dialect="postgresql", odbc=False)
+async def test_lists_are_json_where_the_column_is_and_arrays_where_it_is_one(db, kind):
+    async with db.connection():
+        await db.execute(f"create table t (id int, j {kind}, a text[])")
+        for within in (False, True):
+            if within:
+                await db.transaction().start()
+            await db.execute("delete from t")
+            for number, value in enumerate(VALUES):
+                await db.execute("insert into t values (?, ?, ?)", number, value, ["x", str(number)])
+            await db.executemany("insert into t values (:i, :j, :a)", [{"i": 9, "j": v, "a": []} for v in VALUES])
+            assert VALUES == await db.fetchall("select j from t where id < 9 order by id", into=lambda j: j)
+            assert ["x", "1"] == await db.fetchval("select a from t where id = 1")
+            assert len(VALUES) == await db.fetchval("select count(*) from t where id = 9 and a = '{}'")
+            assert {"object", "array"} == set(await db.fetchall(f"select {kind}_typeof(j) from t", into=str))
+            await db.execute("update t set j = ? where id = ?", [], 0)
+            assert [[]] == [row.j async for row in db.iterate("select j from t where id = 0 and a = ?", ["x", "0"])]
+            assert "[]" == await db.fetchval("select j::text from t where id = 0")
+        await db.current_conn.execute("rollback")
+
+
+@pytest.mark.targets(dialect="postgresql", odbc=False)
+async def test_a_list_for_one_value_is_refused_and_the_transaction_goes_on(db):
+    await db.execute("create table t (id int, name text)")
+    async with db.transaction():
+        await db.execute("insert into t values (1, 'a')")
+        for query, params in (
+            ("insert into t values (2, :name)", ({"name": ["Bob"]},)),
+            ("select * from t where name = ?", (["Bob"],)),
+            ("select * from t where id = ? and name = ?", (1, [])),
+        ):
+            with pytest.raises(DataError):
+                await db.fetchall(query, *params)
+        assert [1] == await db.fetchall("select id from t where id = any(?) and name = ?", [1, 2], "a", into=int)
+    assert 1 == await db.fetchval("select count(*) from t")
+
+
+@pytest.mark.targets(dialect="mysql", odbc=False)
+async def test_columns_of_json_are_known_to_be_some(make_database):
+    db = await make_database()
+    async with db.connection():
+        await db.execute("create table t (id int, j json, x longtext collate utf8mb4_bin)")
+        await db.executemany("insert into t values (?, ?, ?)", [(n, v, "[1]") for n, v in enumerate(VALUES)])
+        query = "select j as k, x, id, j from t as other order by id"
+        expected = [(value, "[1]", number, value) for number, value in enumerate(VALUES)]
+        assert expected == [tuple(row) async for row in db.iterate(query, chunk_size=2)]
+        assert expected == [tuple(row) for row in await db.fetchall(query)]
+        assert expected[:2] == [tuple(row) for row in await db.fetchmany(2, query)]
+        assert VALUES[0] == await db.fetchval("select j from t where id = :id", {"id": 0})
+        await db.execute("alter table t modify j longtext collate utf8mb4_bin, modify x json")
+        assert (json.dumps(VALUES[0], ensure_ascii=True), [1]) == await db.fetchone("select j, x from t order by id")
+    texts = await make_database(json=False)
+    assert "[1]" == await texts.fetchval("select x from t")
+
+
+async def test_what_json_does_not_have_is_refused(db, words):
+    await db.execute(f"create table t (j {words.types['json']})")
+    loop: list[object] = []
+    loop.append(loop)
+    for value in ({"a": float("nan")}, [float("inf")], {"a": object()}, loop):
+        with pytest.raises(DataError, match=r"(?i)json"):
+            await db.execute("insert into t values (:j)", {"j": value})
+        with pytest.raises(DataError, match=r"(?i)json"):
+            await db.executemany("insert into t values (?)", [(value,), (value,)])
+    assert 0 == await db.fetchval("select count(*) from t")
+
+
+async def test_functions_for_json_can_be_given(make_database, target, words):
+    made = []
+
+    def dumps(value):
+        made.append(value)
+        return json.dumps(value, default=str).encode()
+
+    db = await make_database(json_dumps=dumps, json_loads=lambda text: ("read", json.loads(text)))
+    await db.execute(f"create table t (j {words.types['json']})")
+    await db.execute("insert into t values (:j)", {"j": {"a": 1j}})
+    assert [{"a": 1j}] == made
+    found = await db.fetchval("select j from t")
+    assert {"a": "1j"} == (json.loads(found) if isinstance(found, str) else found[1])
+    assert isinstance(found, tuple) == (target.dialect != "sqlite" and not target.odbc)
+
+
+@pytest.mark.targets(scheme={"sqlite", "asyncpg"}, loop="asyncio", memory=False)
+def test_options_for_json_are_checked(url):
+    for options in ({"json_loads": 5}, {"json_dumps": "json"}, {"json": "perhaps"}):
+        with pytest.raises(ConfigurationError, match=next(iter(options))):
+            Database(url, **options)

@@ -75,7 +75,7 @@ def _json(value: Any) -> Any:
     try:
         return value if value == "auto" else boolean(value)
     except ValueError:
-        message = "expected 'auto', true or false"
+        message = "expected true or false, or 'auto'"
         raise ValueError(message) from None
 
 

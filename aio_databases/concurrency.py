@@ -18,11 +18,13 @@ __all__ = (
     "Reply",
     "TaskReference",
     "Waiter",
+    "call_in_loop",
     "current_task",
     "is_foreign",
     "loop_teller",
     "new_waiter",
     "running_loop",
+    "runs_here",
     "runs_on_trio",
     "task_name",
 )
@@ -50,6 +52,25 @@ def is_foreign(loop: Any) -> bool:
         return running_loop() is not loop
     except RuntimeError:
         return False  # none does, as in a worker thread
+
+
+def runs_here(loop: Any) -> bool:
+    """Return whether an event loop runs in this thread now."""
+    try:
+        return running_loop() is loop
+    except RuntimeError:
+        return False
+
+
+def call_in_loop(loop: Any, function: Callable[[], object]) -> None:
+    """Have a function called soon in the thread of an event loop, from whatever thread.
+
+    Raises RuntimeError once the loop is closed.
+    """
+    if isinstance(loop, asyncio.AbstractEventLoop):
+        loop.call_soon_threadsafe(function)
+    else:
+        loop.run_sync_soon(function)
 
 
 def runs_on_trio() -> bool:
@@ -113,7 +134,7 @@ def the_trio() -> Any:
 
 
 class Waiter(Protocol):
-    """One task that waits to be woken once.  Made and used in the thread of its event loop."""
+    """One task that waits to be woken once.  Made in the thread of its event loop."""
 
     woken: bool
     """Whether `wake` came first; stays true when the woken task is cancelled before it runs again."""
@@ -125,7 +146,10 @@ class Waiter(Protocol):
         ...
 
     def wake(self, value: Any = None) -> bool:
-        """Wake the task with ``value`` and return True, or False when it does not wait any more."""
+        """Wake the task with ``value`` and return True, or False when it does not wait any more.
+
+        May be called in any thread, as the garbage collector closes forgotten coroutines in any.
+        """
         ...
 
 
@@ -196,12 +220,19 @@ class _AsyncioWaiter:
             timer.cancel()
 
     def wake(self, value: Any = None) -> bool:
-        if self._future.done() or self.loop.is_closed():
+        if self.woken or self._future.done() or self.loop.is_closed():
             return False
         self.woken = True
         self.value = value
-        self._future.set_result(value)
+        if asyncio.events._get_running_loop() is self.loop:  # noqa: SLF001 - raises nothing
+            self._future.set_result(value)
+        else:
+            call_in_loop(self.loop, self._set_result)
         return True
+
+    def _set_result(self) -> None:
+        if not self._future.done():
+            self._future.set_result(self.value)
 
     def expire(self) -> None:
         if not self._future.done():
@@ -209,9 +240,10 @@ class _AsyncioWaiter:
 
 
 class _TrioWaiter:
-    __slots__ = ("_ended", "_task", "value", "woken")
+    __slots__ = ("_ended", "_task", "_token", "value", "woken")
 
-    def __init__(self) -> None:
+    def __init__(self, token: Any) -> None:
+        self._token = token
         self._task: Any = None
         self._ended = False
         self.woken = False
@@ -232,9 +264,16 @@ class _TrioWaiter:
             return False
         self.woken = True
         self.value = value
-        if self._task is not None:
-            the_trio().lowlevel.reschedule(self._task)
+        if runs_here(self._token):
+            self._reschedule()
+        else:
+            call_in_loop(self._token, self._reschedule)
         return True
+
+    def _reschedule(self) -> None:
+        task, self._task = self._task, None
+        if task is not None and not self._ended:
+            the_trio().lowlevel.reschedule(task)
 
     def _abort(self, _raise_cancel: Any) -> Any:
         self._ended = True
@@ -287,4 +326,4 @@ class Reply(asyncio.Future[Any]):
 def new_waiter() -> Waiter:
     """Return a waiter for a task of the running event loop."""
     loop = running_loop()
-    return _AsyncioWaiter(loop) if isinstance(loop, asyncio.AbstractEventLoop) else _TrioWaiter()
+    return _AsyncioWaiter(loop) if isinstance(loop, asyncio.AbstractEventLoop) else _TrioWaiter(loop)

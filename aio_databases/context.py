@@ -114,11 +114,9 @@ def _is_in_transaction(connection: Connection) -> bool:
 
 
 async def _give_back(connection: Connection, exc: BaseException | None) -> None:
-    if connection.release_nowait():
-        return
     if isinstance(exc, GeneratorExit):
-        connection.abandon()  # a coroutine that is being closed cannot wait for anything
-    else:
+        connection.abandon()  # a coroutine that is being closed cannot wait, and may be so in another thread
+    elif not connection.release_nowait():
         await connection.release()
 
 

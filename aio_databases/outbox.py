@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
-from aio_databases.concurrency import running_loop
+from aio_databases.concurrency import call_in_loop, running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +27,11 @@ class Outbox:
     @classmethod
     def of_running_loop(cls) -> Outbox:
         """Return the outbox that all worker threads of the running event loop share."""
-        loop = running_loop()
+        return cls.of(running_loop())
+
+    @classmethod
+    def of(cls, loop: Any) -> Outbox:
+        """Return the outbox of an event loop."""
         outbox = _outboxes.get(loop)
         if outbox is None:
             outbox = _outboxes[loop] = cls(loop)
@@ -49,10 +52,8 @@ class Outbox:
 
     def _wake_loop(self) -> None:
         loop = self._loop()
-        if isinstance(loop, asyncio.AbstractEventLoop):
-            loop.call_soon_threadsafe(self._deliver)
-        elif loop is not None:
-            loop.run_sync_soon(self._deliver)
+        if loop is not None:
+            call_in_loop(loop, self._deliver)
 
     def _deliver(self) -> None:
         # Reset first: a call that is posted from now on either is still in this round or schedules the next.

@@ -13,9 +13,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from aio_databases import errors
-from aio_databases.concurrency import loop_teller, running_loop
+from aio_databases.concurrency import loop_teller, running_loop, runs_here
 from aio_databases.forks import keep_for_ever, watch_forks
 from aio_databases.leases import Lease, Leases, PoolStats
+from aio_databases.outbox import Outbox
 from aio_databases.places import Places
 from aio_databases.shields import shielded
 from aio_databases.waiting import FifoLock, WaitQueue
@@ -297,11 +298,17 @@ class Pool(Places):
             self._drained.wake_all(None)
 
     def abandon(self, physical: Physical) -> None:
-        """Take back, without waiting, a connection whose user is gone.
+        """Take back, without waiting, a connection whose user is gone; may be called in any thread.
 
         The next in line cleans it up.  When nobody waits for it, one with an open transaction or cursor is cut, because
         it would keep locks at the database until somebody wants it.
         """
+        if self.thread == get_ident() or runs_here(self.loop):
+            self._take_abandoned(physical)
+        else:
+            Outbox.of(self.loop).post(self._take_abandoned, physical)
+
+    def _take_abandoned(self, physical: Physical) -> None:
         if not self._end_lease(physical, monotonic()):
             return
         physical.distrust()

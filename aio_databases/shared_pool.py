@@ -71,15 +71,14 @@ class SharedPool(Pool):
         turns = physical.turns
         if physical.driver.in_transaction and not turns.stack and not turns.busy:
             physical.in_doubt, physical.begun_by_hand = True, False  # the user who sent a BEGIN as SQL is gone
-        self.abandon(physical)
+        self._take_abandoned(physical)
         return True
 
     async def release(self, physical: Physical) -> None:
         """Take back a lease."""
         self.release_nowait(physical)
 
-    def abandon(self, physical: Physical) -> None:
-        """End a lease."""
+    def _take_abandoned(self, physical: Physical) -> None:
         physical.leases -= 1
         if not physical.leases:
             self._end_lease(physical, monotonic())

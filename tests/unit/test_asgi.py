@@ -98,7 +98,7 @@ async def reads_async(scope):
 
 
 class ReadsAsync:
-    async def __call__(self, scope):
+    async def __call__(self, _):
         return False
 
 

@@ -56,11 +56,7 @@ class LibpqDriver(PostgreSQLDriver):
             "sslmode": self.ssl,
             "user": self.located("user"),
             **self.place(),
-            **(
-                self.keepalive._asdict()
-                if self.keepalive
-                else {"keepalives": 0 if "keepalives" in self.options else None}
-            ),
+            **self.keepalive_words,
             **{name: self.options.get(name) for name in copied},
         }
         if str(self.ssl).startswith("verify") and parameters["sslrootcert"] is None:

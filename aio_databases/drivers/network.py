@@ -111,9 +111,22 @@ class NetworkDriver(Driver):
 
     @property
     def keepalive(self) -> Keepalive | None:
-        """How a link that has gone silent is noticed; None if that is left to the system."""
+        """How a link that has gone silent is noticed; None if that is left to the system.
+
+        The option ``keepalive`` says it in one number, libpq's words for it in detail, where a driver knows those.
+        """
         silence: float = self.options.get("keepalive", _A_MINUTE)
-        return Keepalive.after(min(silence, _AN_HOUR)) if 0 < silence < float("inf") else None
+        given = {name: self.options[name] for name in Keepalive._fields if self.options.get(name)}
+        if not self.options.get("keepalives", True) or not (0 < silence < float("inf") or given):
+            return None
+        return Keepalive.after(min(silence or _A_MINUTE, _AN_HOUR))._replace(**given)
+
+    @property
+    def keepalive_words(self) -> dict[str, int]:
+        """What libpq is told of `keepalive`."""
+        if self.keepalive is not None:
+            return self.keepalive._asdict()
+        return {} if self.options.get("keepalives", True) else {"keepalives": 0}
 
     async def password(self) -> str | None:
         """Return the password for the next connection; a function or coroutine function is asked for it each time."""

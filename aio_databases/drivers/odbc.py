@@ -22,6 +22,7 @@ from aio_databases.drivers.odbc_mysql import MySQL
 from aio_databases.drivers.odbc_postgresql import PostgreSQL
 from aio_databases.drivers.odbc_sqlite import SQLite
 from aio_databases.drivers.odbc_strings import extended, in_braces, is_plain, keywords
+from aio_databases.drivers.postgresql_options import LIBPQ_OPTIONS
 from aio_databases.errors import ConfigurationError
 from aio_databases.sql import Translator
 
@@ -44,6 +45,7 @@ def _db_type(value: Any) -> str:
 
 ODBC_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
     **NetworkDriver.option_types,
+    **LIBPQ_OPTIONS,
     "db_type": _db_type,
     "driver": str,
     "dsn": str,
@@ -107,8 +109,8 @@ class OdbcDriver(NetworkDriver):
 
     def _check(self) -> None:
         self.ways = _DIALECTS.get(self.dialect, _UNKNOWN)
-        if "keepalive" in self.options and self.dialect != "postgresql":
-            raise refusal(self, "keepalive", "only PostgreSQL's ODBC driver can be told so")
+        if self.dialect != "postgresql" and (given := self.options.keys() & {"keepalive", *LIBPQ_OPTIONS}):
+            raise refusal(self, min(given), "only PostgreSQL's ODBC driver can be told so")
         self.ways.check(self)
         self.ways.encryption(self)
 

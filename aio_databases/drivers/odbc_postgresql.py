@@ -126,9 +126,14 @@ def _literal(text: str) -> str:
 
 def _for_libpq(driver: OdbcDriver, files: Mapping[str, str]) -> dict[str, str]:
     """Return the keyword with what libpq has to be told, which psqlodbc hands on."""
-    told = {**files, **(driver.keepalive._asdict() if driver.keepalive else {})}
-    words = " ".join(f"{name}='{_escaped(name, f'{value}', driver)}'" for name, value in told.items())
-    return {"pqopt": f"{{{words}}}"} if words else {}
+    words = ("channel_binding", "fallback_application_name", "gssencmode", "options")
+    told: dict[str, Any] = {
+        **files,
+        **driver.keepalive_words,
+        **{name: driver.options[name] for name in words if name in driver.options},
+    }
+    written = " ".join(f"{name}='{_escaped(name, f'{value}', driver)}'" for name, value in told.items())
+    return {"pqopt": f"{{{written}}}"} if written else {}
 
 
 def _escaped(name: str, value: str, driver: OdbcDriver) -> str:

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from aio_databases import errors
 from aio_databases.drivers.base import Capabilities, Cursor, DriverConnection
 from aio_databases.drivers.choice import Choice
-from aio_databases.drivers.keepalive import Keepalive
 from aio_databases.drivers.network import NetworkDriver
 from aio_databases.drivers.postgresql_options import (
     ASYNCPG_OPTIONS,
-    KEEPALIVES,
     POSTGRESQL_OPTIONS,
     style_in,
     styles_to_set,
@@ -102,15 +100,6 @@ class PostgreSQLDriver(NetworkDriver):
         if read_only and not self.sessionless:
             settings["default_transaction_read_only"] = "on"
         return settings
-
-    @property
-    def keepalive(self) -> Keepalive | None:
-        """How a link that has gone silent is noticed, with what libpq's words for it say; None: left to the system."""
-        keepalive = super().keepalive
-        given = {name: self.options[name] for name in KEEPALIVES if self.options.get(name)}
-        if not self.options.get("keepalives", True) or not (keepalive or given):
-            return None
-        return (keepalive or Keepalive.after(_A_MINUTE))._replace(**given)
 
     def fenced(
         self, connection: DriverConnection, writes_by_default: Callable[[], bool], *, read_only: bool
@@ -233,7 +222,6 @@ class DeclaredCursor(Cursor):
             await connection.execute(_CLOSE.replace("NAME", name), ())
 
 
-_A_MINUTE = 60.0  # seconds
 _numbers = count(1)
 
 # The rollback of a savepoint may have closed it before: then CLOSE would fail, and the transaction with it.

@@ -6,13 +6,22 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from aio_databases.drivers.keepalive import Keepalive
 from aio_databases.drivers.network import NetworkDriver
 from aio_databases.url import anything, boolean, integer, optional, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ("ASYNCPG_OPTIONS", "KEEPALIVES", "POSTGRESQL_OPTIONS", "STYLES", "as_options", "style_in", "styles_to_set")
+__all__ = (
+    "ASYNCPG_OPTIONS",
+    "LIBPQ_OPTIONS",
+    "POSTGRESQL_OPTIONS",
+    "STYLES",
+    "as_options",
+    "style_in",
+    "styles_to_set",
+)
 
 
 def _settings(value: Any) -> dict[str, str]:
@@ -38,17 +47,19 @@ def _one_of(*words: str) -> Callable[[Any], str]:
 
 _NAME = re.compile(r"[^\W\d][\w$.]*")
 
-KEEPALIVES = ("keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
-"""libpq's words for what the option ``keepalive`` says in one number."""
-
-POSTGRESQL_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
-    **NetworkDriver.option_types,
+LIBPQ_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
     "channel_binding": _one_of("disable", "prefer", "require"),
     "fallback_application_name": str,
     "gssencmode": _one_of("disable", "prefer", "require"),
     "keepalives": boolean,
-    **dict.fromkeys(KEEPALIVES, integer),
+    **dict.fromkeys(Keepalive._fields, integer),
     "options": str,
+}
+"""Those of libpq's own words that the URLs which hosts hand out may have."""
+
+POSTGRESQL_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
+    **NetworkDriver.option_types,
+    **LIBPQ_OPTIONS,
     "passfile": str,
     "pgbouncer": boolean,
     "server_settings": _settings,

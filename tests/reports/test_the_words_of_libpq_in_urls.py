@@ -88,3 +88,17 @@ def test_settings_as_a_text_say_where_they_go(scheme):
 def test_options_do_not_go_with_pgbouncer(scheme):
     with pytest.raises(ConfigurationError, match=r"options of .* pgbouncer=True"):
         _ = Database(f"{scheme}://h/d?pgbouncer=true&options=-c%20jit=off").backend
+
+
+@pytest.mark.targets(dialect="postgresql", odbc=True, pooled=True, loop="asyncio")
+async def test_odbcs_postgresql_hands_them_on(make_database, url):
+    words = "options=-c%20jit=off%20-c%20app.note=it's%5C%20b&fallback_application_name=shop&channel_binding=prefer"
+    database = await make_database(f"{url}&{words}&keepalives=0&gssencmode=disable")
+    shown = [await database.fetchval(f"select current_setting('{name}')") for name in ("jit", "app.note")]
+    assert ["off", "it's b"] == shown
+
+
+@pytest.mark.parametrize("option", ["options=-c%20jit=off", "keepalives=1", "channel_binding=require"])
+def test_other_databases_behind_odbc_do_not_know_them(option):
+    with pytest.raises(ConfigurationError, match=r"only PostgreSQL's ODBC driver"):
+        _ = Database(f"pyodbc://h/d?driver=libmaodbc.so&{option}").backend

@@ -15,6 +15,7 @@ import pytest
 import trio
 
 from aio_databases import Database, InterfaceError, TransactionError, TurnTimeout
+from loops import run
 
 pytestmark = pytest.mark.targets(pooled=True)
 
@@ -252,7 +253,7 @@ async def test_an_event_loop_in_a_thread_neither_sees_the_block_nor_gets_its_con
         return True
 
     async with db.connection() as connection, db.transaction():
-        assert await anyio.to_thread.run_sync(partial(anyio.run, inside, backend=target.loop))
+        assert await anyio.to_thread.run_sync(partial(run, target.loop, inside))
         assert 1 == await connection.fetchval("select 1")
 
 

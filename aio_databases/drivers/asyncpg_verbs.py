@@ -50,6 +50,7 @@ class AsyncpgConnection(DriverConnection):
         self.raw = raw
         self.schema = schema or Schema()
         self.schema.join(raw)
+        self._moving = self.schema.moving
         self._batch: asyncio.Task[Any] | None = None
         self._stops = False
 
@@ -88,7 +89,7 @@ class AsyncpgConnection(DriverConnection):
     async def execute(self, sql: str, params: Any, /, *, again: bool = False) -> Result:
         """Run a statement and leave its rows, if any."""
         try:
-            if params and self.schema.moving and sql in self.schema.moving:
+            if params and self._moving and sql in self._moving:
                 statement = await self.raw.prepare(sql)
                 await statement.fetch(*params)
                 status = statement.get_statusmsg()
@@ -116,13 +117,14 @@ class AsyncpgConnection(DriverConnection):
         try:
             task.result()
         except OUTDATED as exc:
-            if again or not self.may_run_again(sql, exc):
+            # In a transaction the rows before the one that was refused are there already.
+            if again or not self.may_run_again(sql, exc) or self.in_transaction:
                 raise
             return await self.executemany(sql, rows, again=True)
         return Result(-1)
 
     async def _run_all(self, sql: str, rows: Iterator[Any]) -> None:
-        if sql in self.schema.moving:
+        if sql in self._moving:
             await (await self.raw.prepare(sql)).executemany(rows)
         else:
             await self.raw.executemany(sql, rows)
@@ -136,7 +138,7 @@ class AsyncpgConnection(DriverConnection):
     async def fetch(self, sql: str, params: Any, limit: int | None, /, *, again: bool = False) -> list[Record]:
         """Run a statement and return its rows, at most ``limit`` of them."""
         try:
-            if self.schema.moving and sql in self.schema.moving:
+            if self._moving and sql in self._moving:
                 rows: list[Record] = await (await self.raw.prepare(sql)).fetch(*params)
                 return rows[:limit]
             if limit is None:

@@ -159,3 +159,23 @@ async def test_a_search_path_for_each_tenant(make_database, users):
         except SerializationFailure:
             failed += 1
     assert failed <= 2
+
+
+@pytest.mark.targets(scheme="asyncpg")
+async def test_no_row_of_a_batch_is_written_twice(users):
+    async with users.connection() as connection:
+        await connection.execute("create type pair as (a int, b text)")
+        await connection.execute("drop table if exists pairs")
+        await connection.execute("create table pairs (p pair)")
+        text = "insert into pairs values (:p)"
+        await connection.executemany(text, [{"p": (1, "x")}])
+        await connection.execute("alter type pair add attribute c int")
+        rows = [{"p": (number, "x", 3)} for number in range(3)]
+        await connection.executemany(text, rows)
+        assert 4 == await connection.fetchval("select count(*) from pairs")
+        await connection.execute("alter type pair add attribute d int")
+        async with connection.transaction() as transaction:
+            with pytest.raises(DataError):
+                await connection.executemany(text, [{"p": (9, "x", 3)}, {"p": (9, "x", 3, 4)}])
+            await transaction.rollback()
+        assert 4 == await connection.fetchval("select count(*) from pairs")

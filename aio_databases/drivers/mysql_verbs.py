@@ -100,7 +100,8 @@ class MySQLConnection(DriverConnection):
 
     async def _ask_identity(self) -> tuple[Any, ...]:
         for *server, longest in await self.fetch(self._identity, (), None):
-            self._longest = longest - _COMMAND
+            if isinstance(longest, int) and longest >= _A_PACKET:  # else the user's own decoder has read it
+                self._longest = longest - _COMMAND
             return tuple(server)
         return ()  # of a stand-in
 
@@ -383,6 +384,7 @@ _EMPTY_QUERY = 1065
 _CLIENT_ERRORS = range(2000, 3000)
 _TOO_LONG = 1153
 _FATAL = frozenset({1043, _TOO_LONG})  # after which the server hangs up
+_A_PACKET = 1024  # bytes, the least that a server can be set to
 _COMMAND = 2  # bytes of a packet that are not the statement's: what it is, and one that must be left
 _NOTHING = SimpleNamespace(affected_rows=-1, insert_id=None, rows=None, description=None, unbuffered_active=False)
 

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from itertools import chain, count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aio_databases.drivers.postgresql import PostgreSQLConnection
 from aio_databases.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aio_databases.json_values import JsonValues
     from aio_databases.record import Record, Result
 
 __all__ = ("ListConnection", "has_list")
 
+T = TypeVar("T")
 _LISTS = frozenset({list, tuple})
 
 
@@ -48,24 +49,28 @@ class ListConnection(PostgreSQLConnection):
     async def one_of_several(self, sql: str) -> Any:
         """Return the value of the last, or the first, result that has rows of several statements."""
 
-    def execute(self, sql: str, params: Any, /) -> Coroutine[Any, Any, Result]:
+    async def execute(self, sql: str, params: Any, /) -> Result:
         """Run a statement and leave its rows, if any."""
         run = super().execute  # type: ignore[safe-super]  # of what stands beside this class
-        return self._with_lists(run, sql, params) if params and has_list(params) else run(sql, params)
+        return await (self._with_lists(run, sql, params) if params and has_list(params) else run(sql, params))
 
-    def fetch(self, sql: str, params: Any, limit: int | None, /) -> Coroutine[Any, Any, list[Record]]:
+    async def fetch(self, sql: str, params: Any, limit: int | None, /) -> list[Record]:
         """Run a statement and return its rows, at most ``limit`` of them."""
         run = super().fetch  # type: ignore[safe-super]
-        return self._with_lists(run, sql, params, limit) if params and has_list(params) else run(sql, params, limit)
+        if params and has_list(params):
+            return await self._with_lists(run, sql, params, limit)
+        return await run(sql, params, limit)
 
-    def executemany(self, sql: str, rows: Sequence[Any], /) -> Coroutine[Any, Any, Result]:
+    async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
         """Run a statement once per row of parameters, all or nothing."""
         run = super().executemany  # type: ignore[safe-super]
         if not has_list(chain.from_iterable(rows)):
-            return run(sql, rows)
-        return self._with_lists(run, sql, rows, many=True)
+            return await run(sql, rows)
+        return await self._with_lists(run, sql, rows, many=True)
 
-    async def _with_lists(self, run: Any, sql: str, params: Any, *args: Any, many: bool = False) -> Any:
+    async def _with_lists(
+        self, run: Callable[..., Awaitable[T]], sql: str, params: Any, *args: Any, many: bool = False
+    ) -> T:
         rows = await self.fitted(sql, params if many else [params])
         try:
             return await run(sql, rows if many else rows[0], *args)

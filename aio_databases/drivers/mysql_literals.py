@@ -127,7 +127,7 @@ def _other(value: Any, backslashes: bool, to_json: Callable[[Any], str]) -> str:
     if isinstance(value, Mapping | list):
         return _text(to_json(value), backslashes)
     if isinstance(value, tuple):  # a row, as in (a, b) IN (:pairs)
-        each = value
+        each = cast("Any", value)
         return f"({', '.join([literal(one, backslashes, to_json) for one in each])})"
     if isinstance(value, str):
         return _text(str.__str__(value), backslashes)

@@ -42,8 +42,9 @@ def _converted(
 def _convert(value: object, converters: Mapping[type, Callable[[Any], Any]], to_json: Callable[[Any], str]) -> Any:
     if isinstance(value, Enum):
         return _converted((value.value,), converters, to_json)[0]
-    if isinstance(value, dict) or (isinstance(value, list) and list not in converters):
-        return to_json(cast("object", value))
+    kind: type[object] = type(value)
+    if issubclass(kind, dict) or (issubclass(kind, list) and list not in converters):
+        return to_json(value)
     convert = converters.get(type(value))
     if convert is None:  # a subclass of one, or something that is pyodbc's business
         convert = next((convert for base, convert in converters.items() if isinstance(value, base)), None)

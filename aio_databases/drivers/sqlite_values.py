@@ -68,7 +68,7 @@ def _decimal(value: Decimal) -> Any:
 
 
 def _adapted(value: Any, to_json: Callable[[Any], str]) -> Any:
-    kind = type(value)
+    kind = cast("type[object]", type(value))
     if kind is dict or kind is list:
         return to_json(value)
     adapt = _ADAPTERS.get(kind)

@@ -83,7 +83,8 @@ class Word(str):
         (-timedelta(seconds=1, microseconds=5), "'-00:00:01.000005'"),
         (UUID(int=5), "'00000000-0000-0000-0000-000000000005'"),
         ({"a": ["it's", None]}, """'{"a": ["it''s", null]}'"""),
-        (["a'", 1], "('a''', 1)"),
+        (["a'", 1], "'[\"a''\", 1]'"),
+        (("a'", 1), "('a''', 1)"),
         ((), "()"),
         (Colour.RED, "'it''s red'"),
         (Size.BIG, "3"),
@@ -129,7 +130,7 @@ def read_literals(sql, *, backslashes):
     st.booleans(),
 )
 def test_no_text_ends_its_literal(texts, backslashes):
-    assert texts == read_literals(literal(texts, backslashes), backslashes=backslashes)
+    assert texts == read_literals(literal(tuple(texts), backslashes), backslashes=backslashes)
 
 
 @given(st.binary(), st.booleans())

@@ -148,7 +148,7 @@ def read(cursor: Any, limit: int | None) -> list[Record]:
     if limit == 0:
         return []  # to sqlite3, 0 means all
     rows = cursor.fetchall() if limit is None else cursor.fetchmany(limit)
-    return records(next(zip(*description, strict=True)), rows)
+    return records([column[0] for column in description], rows)
 
 
 class ThreadConnection(CallConnection):

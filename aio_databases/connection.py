@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from logging import DEBUG
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aio_databases import errors
 from aio_databases.drivers.base import TransactionOptions
+from aio_databases.losses import Losses
 from aio_databases.misfits import name_parameter, name_placeholder
 from aio_databases.queries import rows_of, text_and_params
 from aio_databases.recovery import clear_up, note_transaction, recover, translated
 from aio_databases.streams import RecordStream
 from aio_databases.transaction import Transaction
-from aio_databases.turns import ConnectionReleased, add_place, current_block, describe
+from aio_databases.turns import ConnectionReleased, add_place, describe
 from aio_databases.verbs import Verbs
 from aio_databases.waiting import FifoLock
 from aio_databases.writes import note_use
@@ -46,10 +47,9 @@ class Connection(Verbs):
     __slots__ = (
         "__weakref__",
         "_driver",
-        "_had_failure",
         "_lend",
         "_lock",
-        "_lost",
+        "_losses",
         "_physical",
         "_reconnects",
         "_translator",
@@ -84,8 +84,7 @@ class Connection(Verbs):
         self._reconnects = reconnect
         self._use_pool(pool)
         self._lock = FifoLock()
-        self._had_failure = False  # of a transaction, in whose block calls must be refused from then on
-        self._lost: Level | None = None  # one without a block, until its owner takes notice
+        self._losses: Losses | None = None
         self._detach()
 
     def _use_pool(self, pool: Pool) -> None:
@@ -208,7 +207,7 @@ class Connection(Verbs):
         if not self.pool.release_nowait(physical):
             return False
         self._detach()
-        self._lost = None
+        self._forget_losses()
         return True
 
     async def release(self, *_: object) -> None:
@@ -216,7 +215,7 @@ class Connection(Verbs):
         try:
             await self._give_back()
         finally:
-            self._lost = None
+            self._forget_losses()
 
     async def _give_back(self) -> None:
         physical = self._detach()
@@ -242,33 +241,25 @@ class Connection(Verbs):
         if any(transaction.is_on(self) for transaction in physical.turns.stack):
             physical.in_doubt = True
             physical.turns.end_all("the coroutine that used its connection was closed")
-        self._lost = None
+        self._forget_losses()
         self.pool.abandon(physical)
 
-    # Transactions that were ended from outside
+    # Transactions that calls have to look at
 
-    def note_failure(self, transaction: Level) -> None:
-        """Refuse calls that stand in a transaction from now on: as long as its block, else until its owner ends it."""
-        self._had_failure = True
-        if not (transaction.has_block or transaction.is_nested):
-            self._lost = transaction
+    @property
+    def losses(self) -> Losses:
+        """What calls have to look at from now on, before they run."""
+        if self._losses is None:
+            self._losses = Losses(self)
+        return self._losses
 
-    def forget_failure(self, transaction: Level) -> None:
-        """Run statements again: the owner of a transaction has heard that it was ended."""
-        if self._lost is transaction:
-            self._lost = None
+    def _forget_losses(self) -> None:
+        if self._losses is not None:
+            self._losses.end()
 
     def _check_standing(self) -> None:
-        """Raise TransactionError if a call made now stands in a transaction that was ended from outside."""
-        if not self._had_failure:
-            return
-        block = current_block.get()
-        while block is not None:
-            if block.is_transaction and not block.ended and cast("Level", block).is_on(self):
-                block.raise_failure()
-            block = block.outer
-        if self._lost is not None:
-            self._lost.raise_failure()
+        if self._losses is not None:
+            self._losses.check()
 
     # Statements
 
@@ -352,7 +343,7 @@ class Connection(Verbs):
         """Await ``call``, which is the driver's, when it is this call's turn, and translate its errors."""
         turns = physical.turns
         lock = self.pool.writer_lock if plan.writes else None
-        if lock is None and not (turns.busy or turns.stack or self._had_failure) and turns is self.turns:
+        if lock is None and not (turns.busy or turns.stack or self._losses) and turns is self.turns:
             turns.busy = True
         else:
             try:

@@ -11,10 +11,13 @@ from aio_databases.hooks import Hooks
 from aio_databases.recovery import heed_role, translated
 from aio_databases.shields import shielded
 from aio_databases.sql import Plan
+from aio_databases.stacks import runs_within
 from aio_databases.turns import Block, current_block
 from aio_databases.writes import note_write
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from aio_databases.connection import Connection
     from aio_databases.deadlines import Deadline
     from aio_databases.drivers.base import DriverConnection, TransactionOptions
@@ -54,6 +57,8 @@ class Level(Block):
         "cause",
         "deadline",
         "failure",
+        "generator",
+        "had_guests",
         "has_block",
         "hooks",
         "is_committing",
@@ -76,6 +81,8 @@ class Level(Block):
         self.failure: str | None = None
         self.cause: Exception | None = None  # of the failure
         self.last_error: Exception | None = None  # of a statement, which may have been caught
+        self.generator: FrameType | None = None  # that holds the block, and may be left early
+        self.had_guests = False  # statements of the generator's consumer
         self.has_block = False
         self.is_committing = False  # so that only the answer to COMMIT says what becomes of it
         self.hooks: Hooks | None = None
@@ -333,7 +340,23 @@ class Level(Block):
         self.failure, self.cause = reason, cause
         self._is_uncertain = uncertain
         self.finish(TransactionState.FAILED)
-        self._connection.note_failure(self)
+        self._connection.losses.note(self)
+
+    @property
+    def was_left_early(self) -> bool:
+        """Whether the generator that held it was, after its consumer had run statements in it."""
+        return self.had_guests and self.generator is None
+
+    def note_guest(self) -> None:
+        """Note whose statement is about to run in it, where a generator holds it.
+
+        Raises TransactionTimeout if that takes too long, as nothing is cancelled there.
+        """
+        if self.generator is None or self.task is None or not self.task.is_current:
+            return
+        if self.deadline is not None and self.deadline.is_over:
+            raise self.deadline.error()
+        self.had_guests = self.had_guests or not runs_within(self.generator)
 
     def note_error(self, error: Exception) -> None:
         """Keep the error of a statement, to name it as the cause of those that follow from it."""
@@ -347,6 +370,8 @@ class Level(Block):
         if self.state is TransactionState.FAILED:
             lost = "" if self._is_uncertain else ", and nothing of it was committed"
             error = errors.TransactionError(f"{self.label} cannot be used any more: {self.failure}{lost}")
+            if self.was_left_early:
+                self.ended = True  # once is enough
             if self.cause is not None:
                 error.__cause__ = self.cause
             try:

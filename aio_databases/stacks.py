@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
+import sys
+from inspect import CO_ASYNC_GENERATOR
 from itertools import takewhile
 from traceback import StackSummary, walk_stack
 from typing import TYPE_CHECKING
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ("as_text", "stack_here")
+__all__ = ("as_text", "generator_around", "runs_within", "stack_here")
 
 
 def stack_here() -> StackSummary:
@@ -41,3 +44,25 @@ def _is_outside_package(call: tuple[FrameType, int]) -> bool:
 _EVENT_LOOPS = tuple(map(os.sep.join, (("asyncio", "events.py"), ("trio", "_core", "_run.py"))))
 _PACKAGE = __file__.rpartition(os.sep)[0]  # pathlib takes longer to import than most modules here together
 _LIMIT = 12  # calls: enough to recognise a place by
+
+
+def generator_around(frame: FrameType) -> FrameType | None:
+    """Return a frame if it is that of an async generator whose consumer may leave it early, else None.
+
+    What `contextlib.asynccontextmanager` drives is left as the block that it makes is.
+    """
+    if not frame.f_code.co_flags & CO_ASYNC_GENERATOR:
+        return None
+    driver = frame.f_back
+    return None if driver is not None and driver.f_code.co_filename == _CONTEXTLIB else frame
+
+
+def runs_within(frame: FrameType) -> bool:
+    """Return whether the code that runs now was called, or is awaited, by that of a frame."""
+    caller: FrameType | None = sys._getframe(1)  # noqa: SLF001 - inspect has nothing as fast
+    while caller is not None and caller is not frame:
+        caller = caller.f_back
+    return caller is frame
+
+
+_CONTEXTLIB = contextlib.__file__

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from functools import wraps
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,7 +12,8 @@ from aio_databases import errors
 from aio_databases.deadlines import Deadline
 from aio_databases.hooks import Hooks, When
 from aio_databases.levels import Level, TransactionState
-from aio_databases.turns import live_connection
+from aio_databases.stacks import generator_around
+from aio_databases.turns import current_block, live_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -95,9 +98,10 @@ class Transaction(Level):
     async def __aenter__(self) -> Self:
         self._check_new()
         self.has_block = True
+        self.generator = generator_around(sys._getframe(1))  # noqa: SLF001 - inspect has nothing as fast
         if self.deadline is None:
             return await self.start()
-        self.deadline.enter()
+        self.deadline.enter(cancels=self.generator is None)
         try:
             return await self.start()
         except BaseException as exc:
@@ -135,6 +139,8 @@ class Transaction(Level):
             self._starting = False
         if self.has_block or self._owned:
             self.enter(self.task)
+        if self.generator is not None:
+            _ = connection.losses  # so that its calls are looked at
         return self
 
     def _check_new(self) -> None:
@@ -192,6 +198,7 @@ class Transaction(Level):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.leave()
+        self.generator = None  # whose frame leads back here
         try:
             await self._end_block(exc)
         except BaseException as failure:
@@ -243,8 +250,19 @@ class Transaction(Level):
         """Leave without waiting, as a coroutine that is being closed has to: the connection's next user rolls back."""
         if self.is_active:
             self._physical.in_doubt = True
-            self._turns.end_all(_CLOSED)
+            self._turns.end_all(_LEFT_EARLY if self.had_guests else _CLOSED)
+            if self.had_guests:
+                self._tell_consumer()
         self._abandon_lease()
+
+    def _tell_consumer(self) -> None:
+        """Have the next statement of the task raise that has run some in a block which it did not see."""
+        message = f"statements of {self.task} are rolled back: {_LEFT_EARLY}; read such a generator to its end"
+        self._connection.logger.warning(message)
+        warnings.warn(message, ResourceWarning, stacklevel=1, source=self)
+        self.ended = False  # for the contexts that still lead here
+        if self.task is not None and self.task.is_current:
+            current_block.set(self)
 
     async def commit(self, *, silent: bool | None = None) -> None:
         """Commit the transaction; if the database refuses, it is rolled back.
@@ -293,7 +311,7 @@ class Transaction(Level):
         if self.is_active:
             return True
         if self.state is TransactionState.FAILED:
-            self._connection.forget_failure(self)
+            self._connection.losses.forget(self)
             if not (self._silent if silent is None else silent):
                 self.raise_failure()
             return False
@@ -321,4 +339,5 @@ def _check(options: TransactionOptions, connection: Connection) -> None:
     connection.pool.driver.check_options(options)
 
 
+_LEFT_EARLY = "the async generator that held the transaction was left early"
 _CLOSED = "the coroutine that it was open in was closed"

@@ -24,7 +24,7 @@ LAYERS = (
     ("levels",),
     ("replicas",),
     ("freshness",),
-    ("recovery", "misfits"),
+    ("losses", "recovery", "misfits"),
     ("shared_pool",),
     ("pool",),
     ("places",),

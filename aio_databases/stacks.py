@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
-import sys
-from inspect import CO_ASYNC_GENERATOR
 from itertools import takewhile
 from traceback import StackSummary, walk_stack
 from typing import TYPE_CHECKING
@@ -46,20 +44,21 @@ _PACKAGE = __file__.rpartition(os.sep)[0]  # pathlib takes longer to import than
 _LIMIT = 12  # calls: enough to recognise a place by
 
 
-def generator_around(frame: FrameType) -> FrameType | None:
-    """Return a frame if it is that of an async generator whose consumer may leave it early, else None.
+def generator_around(frame: FrameType | None) -> FrameType | None:
+    """Return the caller of a coroutine if it is an async generator whose consumer may leave it early, else None.
 
     What `contextlib.asynccontextmanager` drives is left as the block that it makes is.
     """
-    if not frame.f_code.co_flags & CO_ASYNC_GENERATOR:
+    caller = frame.f_back if frame is not None else None
+    if caller is None or not caller.f_code.co_flags & inspect.CO_ASYNC_GENERATOR:
         return None
-    driver = frame.f_back
-    return None if driver is not None and driver.f_code.co_filename == _CONTEXTLIB else frame
+    driver = caller.f_back
+    return None if driver is not None and driver.f_code.co_filename == _CONTEXTLIB else caller
 
 
 def runs_within(frame: FrameType) -> bool:
     """Return whether the code that runs now was called, or is awaited, by that of a frame."""
-    caller: FrameType | None = sys._getframe(1)  # noqa: SLF001 - inspect has nothing as fast
+    caller = inspect.currentframe()
     while caller is not None and caller is not frame:
         caller = caller.f_back
     return caller is frame

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from functools import wraps
-from inspect import iscoroutinefunction
+from inspect import currentframe, iscoroutinefunction
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aio_databases import errors
@@ -98,7 +97,7 @@ class Transaction(Level):
     async def __aenter__(self) -> Self:
         self._check_new()
         self.has_block = True
-        self.generator = generator_around(sys._getframe(1))  # noqa: SLF001 - inspect has nothing as fast
+        self.generator = generator_around(currentframe())
         if self.deadline is None:
             return await self.start()
         self.deadline.enter(cancels=self.generator is None)

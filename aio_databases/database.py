@@ -262,9 +262,9 @@ class Database(Verbs):
         """Return a block whose statements read from a replica: ``async with db.replica()``.
 
         Writes are refused, here and by the database.  ``max_lag`` leaves out replicas that may be more than so many
-        seconds behind the primary; 0 leaves out all of them.  ``after`` is what `position` has returned: nothing that was committed before is
-        missing then; a replica that is not as far yet is waited for, for ``wait`` seconds.  When no replica is to be
-        had, the block reads from the primary, still read-only, unless ``fallback`` is false.
+        seconds behind the primary, and 0 leaves out all of them.  ``after`` is what `position` has returned: nothing
+        that was committed before is missing then; a replica that is not as far yet is waited for, for ``wait`` seconds.
+        When no replica can be used, the block reads from the primary, still read-only, unless ``fallback`` is false.
 
         Raises ConfigurationError for a number of seconds or a position that is none.  The block raises TransactionError
         inside of a transaction of the primary; without ``fallback`` ConnectError, PoolTimeout or ReplicaLag;

@@ -44,7 +44,8 @@ class Hosts:
         self._drivers = [driver.at(index) for index in range(len(driver.address.hosts))] if several else [driver]
         self._read_only = read_only
         self._logger = logger
-        self._last = 0  # that a connection was opened on
+        self.last = 0
+        """The index of the host that a connection was opened on last."""
         self._rests_until = [0.0] * len(self._drivers)
         # A node of Galera that has lost the others lets clients in: it is to be found out before a read fails on it.
         self.asks_at_once = self.watches_roles or (driver.dialect == "mysql" and role == "replica")
@@ -97,7 +98,7 @@ class Hosts:
                 if not isinstance(exc, errors.TargetNotFound):
                     self._rests_until[index] = monotonic() + _REST
             else:
-                self._last, self._rests_until[index] = index, 0.0
+                self.last, self._rests_until[index] = index, 0.0
                 for failure in failures.values():
                     if not isinstance(failure, errors.TargetNotFound):
                         self._logger.warning("connected to %s, as %s", self._drivers[index].address.place, failure)
@@ -108,7 +109,7 @@ class Hosts:
         """Return in which order to try the hosts: those that have just failed come last."""
         now = monotonic()
         spreads = self._read_only and self.target != "read-write"
-        chances = [random.random() if spreads else index != self._last for index in range(len(self._drivers))]  # noqa: S311 - to spread the load
+        chances = [random.random() if spreads else index != self.last for index in range(len(self._drivers))]  # noqa: S311 - to spread the load
         return sorted(range(len(self._drivers)), key=lambda index: (now < self._rests_until[index], chances[index]))
 
     async def _open(self, driver: Driver, within: float, init: Init, role: str | None) -> DriverConnection:

@@ -37,6 +37,7 @@ class Physical:
         "expires",
         "hand_begun_is_lost",
         "handle",
+        "host",
         "in_doubt",
         "leases",
         "lent",
@@ -52,6 +53,7 @@ class Physical:
         self.replayed: Position | None = None  # how far its server is at least, if it was asked
         lifetime = options.max_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - against mass reconnection
         self.expires = self.used + (lifetime or float("inf"))
+        self.host = hosts.last  # which of the URL's it is
         self._hosts = hosts
         self._options = options
         self._trust_role(self.used)

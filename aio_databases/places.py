@@ -132,6 +132,15 @@ class Places:
                 raise
         return fit
 
+    def prefer_other_hosts(self, hosts: set[int]) -> bool:
+        """Have a connection to none of these hosts lent next, and return whether one is idle."""
+        idle = self._idle
+        for index in range(len(idle) - 1, -1, -1):
+            if idle[index].host not in hosts:
+                idle.append(idle.pop(index))
+                return True
+        return False
+
     def drop_idle(self) -> None:
         """Cut all connections that nobody uses."""
         while self._idle:

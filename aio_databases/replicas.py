@@ -148,21 +148,19 @@ class Replicas:
     async def _fitting(self, replica: Replica, physical: Physical, wanted: Wanted, deadline: float) -> Physical | None:
         """Return a connection that has what is wanted, if not this one; those that have not go back to the pool.
 
-        The connections of a pool may lead to several servers.  When none is as far, the one that is furthest is waited
-        for, until ``deadline``.
+        The connections of a pool may lead to several servers.  Those of other hosts are asked before the one that is
+        furthest is waited for, until ``deadline``, and other ones of a single host afterwards.
         """
         pool, leased = replica.pool, [physical]
-        found: Physical | None = None
+        several = len(pool.driver.address.hosts) > 1
         try:
-            while not await self._freshness.is_met(pool, physical, wanted, 0.0):
-                another = await self._another(pool) if len(leased) < _most_tries(pool) else None
-                if another is None:
-                    found = await self._come_to(replica, max(leased, key=_progress), wanted, deadline)
-                    break
-                leased.append(another)
-                physical = another
-            else:
-                found = physical
+            found = physical if await self._freshness.is_met(pool, physical, wanted, 0.0) else None
+            if found is None and several:
+                found = await self._ask_others(pool, leased, wanted)
+            if found is None:
+                found = await self._come_to(replica, max(leased, key=_progress), wanted, deadline)
+            if found is None and not several:
+                found = await self._ask_others(pool, leased, wanted)
         except BaseException:
             for each in leased:
                 pool.abandon(each)
@@ -172,12 +170,22 @@ class Replicas:
                 await pool.release(each)
         return found
 
-    async def _another(self, pool: Pool) -> Physical | None:
-        """Lend a connection that may lead to another server, if one is idle, or the URL names several."""
-        physical = pool.acquire_nowait()
-        if physical is None and len(pool.driver.address.hosts) > 1 and pool.has_room:
-            physical = await self._lease(pool)
-        return physical
+    async def _ask_others(self, pool: Pool, leased: list[Physical], wanted: Wanted) -> Physical | None:
+        """Lease one connection after the other, and return one that has what is wanted."""
+        several = len(pool.driver.address.hosts)
+        for _ in range(several if several > 1 else _OTHERS):
+            if several == 1:
+                another = pool.acquire_nowait()
+            elif pool.prefer_other_hosts({each.host for each in leased}) or pool.has_room:
+                another = await self._lease(pool)
+            else:
+                another = None
+            if another is None:
+                break
+            leased.append(another)
+            if await self._freshness.is_met(pool, another, wanted, 0.0):
+                return another
+        return None
 
     async def _come_to(self, replica: Replica, physical: Physical, wanted: Wanted, deadline: float) -> Physical | None:
         """Wait for a replica to come on, unless that was done in vain a moment ago."""
@@ -194,16 +202,12 @@ class Replicas:
 _ANYTHING = Wanted()
 
 
-def _most_tries(pool: Pool) -> int:
-    return pool.options.max_size if len(pool.driver.address.hosts) > 1 else _TRIES
-
-
 def _progress(physical: Physical) -> int:
     """Return a number that is the higher the further the server of a connection is."""
     return sum(physical.replayed.numbers.values()) if physical.replayed is not None else -1
 
 
-_TRIES = 3  # connections that are asked where one host is named, behind which there may be several servers
+_OTHERS = 2  # connections that are asked besides, where one host is named, behind which there may be several servers
 
 
 def _is_promising(pool: Pool, failure: errors.Error | None) -> bool:

@@ -12,6 +12,7 @@ import anyio
 
 from aio_databases.connection import Connection
 from aio_databases.context import ConnectionBlock, CurrentConnection, ReplicaBlock, in_primary_transaction
+from aio_databases.deadlines import duration
 from aio_databases.drivers.base import TransactionOptions
 from aio_databases.errors import AuthenticationError, ConfigurationError, ConnectError, TransactionError
 from aio_databases.freshness import Wanted
@@ -115,6 +116,7 @@ class Database(Verbs):
 
         Raises ConnectError or, at once, AuthenticationError; PoolClosed when `disconnect` is called meanwhile.
         """
+        retry_for = duration("retry_for", retry_for)
         self._pool.check_loop()
         opening = self._pool.opening
         await opening.acquire(float("inf"))
@@ -146,6 +148,7 @@ class Database(Verbs):
 
         Blocks that this call is made in lose their connections at once.  Does nothing if nothing is open.
         """
+        timeout = duration("timeout", timeout)
         self.logger.info("disconnecting from %s", self.backend.address)
         pools, deadline = (*self._replicas.pools, self._pool), monotonic() + timeout
         leaving = [pool.shut() for pool in pools]

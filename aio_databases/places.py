@@ -14,6 +14,7 @@ import anyio
 
 from aio_databases import errors
 from aio_databases.breaker import CircuitBreaker
+from aio_databases.error_codes import is_full
 from aio_databases.hosts import Hosts
 from aio_databases.physical import Physical
 from aio_databases.waiting import FifoLock, WaitQueue
@@ -146,6 +147,12 @@ class Places:
         while self._idle:
             self._drop(self._idle.pop())
 
+    async def _fit(self, physical: Physical | None, within: float) -> Physical | None:
+        """Return an idle connection that may be lent, ``physical`` or the next, or None with a place to open one."""
+        while physical is not None and not await self._is_fit(physical, within):
+            physical = self._exchange_place()
+        return physical
+
     def _exchange_place(self) -> Physical | None:
         """Give up a place for an idle connection, if there is one."""
         if not self._idle:
@@ -161,8 +168,11 @@ class Places:
         """
         try:
             physical = await self._open_in_role(within, until)
-        except BaseException:
-            self._free_place()
+        except BaseException as exc:
+            if isinstance(exc, errors.ConnectError) and is_full(exc) and self._lent:
+                self._size -= 1  # the next in line would find no room either: it waits for a connection
+            else:
+                self._free_place()
             raise
         self._opened += 1
         return physical

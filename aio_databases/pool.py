@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from aio_databases import errors
 from aio_databases.concurrency import loop_teller, running_loop, runs_here
+from aio_databases.error_codes import is_full
 from aio_databases.forks import keep_for_ever, watch_forks
 from aio_databases.leases import Lease, Leases, PoolStats
 from aio_databases.outbox import Outbox
 from aio_databases.places import Places
 from aio_databases.shields import shielded
+from aio_databases.turns import turns_held_here
 from aio_databases.waiting import FifoLock, WaitQueue
 
 if TYPE_CHECKING:
@@ -201,10 +203,16 @@ class Pool(Places):
         patience = self.options.connect_timeout if within is None else within
         until = monotonic() + self.options.timeout if within is None else None
         physical, began = await self._find(), monotonic()
-        while physical is not None and not await self._is_fit(physical, patience):
-            physical = self._exchange_place()
-        if physical is None:
-            physical = await self._open_physical(patience if until else patience - monotonic() + began, until)
+        while (fit := await self._fit(physical, patience)) is None:
+            try:
+                fit = await self._open_physical(patience if until else patience - monotonic() + began, until)
+                break
+            except errors.ConnectError as exc:
+                if until is None or not (self._lent or self._idle) or not is_full(exc):
+                    raise
+                # It is as good as max_size: one of those that the pool has will come back.
+                physical = self._idle.pop() if self._idle else await self._stand_in_line(until - monotonic(), exc)
+        physical = fit
         self._check_open(physical, shuts)
         physical.lent = monotonic()
         self._lent[physical] = self._lease_to_remember() if self._remembers_places else None
@@ -231,16 +239,27 @@ class Pool(Places):
         if self._size < options.max_size:
             self._size += 1
             return None
+        return await self._stand_in_line(options.timeout)
+
+    async def _stand_in_line(self, timeout: float, failure: errors.ConnectError | None = None) -> Physical | None:
+        """Wait for a connection or a place; ``failure`` is that of a server which has no room for another one."""
+        options = self.options
         if options.max_waiting and len(self._waiting) >= options.max_waiting:
             raise errors.PoolTimeout(self._say(f"already has {options.max_waiting} tasks waiting (max_waiting)"))
         self._warn_of_long_leases()
+        if self._waits_for_itself():
+            if failure is not None:
+                raise failure
+            self._timeouts += 1
+            message = f"has no free connection, and none can come back: all {self._size} are in use ({self._lent}); "
+            raise self._in_vain(message + "use the connection of the block around this one, or raise max_size")
         shuts, began = self._shuts, monotonic()
         try:
-            physical = await self._waiting.wait(options.timeout, self._put_back)
+            physical = await self._waiting.wait(timeout, self._put_back)
         except TimeoutError:
             self._timeouts += 1
             self._warn_of_long_leases()
-            raise self._waited_in_vain() from None
+            raise self._waited_in_vain(failure) from failure
         finally:
             self._waits += 1
             self._wait_seconds += monotonic() - began
@@ -342,12 +361,25 @@ class Pool(Places):
 
     # Bad use
 
-    def _waited_in_vain(self) -> errors.PoolTimeout:
+    def _waits_for_itself(self) -> bool:
+        """Return whether all connections belong to blocks of the very task that is about to wait for one."""
+        if len(self._lent) < self._size:
+            return False
+        held = turns_held_here()
+        return all(
+            lease is not None and lease.task.is_current and physical.turns in held
+            for physical, lease in self._lent.items()
+        )
+
+    def _in_vain(self, message: str) -> errors.PoolTimeout:
+        return self._lent.add_places(errors.PoolTimeout(self._say(message)))
+
+    def _waited_in_vain(self, failure: errors.ConnectError | None) -> errors.PoolTimeout:
         opening = self._size - len(self._lent) - len(self._idle)
         holders = ", ".join(filter(None, (str(self._lent), f"{opening} being opened" if opening else "")))
         message = f"had no free connection for {self.options.timeout:g} s: all {self._size} are in use ({holders}); "
-        message += "hold them for a shorter time, or raise max_size or timeout"
-        return self._lent.add_places(errors.PoolTimeout(self._say(message)))
+        limits = "max_size or timeout" if failure is None else "the limit of the server, which has no room for more"
+        return self._in_vain(f"{message}hold them for a shorter time, or raise {limits}")
 
     def _check_usable(self) -> None:
         if self.is_closed:

@@ -35,6 +35,7 @@ __all__ = (
     "current_block",
     "describe",
     "live_connection",
+    "turns_held_here",
 )
 
 
@@ -43,6 +44,8 @@ class Block:
 
     __slots__ = ("connection", "ended", "opened_at", "outer", "owner", "task")
 
+    has_block: bool = True
+    """Whether it ends with an ``async with``; else whenever, in whatever task."""
     is_transaction = False
 
     def __init__(self, owner: Any) -> None:
@@ -143,6 +146,18 @@ def connections_here(owner: Any, *, hidden: bool = True) -> list[Connection]:
         is_seen = block.owner is owner and (hidden or owner.child_tasks == "share" or _is_visible(block))
         if is_seen and not block.ended and connection is not None and _is_at_home(connection.pool):
             found.append(connection)
+        block = block.outer
+    return found
+
+
+def turns_held_here() -> list[Turns]:
+    """Return the lines in front of the connections of those open blocks that the running task has entered."""
+    found: list[Turns] = []
+    block = current_block.get()
+    while block is not None:
+        connection, task = block.connection, block.task
+        if not block.ended and block.has_block and connection is not None and task is not None and task.is_current:
+            found += [connection.turns] if connection.turns is not None else []
         block = block.outer
     return found
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 import anyio
 import pytest
 
-from aio_databases import Database, InterfaceError
+from aio_databases import ConfigurationError, Database, InterfaceError
 from loops import run
 from unit.fake import make_database, script_of, verify_closed
 
@@ -124,3 +124,13 @@ def test_what_a_killed_loop_has_left_locked_is_free_on_the_next_one():
                 await db.execute("insert 2")
 
     run("asyncio", work)
+
+
+@pytest.mark.parametrize("value", [float("nan"), -1, "5", True])
+async def test_no_number_of_seconds_is_refused_when_a_database_opens_and_closes(value):
+    db = make_database()
+    with pytest.raises(ConfigurationError, match="retry_for must be a number of seconds"):
+        await db.connect(retry_for=value)
+    with pytest.raises(ConfigurationError, match="timeout must be a number of seconds"):
+        await db.disconnect(timeout=value)
+    verify_closed(db)

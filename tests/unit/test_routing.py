@@ -213,11 +213,19 @@ async def test_who_stands_in_the_line_of_a_silent_replica_opens_no_connection_to
 
 
 async def test_replicas_that_are_all_busy_are_waited_for_once():
-    async with connected(replicas=TWO, max_size=1, timeout=0.3) as (db, _), db.replica(), db.replica():
+    async with connected(replicas=TWO, max_size=1, timeout=0.3) as (db, _), anyio.create_task_group() as tasks:
+
+        async def hold():
+            async with db.replica(), db.replica():
+                await anyio.sleep_forever()
+
+        tasks.start_soon(hold)
+        await anyio.wait_all_tasks_blocked()
         began = anyio.current_time()
         with pytest.raises(PoolTimeout):
             await db.replica(fallback=False).__aenter__()
         assert 0.3 <= anyio.current_time() - began < 0.55
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_block_that_two_tasks_enter_at_once_keeps_one_connection():

@@ -65,11 +65,19 @@ async def test_each_trial_that_is_cancelled_doubles_the_rest(loop):
 
 async def test_callers_who_leave_a_busy_replica_blame_nobody(loop):
     """They wait for those who have the connections, not for the server."""
-    async with connected(replicas=REPLICA, max_size=1) as (db, _), db.replica():
+    async with connected(replicas=REPLICA, max_size=1) as (db, _), anyio.create_task_group() as tasks:
+
+        async def hold():
+            async with db.replica():
+                await anyio.sleep_forever()
+
+        tasks.start_soon(hold)
+        await anyio.wait_all_tasks_blocked()
         seen = Counter()
         for _ in range(15):
             await read(db, seen, 0.08)
         assert (15, 0) == (seen["too late"], db._replicas.own[0].pool.breaker.failures)
+        tasks.cancel_scope.cancel()
 
 
 async def test_the_fallback_forgets_its_failures(loop):

@@ -59,13 +59,14 @@ async def test_tasks_get_connections_in_the_order_in_which_they_asked(make_datab
 
 async def test_a_task_that_waits_too_long_is_told_what_to_do(make_database):
     database = await make_database(max_size=1, timeout=0.05)
-    async with database.connection() as connection:
-        with pytest.raises(PoolTimeout, match=r"0\.05 s.*all 1 are in use.*max_size") as caught:
-            async with database.connection():
-                pass
-        assert isinstance(caught.value, TimeoutError)
-        assert 1 == database.stats()["primary"].timeouts
-        assert 1 == await connection.fetchval(ONE)
+    connection = await database.connection().acquire()  # by hand: another task might release it
+    with pytest.raises(PoolTimeout, match=r"0\.05 s.*all 1 are in use.*max_size") as caught:
+        async with database.connection():
+            pass
+    assert isinstance(caught.value, TimeoutError)
+    assert 1 == database.stats()["primary"].timeouts
+    assert 1 == await connection.fetchval(ONE)
+    await connection.release()
     assert 1 == await database.fetchval(ONE)
 
 

@@ -105,7 +105,7 @@ class AsyncpgDriver(PostgreSQLDriver):
             settings["options"] = self.options["options"]
         if "fallback_application_name" in self.options:
             settings.setdefault("application_name", self.options["fallback_application_name"])
-        return {**settings, **self.connect_args.get("server_settings", {})}
+        return {**settings, **(self.connect_args.get("server_settings") or {})}
 
     def diagnose(self, exc: Exception) -> Diagnosis | None:
         """Tell what an exception of asyncpg means, by its SQLSTATE where it has one."""

@@ -74,7 +74,7 @@ class PostgreSQLDriver(NetworkDriver):
         """
         super().__init__(address, options, connect_args)
         args = self.connect_args
-        settings = self.options.get("server_settings", {}) | args.get("server_settings", {})
+        settings = {**self.options.get("server_settings", {}), **(args.get("server_settings") or {})}
         if style := style_in(settings, f"{self.options.get('options')} {args.get('options')}"):
             message = f"an option of {address} changes {style}, by which the libraries read what the server sends: "
             raise ConfigurationError(message + "leave it out, and write dates as you like them with to_char()")

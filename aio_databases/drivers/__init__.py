@@ -50,7 +50,7 @@ def driver_class(scheme: str, url: str) -> type[Driver]:
     dialect = _ALIASES.get(dialect, dialect)
     name = dialect if library in {"", "pool"} else library  # "+pool" is how 1.x spelled a pool: now there always is one
     driver = _load(name, scheme, url)
-    if dialect not in {name, driver.dialect}:
+    if dialect not in {name, driver.dialect, *driver.serves}:
         message = f"the driver {name!r} of the URL {url!r} is for {driver.dialect}, not for {dialect}"
         raise UnknownDriver(message)
     return driver

@@ -77,6 +77,8 @@ class Driver(ABC):
     dialect: ClassVar[str]
     paramstyle: ClassVar[str]
     capabilities: ClassVar[Capabilities]
+    serves: ClassVar[frozenset[str]] = frozenset()
+    """The dialects, beside its own, that may stand before the driver's name in a scheme, as in ``mssql+pyodbc``."""
     option_types: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
     """The options of this driver, beside those of every driver, each with its converter."""
 

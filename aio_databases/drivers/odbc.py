@@ -19,6 +19,7 @@ from aio_databases.drivers.choice import Choice
 from aio_databases.drivers.network import NetworkDriver
 from aio_databases.drivers.odbc_dialects import Dialect, refusal
 from aio_databases.drivers.odbc_mysql import MySQL
+from aio_databases.drivers.odbc_others import Db2, Oracle, SQLServer
 from aio_databases.drivers.odbc_postgresql import PostgreSQL
 from aio_databases.drivers.odbc_sqlite import SQLite
 from aio_databases.drivers.odbc_strings import extended, in_braces, is_plain, keywords
@@ -40,7 +41,7 @@ ODBC: Capabilities = Dialect.capabilities
 
 def _db_type(value: Any) -> str:
     name = str(value).lower()
-    return {"mariadb": "mysql", "postgres": "postgresql"}.get(name, name)
+    return {"mariadb": "mysql", "postgres": "postgresql", "sqlserver": "mssql"}.get(name, name)
 
 
 ODBC_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
@@ -52,6 +53,14 @@ ODBC_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
+_SERVED = frozenset({"db2", "mssql", "mysql", "oracle", "postgresql", "sqlite"})
+
+
+def _keywords_of(options: Mapping[str, Any]) -> frozenset[str]:
+    """Return the keywords of the ODBC driver in a URL: they have a capital letter, options of ours have none."""
+    return frozenset(name for name in options if name != name.lower())
+
+
 class AnyODBC(Choice):
     """ODBC by the best library for the running event loop."""
 
@@ -59,13 +68,19 @@ class AnyODBC(Choice):
     dialect: ClassVar[str] = "odbc"
     paramstyle: ClassVar[str] = "qmark"
     capabilities: ClassVar[Capabilities] = ODBC
+    serves: ClassVar[frozenset[str]] = _SERVED
     option_types: ClassVar[Mapping[str, Callable[[Any], Any]]] = ODBC_OPTIONS
     asyncio: ClassVar[tuple[str, ...]] = ("aioodbc", "pyodbc")
     trio: ClassVar[tuple[str, ...]] = ("pyodbc",)
 
+    @classmethod
+    def url_parameters(cls, options: Mapping[str, Any]) -> frozenset[str]:
+        """Return the keywords of the ODBC driver."""
+        return _keywords_of(options)
+
     def __init__(self, address: Address, options: Mapping[str, Any], connect_args: Mapping[str, Any]) -> None:
         """Keep where and how to connect.  Raises ConfigurationError if no data source is named."""
-        _speak(self, _dialect_of(_source(address, options), options, {}))
+        _speak(self, _dialect_of(address, _source(address, options), options, {}))
         super().__init__(address, options, connect_args)
         _check_hosts(self)
 
@@ -76,15 +91,21 @@ class OdbcDriver(NetworkDriver):
     dialect: ClassVar[str] = "odbc"
     paramstyle: ClassVar[str] = "qmark"
     capabilities: ClassVar[Capabilities] = ODBC
+    serves: ClassVar[frozenset[str]] = _SERVED
     option_types: ClassVar[Mapping[str, Callable[[Any], Any]]] = ODBC_OPTIONS
     ways: Dialect
+
+    @classmethod
+    def url_parameters(cls, options: Mapping[str, Any]) -> frozenset[str]:
+        """Return the keywords of the ODBC driver."""
+        return _keywords_of(options)
 
     def __init__(self, address: Address, options: Mapping[str, Any], connect_args: Mapping[str, Any]) -> None:
         """Find out what database it is.  Raises ConfigurationError for what its ODBC driver cannot do."""
         self._source = _source(address, options)
         sources = self.data_sources()
         self.library = _library(self._source, sources)
-        _speak(self, _dialect_of(self._source, options, sources))
+        _speak(self, _dialect_of(address, self._source, options, sources))
         super().__init__(address, options, connect_args)
         _check_hosts(self)
         self.is_known = self.dialect != "odbc"
@@ -119,6 +140,7 @@ class OdbcDriver(NetworkDriver):
         said = keywords(self._source)
         wanted = {**self._place(read_only=read_only), "UID": self.located("user"), **self.ways.encryption(self)}
         more = {name: self._written(name, f"{value}") for name, value in wanted.items() if value not in {None, ""}}
+        more |= self._keywords(more)
         if password:
             more["PWD"] = password if re.fullmatch(r"\w+", password) else in_braces(password)
         if twice := [name for name in more if name.lower() in said]:
@@ -128,10 +150,25 @@ class OdbcDriver(NetworkDriver):
             if name.lower() not in said:
                 more.setdefault(name, f"{value}")
         text = extended(self._source, more)
+        if "\0" in text:  # where the ODBC manager would cut it
+            raise ConfigurationError(f"a NUL character cannot stand in the connection string of {self.address}")
         if self.dialect == "sqlite" and os.name == "posix" and not text.isascii():
             message = f"SQLite's ODBC driver garbles the path of {self.address}, which is not ASCII: "
             raise ConfigurationError(message + "use the scheme sqlite://")
         return text
+
+    def _keywords(self, others: Mapping[str, str]) -> dict[str, str]:
+        """Return what the URL says to the ODBC driver itself.  Raises ConfigurationError for what is said twice."""
+        options = self.address.options
+        known = {name.lower() for name in (*others, "PWD", "UID")}
+        for name in (given := _keywords_of(options)):
+            if name.lower() in known:
+                message = f"the URL of {self.address} says {name}, which user, password, place or an option say: say it"
+                raise ConfigurationError(f"{message} once")
+            if not re.fullmatch(r"[A-Za-z][\w ]*\w", name, re.ASCII):
+                message = f"the URL of {self.address} has a parameter that cannot be a keyword of an ODBC driver"
+                raise ConfigurationError(message)
+        return {name: self._written(name, options[name]) for name in options if name in given}
 
     def _place(self, *, read_only: bool) -> dict[str, Any]:
         if "dsn" in self.options:
@@ -162,13 +199,13 @@ def _source(address: Address, options: Mapping[str, Any]) -> str:
         return dsn if "=" in dsn else f"DSN={dsn}"
     if library is not None:
         return f"Driver={library if _IS_FILE.fullmatch(library) else in_braces(library)}"
-    if address.host and not options.get("host"):
+    if address.host and is_plain(address.host) and not options.get("host"):
         return f"DSN={address.host}"
     message = f"{address} names no data source: add dsn='Driver={{...}};Server=...', or driver='...' to a URL with the "
     raise ConfigurationError(message + "host, or write odbc://NAME for one that odbc.ini names")
 
 
-_IS_FILE = re.compile(r"[\w./\\:-]+|\{.*\}")  # or has its braces already
+_IS_FILE = re.compile(r"[\w./\\:-]+|\{(?:[^}]|\}\})*\}")  # or has its braces already
 
 
 def _library(source: str, sources: Mapping[str, str]) -> str:
@@ -178,8 +215,9 @@ def _library(source: str, sources: Mapping[str, str]) -> str:
     return said.get("driver") or known.get(said.get("dsn", "").lower(), "")
 
 
-def _dialect_of(source: str, options: Mapping[str, Any], sources: Mapping[str, str]) -> str:
-    return options.get("db_type") or _name_in(_library(source, sources))
+def _dialect_of(address: Address, source: str, options: Mapping[str, Any], sources: Mapping[str, str]) -> str:
+    said = options.get("db_type") or _db_type(address.scheme.partition("+")[0])
+    return said if said in _DIALECTS or "db_type" in options else _name_in(_library(source, sources))
 
 
 def _check_hosts(driver: Driver) -> None:
@@ -201,7 +239,14 @@ def _name_in(text: str) -> str:
 
 
 _UNKNOWN = Dialect()
-_DIALECTS: dict[str, Dialect] = {"mysql": MySQL(), "postgresql": PostgreSQL(), "sqlite": SQLite()}
+_DIALECTS: dict[str, Dialect] = {
+    "db2": Db2(),
+    "mssql": SQLServer(),
+    "mysql": MySQL(),
+    "oracle": Oracle(),
+    "postgresql": PostgreSQL(),
+    "sqlite": SQLite(),
+}
 _WORDS = {
     "maodbc": "mysql",
     "maria": "mysql",
@@ -210,4 +255,8 @@ _WORDS = {
     "postgres": "postgresql",
     "psqlodbc": "postgresql",
     "sqlite": "sqlite",
+    "sql server": "mssql",
+    "msodbcsql": "mssql",
+    "oracle": "oracle",
+    "db2": "db2",
 }

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from math import ceil
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 from aio_databases import errors
 from aio_databases.drivers.base import Capabilities
+from aio_databases.drivers.odbc_values import for_any
 from aio_databases.error_codes import kind_of_sqlstate
 from aio_databases.errors import ConfigurationError, Diagnosis
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from aio_databases.drivers.base import TransactionOptions
     from aio_databases.drivers.odbc import OdbcDriver
 
-__all__ = ("BEGINS", "ENDS", "Dialect", "Failure", "beginning_with", "refusal")
+__all__ = ("BEGINS", "ENDS", "Dialect", "Failure", "beginning_with", "positional", "refusal")
 
 
 def beginning_with(words: str) -> re.Pattern[str]:
@@ -65,6 +66,15 @@ class Dialect:
     """Statements that end a transaction."""
     keeps_failed_rows: ClassVar[bool] = False
     """In a transaction, what executemany() did before it failed is still there, unless a savepoint takes it back."""
+
+    savepoint: ClassVar[str] = ""
+    """The statement that begins a nested transaction; empty: no way is known."""
+    rollback_to: ClassVar[str] = "ROLLBACK TO SAVEPOINT {}"
+    """The statement that rolls a nested transaction back."""
+    release: ClassVar[str] = "RELEASE SAVEPOINT {}"
+    """The statement that forgets a savepoint; empty: it is forgotten with the transaction."""
+    question: ClassVar[str] = "SELECT 1"
+    """What a server answers as long as it is there."""
 
     let_go: ClassVar[str] = ""
     """The statement that frees what others may wait for, which a server does a little late for a closed connection."""
@@ -137,11 +147,7 @@ class Dialect:
 
     def adapted(self, params: Any, to_json: Callable[[Any], str]) -> Any:
         """Return parameters as pyodbc is to bind them; ``to_json`` writes a dict."""
-        del to_json
-        if isinstance(params, Mapping):
-            message = "ODBC takes no parameters named with @ or $; write :name instead"
-            raise errors.ProgrammingError(message)
-        return params
+        return for_any(positional(params), to_json)
 
     def told(self, text: str) -> str:
         """Return the text of an error without what may be somebody's values."""
@@ -179,6 +185,11 @@ class Dialect:
             raise errors.NotSupportedError(message)
         return ()
 
+    def first(self, options: TransactionOptions) -> Sequence[str]:
+        """Return the statements that have to be the first within a transaction."""
+        del options
+        return ()
+
     def after(self, options: TransactionOptions, *, read_only: bool) -> Sequence[str]:
         """Return the statements that are due when the transaction has ended."""
         del options, read_only
@@ -191,6 +202,14 @@ class Dialect:
         """
         del diagnosis, ask
         return self.ends.match(sql) is None
+
+
+def positional(params: Any) -> Sequence[Any]:
+    """Return parameters that have an order.  Raises ProgrammingError for a mapping."""
+    if isinstance(params, Mapping):
+        message = "ODBC takes no parameters named with @ or $; write :name instead"
+        raise errors.ProgrammingError(message)
+    return cast("Sequence[Any]", params)
 
 
 def refusal(driver: OdbcDriver, option: str, reason: str) -> ConfigurationError:

@@ -8,7 +8,7 @@ from aio_databases import errors
 from aio_databases.drivers.base import Capabilities
 from aio_databases.drivers.mysql import MYSQL, details
 from aio_databases.drivers.network import certificate_authorities
-from aio_databases.drivers.odbc_dialects import BEGINS, ENDS, Dialect, beginning_with, refusal
+from aio_databases.drivers.odbc_dialects import BEGINS, ENDS, Dialect, beginning_with, positional, refusal
 from aio_databases.drivers.odbc_values import duration, for_mysql
 from aio_databases.error_codes import kind_of_mysql_errno
 from aio_databases.errors import Diagnosis
@@ -33,6 +33,7 @@ class MySQL(Dialect):
     )
     identity: ClassVar[str] = "SELECT CONNECTION_ID(), @@hostname, @@port, @@server_id"
     stop: ClassVar[str] = "KILL QUERY {}"
+    savepoint: ClassVar[str] = "SAVEPOINT {}"
     begins: ClassVar[re.Pattern[str] | None] = beginning_with(BEGINS)
     ends: ClassVar[re.Pattern[str]] = beginning_with(
         rf"{ENDS}|ALTER|(?:CREATE|DROP)(?!\s+(?:OR\s+REPLACE\s+)?TEMPORARY)|GRANT|LOCK|RENAME|REVOKE|TRUNCATE"
@@ -87,7 +88,7 @@ class MySQL(Dialect):
 
     def adapted(self, params: Any, to_json: Callable[[Any], str]) -> Any:
         """Return parameters as text where the ODBC driver would cut them, or pyodbc does not know them."""
-        return for_mysql(super().adapted(params, to_json), to_json)
+        return for_mysql(positional(params), to_json)
 
     def diagnosis(self, failure: Failure) -> Diagnosis:
         """Tell what a failure means, by its number."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from aio_databases import errors
 from aio_databases.drivers.base import begin_statement
 from aio_databases.drivers.network import certificate_authorities
-from aio_databases.drivers.odbc_dialects import BEGINS, Dialect, beginning_with
+from aio_databases.drivers.odbc_dialects import BEGINS, Dialect, beginning_with, positional
 from aio_databases.drivers.odbc_values import for_postgresql, uuid
 from aio_databases.drivers.postgresql import POSTGRESQL, key_columns, refused_login
 
@@ -33,6 +33,7 @@ class PostgreSQL(Dialect):
     )
     stop: ClassVar[str] = "SELECT pg_cancel_backend({})"
     takes_braces: ClassVar[bool] = False
+    savepoint: ClassVar[str] = "SAVEPOINT {}"
     begins: ClassVar[re.Pattern[str] | None] = beginning_with(BEGINS)
 
     def place(self, driver: OdbcDriver, *, read_only: bool) -> dict[str, Any]:
@@ -75,7 +76,7 @@ class PostgreSQL(Dialect):
 
     def adapted(self, params: Any, to_json: Callable[[Any], str]) -> Any:
         """Return parameters as text where psqlodbc would cut them, or pyodbc does not know them."""
-        return for_postgresql(super().adapted(params, to_json), to_json)
+        return for_postgresql(positional(params), to_json)
 
     def told(self, text: str) -> str:
         """Return the first line: the others quote values."""

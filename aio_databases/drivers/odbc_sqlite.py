@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
-from aio_databases.drivers.odbc_dialects import BEGINS, Dialect, beginning_with, refusal
+from aio_databases.drivers.odbc_dialects import BEGINS, Dialect, beginning_with, positional, refusal
 from aio_databases.drivers.odbc_values import for_sqlite
 from aio_databases.drivers.sqlite_capabilities import CAPABILITIES, CONNECT_HINT
 from aio_databases.drivers.sqlite_messages import details, failed_constraint
@@ -28,6 +28,7 @@ class SQLite(Dialect):
     """SQLite through sqliteodbc."""
 
     capabilities: ClassVar[Capabilities] = CAPABILITIES
+    savepoint: ClassVar[str] = "SAVEPOINT {}"
     connect_hint: ClassVar[str] = CONNECT_HINT
     takes_braces: ClassVar[bool] = False
     begins: ClassVar[re.Pattern[str] | None] = beginning_with(BEGINS)
@@ -87,7 +88,7 @@ class SQLite(Dialect):
 
     def adapted(self, params: Any, to_json: Callable[[Any], str]) -> Any:
         """Return parameters as the text that the other drivers for SQLite store."""
-        return for_sqlite(super().adapted(params, to_json), to_json)
+        return for_sqlite(positional(params), to_json)
 
     def diagnosis(self, failure: Failure) -> Diagnosis:
         """Tell what a failure means, by SQLite's result code and, for constraints, by its message."""

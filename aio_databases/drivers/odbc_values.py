@@ -15,7 +15,12 @@ from aio_databases.json_values import dumps
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ("duration", "for_mysql", "for_postgresql", "for_sqlite", "uuid")
+__all__ = ("duration", "for_any", "for_mysql", "for_postgresql", "for_sqlite", "uuid")
+
+
+def for_any(params: Sequence[Any], to_json: Callable[[Any], str] = dumps) -> list[Any]:
+    """Return parameters as every ODBC driver takes them; a list is pyodbc's business, which makes a table of it."""
+    return _converted(params, {**_ANY, list: _same}, to_json)
 
 
 def for_postgresql(params: Sequence[Any], to_json: Callable[[Any], str] = dumps) -> list[Any]:
@@ -49,6 +54,10 @@ def _convert(value: object, converters: Mapping[type, Callable[[Any], Any]], to_
     if convert is None:  # a subclass of one, or something that is pyodbc's business
         convert = next((convert for base, convert in converters.items() if isinstance(value, base)), None)
     return value if convert is None else convert(value)
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _whole(text: str) -> str:
@@ -85,7 +94,8 @@ def _unquoted(value: Any) -> str:
 
 
 _PLAIN = frozenset({bool, bytes, float, int, type(None)})
-_COMMON: dict[type, Callable[[Any], Any]] = {memoryview: bytes, str: _whole, tuple: _refused}
+_ANY: dict[type, Callable[[Any], Any]] = {memoryview: bytes, str: _whole}
+_COMMON: dict[type, Callable[[Any], Any]] = {**_ANY, tuple: _refused}
 _POSTGRESQL: dict[type, Callable[[Any], Any]] = {
     **_COMMON,
     datetime: datetime.isoformat,  # with its offset

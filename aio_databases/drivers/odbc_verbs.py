@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aio_databases import errors
 from aio_databases.drivers.base import TransactionOptions
+from aio_databases.drivers.odbc_cursor import OdbcCursor
 from aio_databases.drivers.odbc_dialects import beginning_with
 from aio_databases.drivers.odbc_stop import Stop
 from aio_databases.drivers.postgresql import ROLLED_BACK, DeclaredCursor
-from aio_databases.drivers.thread import ThreadConnection
+from aio_databases.drivers.thread import ThreadConnection, read
 from aio_databases.errors import note_row
 from aio_databases.record import Result
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from aio_databases.drivers.base import Cursor
     from aio_databases.drivers.pyodbc import PyodbcDriver
+    from aio_databases.record import Record
 
 __all__ = ("OdbcConnection",)
 
@@ -114,6 +117,12 @@ class OdbcConnection(ThreadConnection):
             return
         if self.driver.ways.is_broken_by(self._sql, diagnosis):
             self._lost = True
+        elif self.driver.ways.begins is None:
+            if (
+                issubclass(diagnosis.kind, errors.DeadlockDetected | errors.SerializationFailure)
+                and self.in_transaction
+            ):
+                self._insist(self._rollback)  # as the database has done: what comes next must not be committed alone
         elif self._begun:
             self._begun = self._failed = self.driver.ways.survives(self._sql, diagnosis, self._ask)
 
@@ -132,10 +141,10 @@ class OdbcConnection(ThreadConnection):
             return DeclaredCursor(self, sql, params)
         return super().cursor(sql, params)
 
-    def open_cursor(self, sql: str, params: Any) -> _Cursor:
+    def open_cursor(self, sql: str, params: Any) -> OdbcCursor:
         """Run a statement and return its cursor; part of a call."""
         self._sql = sql
-        cursor = _Cursor(self, self.db.cursor())
+        cursor = OdbcCursor(self, self.db.cursor())
         try:
             cursor.run(sql, params)
         except BaseException:
@@ -147,31 +156,49 @@ class OdbcConnection(ThreadConnection):
             self._begun = bool(ways.begins.match(sql) or (self._begun and not ways.ends.match(sql)))
         return cursor
 
+    def _execute(self, sql: str, params: Any) -> Result:
+        cursor = self.open_cursor(sql, params)
+        try:
+            cursor.finish()
+            return Result(cursor.rowcount, cursor.lastrowid)
+        finally:
+            cursor.close()
+
+    def _fetch(self, sql: str, params: Any, limit: int | None) -> list[Record]:
+        cursor = self.open_cursor(sql, params)
+        try:
+            rows = read(cursor, limit)
+            cursor.finish()
+            return rows
+        finally:
+            cursor.close()
+
     def _send(self, sql: str) -> None:
         self.open_cursor(sql, ()).close()
 
     def _executemany(self, sql: str, rows: Sequence[Any]) -> Result:
         if not rows:
             return Result(0)
-        nested = self.in_transaction
-        saved = nested and self.driver.ways.keeps_failed_rows
+        ways, nested = self.driver.ways, self.in_transaction
+        saved = nested and ways.keeps_failed_rows
         if not nested:
             self._begin(_PLAIN)
         elif saved:
-            self._send("SAVEPOINT aiodb_many")
+            self._send(ways.savepoint.format(_MANY))
         try:
             rowcount = self._run_all(sql, rows)
             if not nested:
                 self._commit()
             elif saved:
-                self._send("RELEASE SAVEPOINT aiodb_many")
+                self._release(_MANY)
         except Exception as exc:
             self._note_failure(exc)
             if self.in_transaction and not nested:
                 self._insist(self._rollback)
             elif self.in_transaction and saved:
-                self._insist(self._send, "ROLLBACK TO SAVEPOINT aiodb_many")
-                self._insist(self._send, "RELEASE SAVEPOINT aiodb_many")
+                with suppress(Exception):  # which has closed the connection, and is not the error to see
+                    self._insist(self._send, ways.rollback_to.format(_MANY))
+                    self._insist(self._release, _MANY)
             raise
         return Result(rowcount)
 
@@ -180,9 +207,11 @@ class OdbcConnection(ThreadConnection):
         cursor = None
         try:
             cursor = self.open_cursor(sql, rows[0])
+            cursor.finish()
             rowcounts.append(cursor.rowcount)
             for row in rows[1:]:  # pyodbc's own executemany() does not count, and its fast one crashes some drivers
                 cursor.run(sql, row)
+                cursor.finish()
                 rowcounts.append(cursor.rowcount)
         except Exception as exc:
             note_row(exc, len(rowcounts) + 1)
@@ -205,6 +234,15 @@ class OdbcConnection(ThreadConnection):
             else:
                 return
 
+    async def ping(self) -> None:
+        """Ask the server for a sign of life; one that does not understand the question has given it."""
+        try:
+            await self.fetch(self.driver.ways.question, (), 1)
+        except Exception as exc:
+            diagnosis = self.driver.diagnose(exc)
+            if diagnosis is None or diagnosis.kind is not errors.ProgrammingError:
+                raise
+
     # Transactions
 
     async def begin(self, options: TransactionOptions) -> None:
@@ -219,6 +257,27 @@ class OdbcConnection(ThreadConnection):
         """Roll the transaction back, unless the database did so itself."""
         await self.run(self._rollback)
 
+    async def savepoint(self, name: str) -> None:
+        """Begin a nested transaction.  Raises NotSupportedError where no way is known."""
+        sql = self.driver.ways.savepoint
+        if not sql:
+            message = f"no way is known to nest transactions of {self.driver.address}: if its database is like another "
+            raise errors.NotSupportedError(message + "one, name that by db_type=")
+        await self.run(self._send, sql.format(name))
+
+    async def release_savepoint(self, name: str) -> None:
+        """Commit a nested transaction."""
+        await self.run(self._release, name)
+
+    async def rollback_to_savepoint(self, name: str) -> None:
+        """Roll a nested transaction back and forget its savepoint."""
+        await self.run(self._send, self.driver.ways.rollback_to.format(name))
+        await self.run(self._release, name)
+
+    def _release(self, name: str) -> None:
+        if self.driver.ways.release:
+            self._send(self.driver.ways.release.format(name))
+
     def _begin(self, options: TransactionOptions) -> None:
         dialect = self.driver.ways
         self._after = dialect.after(options, read_only=self._read_only)
@@ -231,6 +290,12 @@ class OdbcConnection(ThreadConnection):
             raise
         if dialect.begins is None:
             self.db.autocommit = False
+            try:
+                for sql in dialect.first(options):
+                    self._send(sql)
+            except Exception:
+                self._end("ROLLBACK", "rollback")
+                raise
 
     def _commit(self) -> None:
         if self._failed and self.driver.dialect == "postgresql" and self._is_doomed():
@@ -258,7 +323,7 @@ class OdbcConnection(ThreadConnection):
     def _is_doomed(self) -> bool:
         """Return whether the transaction can only be rolled back, which PostgreSQL does not tell when it commits."""
         try:
-            self._ask("SELECT 1")
+            self._ask(self.driver.ways.question)
         except Exception as exc:
             diagnosis = self.driver.diagnose(exc)
             if diagnosis is None or diagnosis.sqlstate != _FAILED_TRANSACTION:
@@ -280,7 +345,7 @@ class OdbcConnection(ThreadConnection):
     def _absorb(self) -> None:
         for _ in range(_LATE_REQUESTS if self.stop.has_taken_place() else 0):
             try:
-                self._ask("SELECT 1")
+                self._ask(self.driver.ways.question)
             except Exception as exc:
                 diagnosis = self.driver.diagnose(exc)
                 if diagnosis is not None and diagnosis.sqlstate == _FAILED_TRANSACTION:
@@ -310,46 +375,9 @@ class OdbcConnection(ThreadConnection):
         return self._ask("SELECT last_insert_rowid()") if inserts else None
 
 
-class _Cursor:
-    """A cursor of pyodbc's that can be stopped, and whose rows are tuples."""
-
-    def __init__(self, connection: OdbcConnection, cursor: Any) -> None:
-        self._connection = connection
-        self._cursor = cursor
-        self._ways = connection.driver.ways
-
-    def run(self, sql: str, params: Any) -> None:
-        sql = sql if sql.strip("; \t\r\n") else _NOTHING
-        self._connection.stop.watch(
-            self._cursor.execute, sql, self._ways.adapted(params, self._connection.driver.json.dumps)
-        )
-
-    @property
-    def description(self) -> list[tuple[str]] | None:
-        columns = self._cursor.description
-        return columns and [(self._ways.column(column[0]),) for column in columns]
-
-    @property
-    def rowcount(self) -> int:
-        return cast("int", self._cursor.rowcount)
-
-    @property
-    def lastrowid(self) -> Any:
-        return self._connection.inserted_id() if self.rowcount > 0 else None
-
-    def fetchall(self) -> list[tuple[Any, ...]]:
-        return list(map(tuple, self._connection.stop.watch(self._cursor.fetchall)))
-
-    def fetchmany(self, size: int) -> list[tuple[Any, ...]]:
-        return list(map(tuple, self._connection.stop.watch(self._cursor.fetchmany, size)))
-
-    def close(self) -> None:
-        self._cursor.close()
-
-
+_MANY = "aiodb_many"
 _INSERT = beginning_with("INSERT|REPLACE")
 _PLAIN = TransactionOptions()
-_NOTHING = "/* nothing */"  # unixODBC refuses an empty text, MariaDB's driver one without a word
 _FAILED_TRANSACTION = "25P02"
 _LATE_REQUESTS = 3
 _SQL_DBMS_NAME = 17

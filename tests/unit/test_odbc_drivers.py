@@ -15,6 +15,7 @@ from aio_databases.drivers.base import TransactionOptions
 from aio_databases.drivers.odbc import AnyODBC, OdbcDriver
 from aio_databases.drivers.odbc_dialects import Dialect, Failure
 from aio_databases.drivers.odbc_mysql import MySQL
+from aio_databases.drivers.odbc_others import Db2, Oracle, SQLServer
 from aio_databases.drivers.odbc_postgresql import PostgreSQL
 from aio_databases.drivers.odbc_sqlite import SQLite
 from aio_databases.drivers.odbc_strings import keywords, redacted
@@ -104,7 +105,12 @@ def test_a_password_in_a_connection_string_is_not_shown(text):
         ({"dsn": "DSN=shop"}, "postgresql"),
         ({"dsn": "SHOP"}, "postgresql"),
         ({"dsn": "DSN=mystery"}, "odbc"),
-        ({"driver": "ODBC Driver 18 for SQL Server"}, "odbc"),
+        ({"driver": "FreeTDS"}, "odbc"),
+        ({"driver": "ODBC Driver 18 for SQL Server"}, "mssql"),
+        ({"driver": "/opt/microsoft/lib/libmsodbcsql-18.5.so"}, "mssql"),
+        ({"driver": "Oracle in instantclient_21_1"}, "oracle"),
+        ({"driver": "IBM DB2 ODBC DRIVER"}, "db2"),
+        ({"driver": "Something", "db_type": "sqlserver"}, "mssql"),
         ({"driver": "Something", "db_type": "MariaDB"}, "mysql"),
         ({"driver": "Something", "db_type": "postgres"}, "postgresql"),
         ({"driver": "Something", "db_type": "mssql"}, "mssql"),
@@ -115,7 +121,9 @@ def test_the_dialect_is_told_by_name_else_by_the_odbc_driver(options, dialect):
     driver = make("odbc://", **options)
     assert dialect == driver.dialect == driver.db_type == str(driver)
     assert driver.is_known is (dialect != "odbc")
-    known = {"postgresql": PostgreSQL, "mysql": MySQL, "sqlite": SQLite}.get(dialect, Dialect)
+    known = {
+        "db2": Db2, "mssql": SQLServer, "mysql": MySQL, "oracle": Oracle, "postgresql": PostgreSQL, "sqlite": SQLite
+    }.get(dialect, Dialect)  # fmt: skip
     assert known.capabilities == driver.capabilities
     assert type(driver.ways) is known
 
@@ -131,7 +139,7 @@ def test_an_unknown_database_may_tell_later_what_it_is():
 
 def test_an_unknown_database_may_stay_unknown_but_is_asked_once():
     driver = make("odbc://mystery")
-    driver.get_to_know("Microsoft SQL Server")
+    driver.get_to_know("Firebird 5.0")
     assert ("odbc", True) == (driver.dialect, driver.is_known)
 
 

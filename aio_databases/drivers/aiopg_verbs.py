@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from asyncio import Future
     from collections.abc import Sequence
 
-    from aio_databases.drivers.base import Driver
+    from aio_databases.drivers.libpq import LibpqDriver
     from aio_databases.json_values import JsonValues
 
 __all__ = ("AiopgConnection", "PatientConnection")
@@ -89,12 +89,12 @@ class _Cursor(aiopg.Cursor):
 class AiopgConnection(ListConnection, CursorConnection):
     """A connection of aiopg, which is always in autocommit mode."""
 
-    def __init__(self, raw: aiopg.Connection, driver: Driver) -> None:
+    def __init__(self, raw: aiopg.Connection, driver: LibpqDriver) -> None:
         """Take an open connection that ``driver`` has made."""
         self.raw = raw
         self._driver = driver
         self._pid: int = raw.raw.get_backend_pid()
-        self.take_lists(driver.json)
+        self.take_lists(driver.json, driver.list_types)
 
     @property
     def is_closed(self) -> bool:

@@ -25,6 +25,7 @@ from aio_databases.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from aio_databases.drivers.libpq_lists import Types
     from aio_databases.url import Address
 
 __all__ = ("LibpqDriver", "shut_down")
@@ -36,6 +37,7 @@ class LibpqDriver(PostgreSQLDriver):
     def __init__(self, address: Address, options: Mapping[str, Any], connect_args: Mapping[str, Any]) -> None:
         """Keep where and how to connect.  Raises ConfigurationError for an SSLContext, which libpq cannot use."""
         super().__init__(address, options, connect_args)
+        self.list_types: Types = {}
         if isinstance(self.ssl, ssl.SSLContext):
             message = (
                 f"{self.name} encrypts by libpq, which cannot use the SSLContext for {address}: give it a word, as in "

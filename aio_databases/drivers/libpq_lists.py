@@ -6,6 +6,7 @@ array: what is stored of an empty one in a column of JSON is ``{}``, and in one 
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
     from aio_databases.json_values import JsonValues
     from aio_databases.record import Record, Result
 
-__all__ = ("ListConnection", "has_list")
+__all__ = ("ListConnection", "Types", "has_list")
 
 T = TypeVar("T")
 _LISTS = frozenset({list, tuple})
+Types = dict[tuple[str, tuple[bool, ...]], tuple[int, ...]]
+"""The numbers of the types of a statement's parameters, by its text and which of them are lists."""
 
 
 def has_list(params: Any) -> bool:
@@ -34,12 +37,12 @@ class ListConnection(PostgreSQLConnection):
     """Asks the server, once for each statement that is given a list, what type its parameters are."""
 
     json: JsonValues
-    _types: dict[tuple[str, tuple[bool, ...]], tuple[int, ...]]
+    _types: Types
 
-    def take_lists(self, json: JsonValues) -> None:
-        """Begin without knowledge; ``json`` writes the lists that are JSON."""
+    def take_lists(self, json: JsonValues, types: Types) -> None:
+        """Use what is known of the ``types`` in all connections of the driver; ``json`` writes the lists that are JSON."""
         self.json = json
-        self._types = {}
+        self._types = types
 
     @abstractmethod
     def declared(self, sql: str, params: Any, name: str) -> str:
@@ -52,7 +55,11 @@ class ListConnection(PostgreSQLConnection):
     async def execute(self, sql: str, params: Any, /) -> Result:
         """Run a statement and leave its rows, if any."""
         run = super().execute  # type: ignore[safe-super]  # of what stands beside this class
-        return await (self._with_lists(run, sql, params) if params and has_list(params) else run(sql, params))
+        if params and has_list(params):
+            return await self._with_lists(run, sql, params)
+        if self._types and not params and _DEFINES.match(sql):
+            self._types.clear()
+        return await run(sql, params)
 
     async def fetch(self, sql: str, params: Any, limit: int | None, /) -> list[Record]:
         """Run a statement and return its rows, at most ``limit`` of them."""
@@ -149,6 +156,7 @@ DEALLOCATE {name};
 SELECT pg_catalog.current_setting('aiodb.lists')"""
 
 _MOST = 500
+_DEFINES = re.compile(r"(?i)\s*(?:CREATE|ALTER|DROP)\b")
 _numbers = count(1)
 
 # The numbers are PostgreSQL's own for these types, of all versions.

@@ -42,7 +42,7 @@ class PsycopgDriver(LibpqDriver):
             await connection.open(lambda: psycopg.connect(**arguments, cursor_factory=cursor_factory))
         else:
             connection = NativeConnection(await self._connect(arguments))
-        connection.take_lists(self.json)
+        connection.take_lists(self.json, self.list_types)
         connection.set_up(*self._json_classes)
         if not self.sessionless:
             await connection.set_styles()

@@ -102,3 +102,13 @@ def test_options_for_json_are_checked(url):
     for options in ({"json_loads": 5}, {"json_dumps": "json"}, {"json": "perhaps"}):
         with pytest.raises(ConfigurationError, match=next(iter(options))):
             Database(url, **options)
+
+
+@pytest.mark.targets(dialect="postgresql", odbc=False, scheme={"psycopg", "aiopg"})
+async def test_a_table_that_was_made_anew_takes_lists_as_it_is_now(db):
+    expected = {"jsonb": "[]", "text[]": "{}", "json": "[]", "integer[]": "{}"}
+    for kind, text in expected.items():
+        await db.execute("drop table if exists t")
+        await db.execute(f"create table t (value {kind})")
+        await db.execute("insert into t values (:value)", {"value": []})
+        assert text == await db.fetchval("select value::text from t")

@@ -46,8 +46,7 @@ class AiopgDriver(LibpqDriver):
         pg.register_type(_INTERVAL, raw.raw)
         pg.register_type(_INTERVAL_ARRAY, raw.raw)
         connection = AiopgConnection(raw, self)
-        if not self.sessionless:
-            await connection.set_styles()
+        await self.style(connection)
         return self.fenced(connection, connection.writes_by_default, read_only=read_only)
 
     async def _open(self, keywords: dict[str, Any]) -> aiopg.Connection:

@@ -75,9 +75,8 @@ class AsyncpgDriver(PostgreSQLDriver):
         if self.keepalive:
             self.keepalive.watch(raw._transport.get_extra_info("socket"))  # noqa: SLF001 - there is no other way
         connection = AsyncpgConnection(raw, self._schema)
+        await self.style(connection)
         await read_uuids(raw)
-        if not self.sessionless:
-            await connection.set_styles()
         await read_json(raw, self.json.text, self.json.read)
         return self.fenced(connection, connection.writes_by_default, read_only=read_only)
 
@@ -115,7 +114,7 @@ class AsyncpgDriver(PostgreSQLDriver):
                 exc.args, exc.__cause__ = (_VALUE.sub("", refused[0].replace(refused[2] or "", "", 1)),), None
             row = int(refused[3]) + 1 if refused and refused[3] else None
             found = diagnosis(getattr(exc, "sqlstate", None) or "", exc)
-            exc.position = found.position  # asyncpg leaves the digits
+            vars(exc)["position"] = found.position  # asyncpg leaves the digits
             return found._replace(parameter=refused[1], row=row) if refused else found
         if isinstance(exc, TimeoutError) and exc.errno is None:
             return Diagnosis(errors.QueryTimeout, text=_TOO_SLOW)

@@ -74,7 +74,7 @@ class PostgreSQLDriver(NetworkDriver):
         """
         super().__init__(address, options, connect_args)
         args = self.connect_args
-        settings = {**self.options.get("server_settings", {}), **(args.get("server_settings") or {})}
+        settings: dict[str, Any] = {**self.options.get("server_settings", {}), **(args.get("server_settings") or {})}
         if style := style_in(settings, f"{self.options.get('options')} {args.get('options')}"):
             message = f"an option of {address} changes {style}, by which the libraries read what the server sends: "
             raise ConfigurationError(message + "leave it out, and write dates as you like them with to_char()")
@@ -100,6 +100,16 @@ class PostgreSQLDriver(NetworkDriver):
         if read_only and not self.sessionless:
             settings["default_transaction_read_only"] = "on"
         return settings
+
+    async def style(self, connection: Styled) -> None:
+        """Have the server write dates and intervals in the styles that values are read by; cut what fails at it."""
+        if self.sessionless:
+            return  # others would get the session next
+        try:
+            await connection.set_styles()
+        except BaseException:
+            connection.terminate()
+            raise
 
     def fenced(
         self, connection: DriverConnection, writes_by_default: Callable[[], bool], *, read_only: bool
@@ -167,6 +177,13 @@ class PostgreSQLConnection(DriverConnection):
                     raise
             else:
                 return
+
+
+class Styled(Protocol):
+    """What `PostgreSQLDriver.style` asks of a connection."""
+
+    async def set_styles(self) -> None: ...
+    def terminate(self) -> None: ...
 
 
 class Declares(Protocol):

@@ -44,8 +44,7 @@ class PsycopgDriver(LibpqDriver):
             connection = NativeConnection(await self._connect(arguments))
         connection.take_lists(self.json, self.list_types)
         connection.set_up(*self._json_classes)
-        if not self.sessionless:
-            await connection.set_styles()
+        await self.style(connection)
         return self.fenced(connection, connection.writes_by_default, read_only=read_only)
 
     @cached_property

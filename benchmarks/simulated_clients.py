@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from simulated_setup import Setup
 
 MOST_COOL_DOWN = 60.0  # seconds
+SAMPLES = 4  # positions of the primary to know of for as long as a replica may be behind
 
 
 class Answer(NamedTuple):
@@ -101,6 +102,7 @@ class Process:
         self.primary = Pool(primary)
         self.fallback = Pool(primary) if setup.replicas else self.primary
         self.replicas = [Pool(server, weight) for server, weight in zip(primary.replicas, weights, strict=True)]
+        self.samples: list[tuple[float, int]] = []  # when the primary was where
 
     def by_load(self) -> list[Pool]:
         """Return the replicas in the order in which they are tried."""
@@ -149,7 +151,7 @@ class Process:
                         continue
                     is_fresh, seconds = yield from self.catch_up(pool, position, self.setup.wait - waited)
                     waited += seconds
-                    if not is_fresh:
+                    if not is_fresh or not (yield from self.is_near(pool)):
                         continue
                     seen = yield from self.statement(pool.server, self.setup.read_time)
                 except simpy.Interrupt:
@@ -160,10 +162,38 @@ class Process:
         try:
             with self.fallback.leases.request() as lease:
                 yield from self.stand_in_line(lease)
+                if self.setup.max_lag and self.setup.asks == "in time":
+                    yield from self.note_primary()
                 yield from self.statement(self.fallback.server, self.setup.read_time)
         except simpy.Interrupt:
             return Answer("primary", waited, has_failed=True)
         return Answer("primary", waited)
+
+    def is_near(self, pool: Pool) -> Steps:
+        """Return whether a replica is known to be at most `max_lag` behind, as `aio_databases.freshness` finds out."""
+        if not self.setup.max_lag:
+            return True
+        newest = self.samples[-1][0] if self.samples else float("-inf")
+        is_due = self.env.now - newest > self.setup.max_lag / SAMPLES
+        if self.setup.asks == "when free":
+            is_due = is_due and not self._covers(pool)
+        if is_due and self.fallback.leases.count < self.fallback.leases.capacity:
+            with self.fallback.leases.request() as lease:
+                yield lease
+                yield from self.note_primary()
+        yield self.env.timeout(self.setup.round_trip)
+        return self._covers(pool)
+
+    def note_primary(self) -> Steps:
+        """Ask the primary where it is."""
+        began = self.env.now
+        yield self.env.timeout(self.setup.round_trip)
+        self.samples = [*self.samples[-100:], (began, self.primary.server.position)]
+
+    def _covers(self, pool: Pool) -> bool:
+        """Return whether a replica has what the primary had `max_lag` ago."""
+        moments = [moment for moment, position in self.samples if position <= pool.server.position]
+        return bool(moments) and self.env.now - max(moments) <= self.setup.max_lag
 
     def catch_up(self, pool: Pool, position: int, seconds: float) -> Steps:
         """Return whether a replica has replayed a position, and for how long that was waited for, at most so long."""
@@ -233,6 +263,8 @@ def simulate(setup: Setup) -> Outcome:
     primary.replicas = [Replica(env, setup, f"replica-{number}") for number in range(1, setup.replicas + 1)]
     if setup.frozen:
         env.process(primary.replicas[0].freeze(*setup.frozen))
+    for replica in primary.replicas if setup.paused else ():
+        env.process(replica.pause(*setup.paused))
     processes = [Process(setup, primary, draw, outcome) for _ in range(setup.processes)]
     for _ in range(setup.clients):
         env.process(User(setup, processes, draw, outcome).visits())

@@ -88,6 +88,7 @@ class Replica(Server):
         self._waiting: list[tuple[int, int, simpy.Event]] = []
         self._numbers = count()
         self._lag, self._lag_until, self._last = 0.0, 0.0, 0.0
+        self._goes_on: simpy.Event | None = None
         env.process(self._replay())
 
     def send(self) -> None:
@@ -107,6 +108,14 @@ class Replica(Server):
         heappush(self._waiting, (position, next(self._numbers), event))
         return event
 
+    def pause(self, begin: float, seconds: float) -> Steps:
+        """Replay nothing for so long."""
+        yield self.env.timeout(begin)
+        self._goes_on = self.env.event()
+        yield self.env.timeout(seconds)
+        self._goes_on.succeed()
+        self._goes_on = None
+
     def _replay(self) -> Steps:
         """Replay what has arrived, all of it in one go."""
         while True:
@@ -114,6 +123,8 @@ class Replica(Server):
                 self._more = self.env.event()
                 yield self._more
             yield self.env.timeout(max(0.0, self._arrivals[0] - self.env.now))
+            if self._goes_on is not None:
+                yield self._goes_on
             writes = 0
             while self._arrivals and self._arrivals[0] <= self.env.now:
                 self._arrivals.popleft()

@@ -31,6 +31,10 @@ class Setup:
     routing: str = "fewest"  # or "random"
     positions: bool = False  # reads ask for the position of the user's last write
     wait: float = 0.5  # for how long a replica may be waited for, as in `db.replica(after=..., wait=...)`
+    max_lag: float = (
+        0.0  # reads want data that are at most so old, as in `db.replica(max_lag=...)`; 0: whatever is there
+    )
+    asks: str = "in time"  # when a process asks the primary for its position; or "when free": too late, and only then
     patience: float = 1.0  # for which a replica may take to open a connection, or to stop a cancelled statement
     cool_down: float = 5.0  # for which a replica that failed is left alone, doubling up to a minute; 0: never
 
@@ -44,6 +48,7 @@ class Setup:
     variation: float = 1.0  # of these times, the deviation by the mean; 0: constant, 1: exponential, else lognormal
     lag: float = 0.02  # until a write reaches a replica, on average: drawn anew every second, exponential
     frozen: tuple[float, float] | None = None  # the first replica: from when, for how long
+    paused: tuple[float, float] | None = None  # the replay of all replicas: from when, for how long
 
     # The run
     warm_up: float = 5.0  # not counted
@@ -56,6 +61,8 @@ class Setup:
             raise ValueError("with redirect=True at least half of the requests are reads")
         if self.routing not in ("fewest", "random"):
             raise ValueError(f"routing is 'fewest' or 'random', not {self.routing!r}")
+        if self.asks not in ("in time", "when free"):
+            raise ValueError(f"asks is 'in time' or 'when free', not {self.asks!r}")
 
     @property
     def write_chance(self) -> float:

@@ -159,3 +159,25 @@ def test_a_tiny_run_can_be_drawn(tmp_path):
     drawn = simulated_chart.draw_scaling(report, tmp_path)
     assert {"scaling.svg", "scaling.png"} == {file.name for file in drawn}
     assert ">stale, without position<" in drawn[0].read_text()
+
+
+# Lag
+
+
+@pytest.mark.parametrize("readers", [5, 50, 500])
+def test_reads_return_to_replicas_that_replay_again(readers):
+    """With `max_lag`: nothing that the readers do may keep them on the primary once the replicas are fresh."""
+    setup = Setup(
+        clients=readers, think=0.02, read_time=0.05, write_time=0.001, cores=600, processes=1, pool=5, replicas=1
+    ).having(max_lag=0.5, lag=0.05, warm_up=1.0, duration=20.0, paused=(2.0, 3.0))
+    to_primary = [second["to primary"] for second in simulate(setup).timeline()]
+    assert max(to_primary[1:6]) > 0.9, "while they replay nothing"
+    assert max(to_primary[-4:]) < 0.05, "and who stood in line then was served"
+
+
+def test_readers_stay_on_a_primary_that_is_asked_only_while_it_is_free():
+    """Which is how it was: nobody knows of a fresh replica, so all wait for the primary, which is never free."""
+    setup = Setup(
+        clients=50, think=0.02, read_time=0.05, write_time=0.001, cores=600, processes=1, pool=5, replicas=1
+    ).having(max_lag=0.5, lag=0.05, warm_up=1.0, duration=20.0, paused=(2.0, 3.0), asks="when free")
+    assert min(second["to primary"] for second in simulate(setup).timeline()[-4:]) > 0.9

@@ -40,7 +40,7 @@ class ListConnection(PostgreSQLConnection):
     _types: Types
 
     def take_lists(self, json: JsonValues, types: Types) -> None:
-        """Use what is known of the ``types`` in all connections of the driver; ``json`` writes the lists that are JSON."""
+        """Use the ``types`` that all connections of the driver know; ``json`` writes the lists that are JSON."""
         self.json = json
         self._types = types
 

@@ -18,7 +18,9 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from uuid import UUID
 
+import pages
 import pytest
+import types_table
 
 from aio_databases import Error, errors
 
@@ -209,6 +211,11 @@ async def test_the_table_says_what_comes_back(db, target, what):
 @pytest.mark.targets(scheme="trio-mysql")
 async def test_the_table_says_what_comes_back_on_trio(db, target, what):
     await check(db, target, what)
+
+
+@pytest.mark.parametrize(("page", "parts"), types_table.pages().items())
+def test_the_page_shows_the_table(page, parts):
+    assert page.read_text(encoding="utf-8") == pages.renewed(page, parts), "run `python docs/types_table.py`"
 
 
 async def check(db, target, what):

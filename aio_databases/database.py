@@ -56,7 +56,7 @@ class Database(Verbs):
 
     def __init__(
         self,
-        url: str,
+        url: Any,
         *,
         replicas: Sequence[str | Mapping[str, Any]] | None = None,
         logger: Logger = logger,
@@ -65,6 +65,7 @@ class Database(Verbs):
     ) -> None:
         """Prepare access to the database at ``url``; nothing is opened yet.
 
+        ``url`` is a text, an object of SQLAlchemy or pydantic that stands for one, or the path of a SQLite file.
         ``replicas`` are URLs of read-only copies, or mappings with ``url`` and ``weight``: one of weight 2 gets twice
         as many reads as one of weight 1.  ``child_tasks`` says what a task sees of the blocks that it was
         started in: it may ``"share"`` them, it is ``"isolate"``-d from them, or it is an error (``"forbid"``) to use

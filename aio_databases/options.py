@@ -53,7 +53,12 @@ def split_options(
         message = f"connect_args of {where} must be a dict of arguments for the driver's library"
         raise ConfigurationError(message)
     options = typed_options(keywords, known, _ALIASES, where)
-    own = driver.url_parameters(address.options | options)
+    try:
+        own = driver.url_parameters(address.options | options)
+    except ValueError:
+        given = {name: value for name, value in address.options.items() if _ALIASES.get(name, name) in known}
+        typed_options(given, known, _ALIASES, where)  # says which one is bad
+        raise
     query = {name: value for name, value in address.options.items() if name not in own}
     options = typed_options(query, known, _ALIASES, where) | options
     pool = PoolOptions(**{name: options.pop(name) for name in _POOL if name in options})

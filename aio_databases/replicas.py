@@ -222,7 +222,7 @@ def _too_far_behind(wanted: Wanted) -> str:
 
 
 def make_pools(
-    url: str, replicas: Sequence[str | Mapping[str, Any]], options: dict[str, Any], logger: logging.Logger
+    url: Any, replicas: Sequence[str | Mapping[str, Any]], options: dict[str, Any], logger: logging.Logger
 ) -> tuple[Pool, Replicas]:
     """Return the pool of the primary at ``url``, and those that only read; ``options`` are those of a `Database`.
 
@@ -257,7 +257,7 @@ def _check_places(options: Mapping[str, Any]) -> None:
 _PLACES = {"host", "hostaddr", "port", "server", "unix_socket", "dsn", "service", "database", "db", "dbname"}
 
 
-def _make_driver(url: str, options: dict[str, Any]) -> tuple[Driver, PoolOptions]:
+def _make_driver(url: Any, options: dict[str, Any]) -> tuple[Driver, PoolOptions]:
     address = parse_url(url)
     driver = driver_class(address.scheme, address.redacted)
     pool_options, driver_options, connect_args = split_options(driver, address, options)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from aio_databases.errors import ConfigurationError
 
@@ -86,14 +87,12 @@ class Address:
         return f"{self.scheme}://{self.place}{self.path}"
 
 
-def parse_url(text: str) -> Address:
-    """Return the parts of a database URL.
+def parse_url(text: Any) -> Address:
+    """Return the parts of a database URL: a text, an object of pydantic or SQLAlchemy, or the path of a SQLite file.
 
-    Raises ConfigurationError for a text that is no URL.
+    Raises ConfigurationError for what is no URL.
     """
-    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - users without type checkers
-        message = f"a database URL must be a str, not {type(text).__name__}"
-        raise ConfigurationError(message)
+    text = _as_text(text)
     if re.search("@[^@]*,", _split_netloc(text.partition("://")[2])[0].rpartition("@")[0]):
         raise _malformed(text)  # with a login for each host: it stands once, before the first
     try:
@@ -103,9 +102,22 @@ def parse_url(text: str) -> Address:
     if not address.scheme:
         message = f"the database URL {redact(text)!r} has no scheme; write for example 'sqlite:///file.db'"
         raise ConfigurationError(message)
-    if text.partition("://")[0].lower() != address.scheme or _has_stray_at(text):
+    if text.partition("://")[0].lower() != address.scheme or _has_stray_at(text) or _has_split_secret(text):
         raise _malformed(text)
     return address
+
+
+def _as_text(url: Any) -> str:
+    if isinstance(url, str):
+        return url
+    if isinstance(url, PurePath):
+        return f"sqlite:///{quote(url.as_posix())}"
+    if callable(render := getattr(url, "render_as_string", None)):  # of SQLAlchemy, whose str() hides the password
+        return str(render(hide_password=False))
+    if hasattr(url, "scheme") and "://" in str(url):  # of pydantic
+        return str(url)
+    message = f"a database URL must be a str, a URL of SQLAlchemy or pydantic, or a Path, not {type(url).__name__}"
+    raise ConfigurationError(message)
 
 
 def _one_for_each_host(text: str) -> list[str]:
@@ -121,6 +133,14 @@ def _host_of(netloc: str) -> str:
 
 
 def _malformed(text: str) -> ConfigurationError:
+    scheme, _, rest = text.partition("://")
+    if "sqlite" in scheme.lower() and "@" not in text:
+        if rest.startswith("/"):
+            message = f"the URL {text!r} has a '#' or a control character in its path; write '#' as '%23'"
+        else:
+            message = f"the URL {text!r} is malformed: write 'sqlite:///file.db', 'sqlite:////absolute/file.db', or "
+            message += "'sqlite://' for a database in memory"
+        return ConfigurationError(message)
     message = f"the database URL {redact(text)!r} is malformed: write 'scheme://user:password@host:port/name', and "
     return ConfigurationError(message + "percent-encode special characters in user and password")
 
@@ -157,9 +177,27 @@ def redact(text: str) -> str:
     name, colon, _ = user.partition(":")
     path, question, query = tail.partition("?")
     if question:
-        pairs = (pair.partition("=") for pair in query.split("&"))
-        query = "&".join(f"{name}{eq}{'***' if _is_secret(name) else value}" for name, eq, value in pairs)
+        query = _without_secrets(query)
     return f"{head}://{name}{colon and ':***'}{at_sign}{host}{path}{question}{query}"
+
+
+def _has_split_secret(text: str) -> bool:
+    """Return whether an option without a value follows a password: it is the rest of one with an ampersand in it."""
+    pairs = text.partition("://")[2].partition("?")[2].split("&")
+    return any(
+        pair and "=" not in pair and _is_secret(before.partition("=")[0])
+        for before, pair in zip(pairs, pairs[1:], strict=False)
+    )
+
+
+def _without_secrets(query: str) -> str:
+    shown: list[str] = []
+    for pair in query.split("&"):
+        name, equals, value = pair.partition("=")
+        if not equals and shown and shown[-1].endswith("=***"):
+            continue  # the rest of a password with an ampersand in it
+        shown.append(f"{name}{equals}{'***' if _is_secret(name) else value}")
+    return "&".join(shown)
 
 
 def _without_bad_ports(hosts: str) -> str:
@@ -193,9 +231,7 @@ def typed_options(
         name = aliases.get(given_name, given_name)
         convert = known.get(name)
         if convert is None:
-            hint = near_misses(given_name, [*known, *aliases])
-            message = f"unknown option {given_name!r} for {where}{hint}; options of the library go into connect_args"
-            raise ConfigurationError(message)
+            raise ConfigurationError(_unknown(given_name, [*known, *aliases], where))
         try:
             options[name] = convert(value)
         except (OverflowError, TypeError, ValueError) as exc:
@@ -203,6 +239,27 @@ def typed_options(
             message = f"the option {given_name!r} of {where} has a bad value{shown}"
             raise ConfigurationError(message) from None
     return options
+
+
+def _unknown(name: str, known: Sequence[str], where: str) -> str:
+    if name in _ELSEWHERE:
+        return f"unknown option {name!r} for {where}; {_ELSEWHERE[name]}"
+    hint = near_misses(name, known)
+    return f"unknown option {name!r} for {where}{hint}; options of the library go into connect_args"
+
+
+_ELSEWHERE = {
+    "pool_size": "use max_size, the most connections of the pool",
+    "max_overflow": "max_size is the most connections of the pool, without any beyond",
+    "pool_timeout": "use timeout, in seconds",
+    "pool_pre_ping": "use check_after, the seconds after which an idle connection has to answer",
+    "max_connections": "use max_size",
+    "min_connections": "use min_size",
+    "max_inactive_connection_lifetime": "use max_idle, in seconds",
+    "echo": "statements are logged at level DEBUG by the logger 'aio_databases'",
+    "force_rollback": "tests roll back by a transaction around them",
+}
+"""What other libraries call it: what to do here."""
 
 
 def near_misses(name: str, known: Iterable[str]) -> str:

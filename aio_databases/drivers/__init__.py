@@ -36,6 +36,8 @@ _DRIVERS = {
     "dummy": "aio_databases.drivers.dummy:DummyDriver",
 }
 
+_BY_ODBC = {"mssql": "SQL Server", "sqlserver": "SQL Server", "oracle": "Oracle", "db2": "Db2", "ibm_db": "Db2"}
+
 # The other spellings are those of PostgreSQL's own tools and the misspellings that 1.x took.
 _ALIASES = {"mariadb": "mysql", "postgres": "postgresql", "postgressql": "postgresql", "sqllite": "sqlite"}
 
@@ -65,7 +67,7 @@ def _load(name: str, scheme: str, url: str) -> type[Driver]:
         module = import_module(module_name)
     except ModuleNotFoundError as exc:
         library = module_name.rpartition(".")[2]
-        if exc.name != library:
+        if exc.name not in {library, "trio"}:
             raise
         message = f"the URL {url!r} needs the library {library}: pip install 'aio-databases[{name}]'"
         raise DriverNotInstalled(message) from exc
@@ -86,6 +88,9 @@ def _load_third_party(name: str, scheme: str, url: str) -> type[Driver]:
     if name in others.names:
         driver: type[Driver] = others[name].load()
         return driver
+    if (reason := _BY_ODBC.get(name)) is not None:
+        message = f"no driver for the scheme {scheme!r} of the URL {url!r}; {reason} is reached by its ODBC driver: "
+        raise UnknownDriver(message + "write 'odbc://', and install 'aio-databases[odbc]'")
     known = {*_DRIVERS, "mariadb", "postgres", *others.names} - {"dummy"}
     message = f"no driver for the scheme {scheme!r} of the URL {url!r}{near_misses(name, known)}"
     message += f"; known are {', '.join(sorted(known))}"

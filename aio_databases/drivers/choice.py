@@ -32,14 +32,14 @@ class Choice(Driver):
         """Keep where and how to connect.  Raises DriverNotInstalled if no event loop can be served."""
         super().__init__(address, options, connect_args)
         if not _installed((*self.asyncio, *self.trio)):
-            raise _missing(self.asyncio, f"the URL {address.redacted!r}")
+            raise _missing(type(self).dialect, self.asyncio, f"the URL {address.redacted!r}")
 
     def for_running_loop(self) -> Driver:
         """Return the best driver that is installed for the running event loop."""
         loop, names = ("trio", self.trio) if runs_on_trio() else ("asyncio", self.asyncio)
         name = _installed(names)
         if name is None:
-            raise _missing(names, f"{self.address} on {loop}")
+            raise _missing(type(self).dialect, names, f"{self.address} on {loop}")
         chosen = driver_class(name, self.address.redacted)
         for option in self.options.keys() & self.option_types.keys() - chosen.option_types.keys():
             message = f"the driver {name}, which serves {self.address} on {loop}, has no option {option!r}; leave it "
@@ -59,6 +59,6 @@ def _installed(names: tuple[str, ...]) -> str | None:
     return next((name for name in names if find_spec(name.replace("-", "_")) is not None), None)
 
 
-def _missing(names: tuple[str, ...], what: str) -> DriverNotInstalled:
-    ways = " or ".join(f"pip install 'aio-databases[{name}]'" for name in names)
-    return DriverNotInstalled(f"{what} needs a library: {ways}")
+def _missing(extra: str, names: tuple[str, ...], what: str) -> DriverNotInstalled:
+    message = f"{what} needs a library: pip install 'aio-databases[{extra}]', or name one of "
+    return DriverNotInstalled(f"{message}{', '.join(names)} in place of {extra}")

@@ -72,8 +72,11 @@ def test_the_best_library_that_is_installed_for_the_event_loop_is_picked(install
 @pytest.mark.parametrize(
     ("scheme", "ways"),
     [
-        ("postgresql", "pip install 'aio-databases[asyncpg]' or pip install 'aio-databases[psycopg]'"),
-        ("mysql", " or ".join(f"pip install 'aio-databases[{name}]'" for name in ("asyncmy", "aiomysql", "pymysql"))),
+        (
+            "postgresql",
+            "pip install 'aio-databases[postgresql]', or name one of asyncpg, psycopg in place of postgresql",
+        ),
+        ("mysql", "pip install 'aio-databases[mysql]', or name one of asyncmy, aiomysql, pymysql in place of mysql"),
     ],
 )
 def test_when_nothing_is_installed_the_commands_that_would_help_are_told(install, scheme, ways):

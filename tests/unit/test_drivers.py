@@ -80,7 +80,7 @@ def test_a_driver_for_another_dialect_is_refused(scheme, name, is_for, dialect):
         ("sqlit", "; did you mean 'sqlite'"),
         ("postgresq", "; did you mean 'postgresql'"),
         ("asyncpq", "; did you mean 'asyncpg'"),
-        ("oracle", "; known are "),
+        ("cobol", "; known are "),
         ("sqlite+aiosqllite", "; did you mean 'aiosqlite'"),
     ],
 )

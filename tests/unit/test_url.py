@@ -101,7 +101,7 @@ def test_the_parts_of_the_split_url_are_there_for_those_who_ask():
 
 @pytest.mark.parametrize("value", [None, 5, b"sqlite://"])
 def test_only_a_str_is_a_url(value):
-    with pytest.raises(ConfigurationError, match=f"a database URL must be a str, not {type(value).__name__}"):
+    with pytest.raises(ConfigurationError, match=f"a database URL must be a str, .*, not {type(value).__name__}"):
         parse_url(value)
 
 

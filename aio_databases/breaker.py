@@ -23,7 +23,7 @@ class CircuitBreaker:
         """Let a server rest for about ``cool_down`` seconds, and twice as long each time it fails again."""
         self._cool_down = cool_down
         self._is_tried = False
-        self._silence = 0.0  # seconds, since it worked, in which those who gave up had waited for it
+        self._silence = 0.0  # seconds for which callers who gave up have waited, since it worked
         self._silent_until = 0.0
         self._until = 0.0
         self.failures = 0

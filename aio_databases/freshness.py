@@ -129,7 +129,7 @@ class Freshness:
 
     async def _is_near(self, pool: Pool, physical: Physical, max_lag: float) -> bool:
         is_near = monotonic() - self._history.moment_of(physical.replayed) <= max_lag
-        # Asked for in good time, by one of those who need it later, so that replicas never are late for want of it.
+        # One reader asks in good time, so that replicas are never passed over for want of a position.
         await self._note_primary(max_lag / _SAMPLES, waits=not is_near)
         if is_near:
             return True
@@ -149,7 +149,7 @@ class Freshness:
     async def _note_primary(self, max_age: float, *, waits: bool = True) -> None:
         """Ask the primary where it is, unless that was done a moment ago; without an answer nothing is noted.
 
-        While all connections to it are in use nobody waits for one: each of those who get them notes it, too.
+        While all connections to it are in use no task waits for one: each block that gets one notes it, too.
         """
         primary, now = self._primary, monotonic()
         if now - self._history.newest <= max_age or now - self._asked_at <= min(max_age, _IN_VAIN):

@@ -102,7 +102,7 @@ class ReadYourWrites:
         self._db = db
         called = urlsplit(db.url).path.rpartition("/")[2] if name is None else f"{name}"
         self._cookies = PositionCookies(cookie, secret, int(max_age), called)
-        self._stretch = 0  # of time; how often was written in it, by whom
+        self._stretch = 0  # of time; how often each client has written in it
         self._written: dict[int, int] = {}
         self._wait = wait
         self._max_lag = max_lag
@@ -196,7 +196,9 @@ class ReadYourWrites:
         if stretch != self._stretch:
             self._stretch = stretch
             self._written.clear()
-        client = hash((scope.get("client"), *(value for name, value in scope["headers"] if name in _OF_A_CLIENT)))
+        host, *_ = scope.get("client") or ("",)
+        told = (value for name, value in scope["headers"] if name in _OF_A_CLIENT)
+        client = hash((host, *told))
         count = self._written[client] = self._written.get(client, 0) + 1
         return count > _MOST_SIDE_BY_SIDE
 

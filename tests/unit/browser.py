@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from http.cookies import SimpleCookie
+from itertools import count
 from typing import NamedTuple
 
 import anyio
 
 __all__ = ("Browser", "Response", "serve")
+
+
+_ports = count(40_000)  # each request comes by a connection of its own
 
 
 class Response(NamedTuple):
@@ -51,6 +55,7 @@ class Browser:
             "path": path,
             "query_string": b"",
             "scheme": self.scheme,
+            "client": ("127.0.0.1", next(_ports)),
             "headers": [(b"host", b"test"), *((b"cookie", value) for value in cookies if value)],
         }
 

@@ -204,6 +204,8 @@ class Connection(Verbs):
             return True
         if any(transaction.is_on(self) for transaction in physical.turns.stack):
             return False
+        if physical.begun_by is self:
+            physical.begun_by = None
         if not self.pool.release_nowait(physical):
             return False
         self._detach()
@@ -360,7 +362,9 @@ class Connection(Verbs):
                 await clear_up(physical)
             result = await call
             if plan.session or (plan.writes and turns.stack):
-                note_transaction(physical, plan)  # MySQL commits by itself before and after CREATE TABLE and the like
+                note_transaction(
+                    physical, plan, self
+                )  # MySQL commits by itself before and after CREATE TABLE and the like
                 if physical.begun_by_hand:
                     note_use(self)
         except BaseException as exc:

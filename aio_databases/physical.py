@@ -31,6 +31,7 @@ class Physical:
         "_options",
         "_role_in_doubt",
         "abandoned",
+        "begun_by",
         "begun_by_hand",
         "cursors",
         "driver",
@@ -102,6 +103,7 @@ class Physical:
         self.session_changed = False
         self.in_doubt = False
         self.begun_by_hand = False  # a transaction, by SQL of the user's own
+        self.begun_by: Connection | None = None  # the lease that has done so
         self.hand_begun_is_lost = False  # the database rolled it back, and its user was not told yet
         self.cursors: set[Cursor] = set()
         self.abandoned: list[Cursor] = []
@@ -113,6 +115,14 @@ class Physical:
         return self.driver.is_at_rest and not (
             self.session_changed or self.in_doubt or self.cursors or turns.busy or turns.stack
         )
+
+    @property
+    def has_stray_transaction(self) -> bool:
+        """Whether a transaction is open that was begun by hand, and whose user is gone."""
+        turns, begun_by = self.turns, self.begun_by
+        if turns.stack or turns.busy or not self.driver.in_transaction:
+            return False
+        return not self.begun_by_hand or begun_by is None or begun_by is self.handle or begun_by.turns is not turns
 
     @property
     def holds_something(self) -> bool:

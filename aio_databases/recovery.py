@@ -12,6 +12,7 @@ from aio_databases.shields import shielded
 if TYPE_CHECKING:
     import logging
 
+    from aio_databases.connection import Connection
     from aio_databases.drivers.base import Driver
     from aio_databases.physical import Physical
     from aio_databases.pool import Pool
@@ -138,10 +139,12 @@ async def clear_up(physical: Physical) -> None:
         raise errors.TransactionError(message)
 
 
-def note_transaction(physical: Physical, plan: Plan) -> None:
-    """Note whether a statement has begun or ended a transaction."""
+def note_transaction(physical: Physical, plan: Plan, connection: Connection) -> None:
+    """Note whether a statement that was made on a lease has begun or ended a transaction."""
     open_now = physical.driver.in_transaction
     if not physical.turns.stack:
+        if open_now and not physical.begun_by_hand:
+            physical.begun_by = connection
         physical.begun_by_hand = open_now
     elif physical.driver.is_closed:
         physical.turns.end_all("its connection was lost")

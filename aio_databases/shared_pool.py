@@ -68,8 +68,7 @@ class SharedPool(Pool):
 
     def release_nowait(self, physical: Physical) -> bool:
         """Take back a lease; what it leaves to clear up is left to the next statement, whose turn it is then."""
-        turns = physical.turns
-        if physical.driver.in_transaction and not turns.stack and not turns.busy:
+        if physical.has_stray_transaction:
             physical.in_doubt, physical.begun_by_hand = True, False  # the user who sent a BEGIN as SQL is gone
         self._take_abandoned(physical)
         return True

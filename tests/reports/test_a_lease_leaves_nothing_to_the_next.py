@@ -102,3 +102,19 @@ async def test_a_transaction_lost_in_one_lease_is_no_error_in_the_next(make_data
         assert 5 == await db.fetchval("select 5")
     async with db.transaction():
         assert 5 == await db.fetchval("select 5")
+
+
+@pytest.mark.targets(memory=True, pooled=True)
+async def test_a_transaction_begun_with_sql_in_memory_is_as_long_as_its_own_lease(make_database):
+    """The end of any other lease, as that of each single statement, rolled it back."""
+    db = await make_database()
+    await db.execute("create table u (a integer)")
+    async with db.connection() as connection:
+        await connection.execute("begin")
+        await connection.execute("insert into u values (1)")
+        async with db.connection() as other:
+            await other.fetchval("select 1")
+        await connection.execute("commit")
+        await connection.execute("begin")
+        await connection.execute("insert into u values (2)")
+    assert [1] == [row.a for row in await db.fetchall("select a from u")]

@@ -41,8 +41,8 @@ class AiopgDriver(LibpqDriver):
         psycopg2.extras.register_default_json(raw.raw, loads=self.json.read)
         psycopg2.extras.register_default_jsonb(raw.raw, loads=self.json.read)
         psycopg2.extras.register_ipaddress(raw.raw)
-        pg.register_type(_BYTEA, raw.raw)
-        pg.register_type(_BYTEA_ARRAY, raw.raw)
+        for own in (_BYTEA, _BYTEA_ARRAY, _TIME, _TIME_ARRAY):
+            pg.register_type(own, raw.raw)
         pg.register_type(_INTERVAL, raw.raw)
         pg.register_type(_INTERVAL_ARRAY, raw.raw)
         connection = AiopgConnection(raw, self)
@@ -88,7 +88,15 @@ def _interval(text: Any, cursor: Any) -> Any:
     return pg.PYINTERVAL(text, cursor)
 
 
+def _time(text: Any, cursor: Any) -> Any:
+    if text is not None and text.startswith("24"):
+        raise psycopg2.DataError("hour must be in 0..23")  # psycopg 2 reads it as the beginning of the day
+    return pg.PYTIME(text, cursor)
+
+
 _BYTEA = pg.new_type((17,), "BYTEA", _bytes)  # the numbers are PostgreSQL's for these types
 _INTERVAL = pg.new_type((1186,), "INTERVAL", _interval)
 _INTERVAL_ARRAY = pg.new_array_type((1187,), "INTERVALARRAY", _INTERVAL)
 _BYTEA_ARRAY = pg.new_array_type((1001,), "BYTEAARRAY", _BYTEA)
+_TIME = pg.new_type((1083, 1266), "TIME", _time)
+_TIME_ARRAY = pg.new_array_type((1183, 1270), "TIMEARRAY", _TIME)

@@ -117,7 +117,7 @@ class AiopgConnection(ListConnection, CursorConnection):
 
     def new_cursor(self) -> Any:
         """Return a cursor."""
-        return _Cursor(self.raw, self.raw.raw.cursor(), self.raw.timeout, echo=False)
+        return _Cursor(self.raw, self.raw.raw.cursor(cursor_factory=pg.cursor), self.raw.timeout, echo=False)
 
     async def open_cursor(self, sql: str, params: Any) -> Any:
         """Run a statement and return its cursor; psycopg 2 refuses an empty one, with an error that has no code."""
@@ -134,10 +134,6 @@ class AiopgConnection(ListConnection, CursorConnection):
         known = [AsIs(f"${next(numbers)}") if type(value) in {list, tuple} else value for value in params]
         text: bytes = self.raw.raw.cursor().mogrify(f"PREPARE {name} AS {sql}", _adapted(known, self.json))
         return text.decode()
-
-    async def one_of_several(self, sql: str) -> Any:
-        """Return the value of the last of several statements."""
-        return (await self.fetch(sql, (), 1))[0][0]
 
     def laid_out(self, types: tuple[int, ...], params: Any) -> tuple[int, ...]:
         """Return the type of each parameter, 0 for those that were not left open."""
@@ -200,6 +196,8 @@ def _adapted(params: Any, json: JsonValues) -> Any:
 def _adapted_value(value: Any, json: JsonValues) -> Any:
     if isinstance(value, dict):
         return Json(value, json.dumps)
+    if type(value) in {list, tuple}:
+        return type(value)([_adapted_value(each, json) for each in value])
     if isinstance(value, Decimal) and value.is_infinite():
         return AsIs(f"'{value}'::numeric")  # psycopg 2 makes NaN of it
     if isinstance(value, Enum) and not isinstance(value, int | str):

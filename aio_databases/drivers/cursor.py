@@ -39,6 +39,10 @@ class CursorConnection(DriverConnection):
         await cursor.close()
         return result
 
+    def with_rows(self, cursor: Any) -> Any:
+        """Return a cursor at the first of its results that has rows, if the library keeps several."""
+        return cursor
+
     def lastrowid(self, cursor: Any) -> Any:
         """Return the id of the row that a statement has inserted, where the library tells."""
         return cursor.lastrowid
@@ -57,7 +61,7 @@ class CursorConnection(DriverConnection):
     async def fetch(self, sql: str, params: Any, limit: int | None, /) -> list[Record]:
         """Run a statement and return its rows, at most ``limit`` of them."""
         cursor = await self.open_cursor(sql, params)
-        rows = await read(cursor, limit)
+        rows = await read(self.with_rows(cursor), limit)
         await cursor.close()
         return rows
 

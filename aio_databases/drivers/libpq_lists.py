@@ -48,10 +48,6 @@ class ListConnection(PostgreSQLConnection):
     def declared(self, sql: str, params: Any, name: str) -> str:
         """Return what prepares a statement by the name, with the lists among its parameters left open."""
 
-    @abstractmethod
-    async def one_of_several(self, sql: str) -> Any:
-        """Return the value of the last, or the first, result that has rows of several statements."""
-
     async def execute(self, sql: str, params: Any, /) -> Result:
         """Run a statement and leave its rows, if any."""
         run = super().execute  # type: ignore[safe-super]  # of what stands beside this class
@@ -116,7 +112,7 @@ class ListConnection(PostgreSQLConnection):
                 return ()
             await self.execute(f"SAVEPOINT {name}", ())
         try:
-            answer = str(await self.one_of_several(question))
+            answer = str((await self.fetch(question, (), 1))[0][0])  # both results with rows say it
         except Exception:
             if self.is_closed:
                 raise

@@ -20,9 +20,10 @@ from aio_databases.drivers.libpq import shut_down
 from aio_databases.drivers.libpq_lists import ListConnection
 from aio_databases.drivers.sockets import hung_up
 from aio_databases.drivers.thread import ThreadConnection
+from aio_databases.errors import InterfaceError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from aio_databases.json_values import JsonValues
     from aio_databases.record import Result
@@ -34,6 +35,8 @@ _INTERVAL = 0.1  # seconds; psycopg looks up now and then while it waits
 
 class PsycopgConnection(ListConnection):
     """What is particular to psycopg, natively and in a thread."""
+
+    _row_factory: Any = staticmethod(tuple_row)
 
     @property
     def in_transaction(self) -> bool:
@@ -49,13 +52,30 @@ class PsycopgConnection(ListConnection):
         """Return the value of a setting that the server reports by itself."""
         return (self.raw.pgconn.parameter_status(name.encode()) or b"").decode()
 
+    def with_rows(self, cursor: Any) -> Any:
+        """Return a cursor at the first of its results that has rows."""
+        while cursor.description is None and cursor.nextset():
+            pass
+        return cursor
+
+    def check_batch(self) -> None:
+        """Raise InterfaceError where a batch could not tell what became of it."""
+        if self.raw.pgconn.pipeline_status:
+            message = "a batch cannot run inside of psycopg's pipeline(): leave that block before executemany()"
+            raise InterfaceError(message)
+
     def has_hung_up(self) -> bool:
         """Return whether the server has ended the connection, of which libpq takes no notice between statements."""
         return self.is_closed or hung_up(self.raw.pgconn.socket)
 
+    async def initialise(self, init: Callable[[Any], Any]) -> None:
+        """Call the user's ``init`` with psycopg's connection, which may have other rows from then on."""
+        await super().initialise(init)
+        self._row_factory = self.raw.row_factory
+
     async def reset(self) -> bool:
         """Undo what was changed in the session, unless psycopg itself was told to treat statements in another way."""
-        if not self.raw.autocommit or self.raw.row_factory is not tuple_row:
+        if not self.raw.autocommit or self.raw.row_factory is not self._row_factory:
             return False
         self.raw._prepared.clear()  # noqa: SLF001 - what follows makes the server forget them
         return await super().reset()
@@ -158,14 +178,14 @@ class NativeConnection(PsycopgConnection, CursorConnection):
 
     def new_cursor(self) -> Any:
         """Return a cursor that leaves ``$1`` to the server."""
-        return psycopg.AsyncRawCursor(self.raw)
+        return psycopg.AsyncRawCursor(self.raw, row_factory=tuple_row)
 
-    async def one_of_several(self, sql: str) -> Any:
-        """Return the value of the first result that has rows of several statements."""
-        cursor = await self.open_cursor(sql, ())
-        while cursor.description is None and cursor.nextset():
-            pass
-        return (await cursor.fetchone())[0]
+    async def open_cursor(self, sql: str, params: Any) -> Any:
+        """Run a statement and return its cursor; inside of psycopg's ``pipeline()`` wait for its answer."""
+        cursor = await super().open_cursor(sql, params)
+        if cursor.pgresult is None:
+            await cursor._fetch_pipeline()  # noqa: SLF001
+        return cursor
 
     async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
         """Run a statement once per row of parameters, all or nothing."""
@@ -176,6 +196,7 @@ class NativeConnection(PsycopgConnection, CursorConnection):
         return task.result()
 
     async def _run_all(self, sql: str, rows: Sequence[Any]) -> Result:
+        self.check_batch()
         if len(rows) <= 1 or self.in_transaction:
             return await super().executemany(sql, rows)
         # A value that cannot be sent ends psycopg's pipeline, which commits the rows before it.
@@ -224,17 +245,19 @@ class ThreadedConnection(PsycopgConnection, ThreadConnection):
         """Whether the connection was closed, by us or by the server."""
         return self._closed or (self.db is not None and bool(self.db.closed))
 
-    async def one_of_several(self, sql: str) -> Any:
-        """Return the value of the first result that has rows of several statements."""
-        return await self.run(self._one_of_several, sql)
+    def new_cursor(self) -> Any:
+        """Return a cursor that leaves ``$1`` to the server."""
+        return psycopg.RawCursor(self.db, row_factory=tuple_row)
 
-    def _one_of_several(self, sql: str) -> Any:
-        cursor = self.open_cursor(sql, ())
-        while cursor.description is None and cursor.nextset():
-            pass
-        return cursor.fetchone()[0]
+    def open_cursor(self, sql: str, params: Any) -> Any:
+        """Run a statement and return its cursor; inside of psycopg's ``pipeline()`` wait for its answer."""
+        cursor = super().open_cursor(sql, params)
+        if cursor.pgresult is None:
+            cursor._fetch_pipeline()  # noqa: SLF001
+        return cursor
 
     def _executemany(self, sql: str, rows: Sequence[Any]) -> Result:
+        self.check_batch()
         if len(rows) <= 1 or self.in_transaction:
             return super()._executemany(sql, rows)
         self.db.execute("BEGIN")  # see above

@@ -128,7 +128,7 @@ class SQLiteVerbs(CallConnection):
             return
         sql, reads_only = self._due.pop()
         self.db.execute(sql)
-        if reads_only and not self.db.execute("PRAGMA query_only").fetchone()[0]:  # else it is so for good
+        if reads_only and not self._value("PRAGMA query_only"):  # else it is so for good
             self.db.execute("PRAGMA query_only = ON")
             self.is_fenced = True
 
@@ -169,6 +169,14 @@ class SQLiteVerbs(CallConnection):
         """Run a statement and return sqlite3's cursor; part of a call."""
         return self.db.execute(sql, adapted(params, self.json.dumps))
 
+    def with_rows(self, cursor: Any) -> Any:
+        """Return a cursor whose rows are tuples, whatever the connection of sqlite3 was told to make of them."""
+        cursor.row_factory = None
+        return cursor
+
+    def _value(self, sql: str) -> Any:
+        return self.with_rows(self.db.execute(sql)).fetchone()[0]
+
     def _execute(self, sql: str, params: Any) -> Result:
         before = self.db.total_changes
         cursor = self.open_cursor(sql, params)
@@ -186,7 +194,7 @@ class SQLiteVerbs(CallConnection):
 
     def _changes(self) -> int:
         """Return how many rows the last statement has changed, without those that its triggers have."""
-        return self.db.execute("SELECT changes()").fetchone()[0]  # type: ignore[no-any-return]  # sqlite3's rows
+        return self._value("SELECT changes()")  # type: ignore[no-any-return]  # sqlite3's rows
 
     def _executemany(self, sql: str, rows: Sequence[Any]) -> Result:
         nested = self.db.in_transaction

@@ -69,9 +69,13 @@ class CallConnection(DriverConnection):
             with suppress(Exception):  # the link may be broken
                 self.half_read.pop().close()
 
+    def new_cursor(self) -> Any:
+        """Return a synchronous cursor that has not run anything yet; part of a call."""
+        return self.db.cursor()
+
     def open_cursor(self, sql: str, params: Any) -> Any:
         """Run a statement and return the synchronous cursor; part of a call."""
-        cursor = self.db.cursor()
+        cursor = self.new_cursor()
         try:
             # Without parameters a library gets none, so that it leaves percent signs alone.
             cursor.execute(sql, params) if params else cursor.execute(sql)
@@ -87,6 +91,10 @@ class CallConnection(DriverConnection):
         finally:
             cursor.close()
 
+    def with_rows(self, cursor: Any) -> Any:
+        """Return a cursor at the first of its results that has rows, if the library keeps several."""
+        return cursor
+
     def lastrowid(self, cursor: Any) -> Any:
         """Return the id of the row that a statement has inserted, where the library tells."""
         return cursor.lastrowid
@@ -94,7 +102,7 @@ class CallConnection(DriverConnection):
     def _executemany(self, sql: str, rows: Sequence[Any]) -> Result:
         if not rows:
             return Result(0)
-        cursor = self.db.cursor()
+        cursor = self.new_cursor()
         try:
             with one_by_one(rows) as given:
                 cursor.executemany(sql, given)
@@ -105,7 +113,7 @@ class CallConnection(DriverConnection):
     def _fetch(self, sql: str, params: Any, limit: int | None) -> list[Record]:
         cursor = self.open_cursor(sql, params)
         try:
-            return read(cursor, limit)
+            return read(self.with_rows(cursor), limit)
         finally:
             cursor.close()
 
@@ -130,7 +138,7 @@ class CallCursor(Cursor):
 
     def _fetch(self, size: int) -> list[Record]:
         if self._cursor is None:
-            self._cursor = self._connection.open_cursor(*self._statement)
+            self._cursor = self._connection.with_rows(self._connection.open_cursor(*self._statement))
             self._connection.half_read.add(self._cursor)
         return read(self._cursor, size)
 
@@ -299,13 +307,24 @@ class ThreadConnection(CallConnection):
 
 
 class _Awaited:
-    """A connection whose methods are awaited and run in its thread."""
+    """A connection whose methods are awaited and run in its thread; its other attributes are as they are."""
 
     def __init__(self, connection: ThreadConnection) -> None:
-        self._connection = connection
+        vars(self)["_aiodb_connection"] = connection
 
     def __getattr__(self, name: str) -> Any:
-        return partial(self._connection.run, getattr(self._connection.db, name))
+        connection: ThreadConnection = vars(self)["_aiodb_connection"]
+        found = getattr(connection.db, name)
+        if getattr(found, "__self__", None) is not connection.db:
+            return found  # something that only can be called, such as a class, is no method
+
+        def call(*args: Any, **named: Any) -> Any:
+            return connection.run(partial(found, *args, **named))
+
+        return call
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(vars(self)["_aiodb_connection"].db, name, value)
 
 
 _INTERRUPT_EVERY = 0.02  # seconds

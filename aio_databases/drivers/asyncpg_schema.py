@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from time import monotonic
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     asyncpg: Any = None  # it brings no types
@@ -40,19 +40,19 @@ class Schema:
         """Begin with nothing."""
         self.moving: set[str] = set()
         """Statements whose columns change now and again, as with a ``search_path`` for each tenant: never kept."""
-        self._connections: WeakSet[Any] = WeakSet()
+        self._connections: WeakKeyDictionary[Any, dict[str, float]] = WeakKeyDictionary()  # with what each has met when
         self._forgotten: dict[str, float] = {}  # when, for which statement
 
     def join(self, raw: Any) -> None:
         """Have a connection of asyncpg forget what the others do."""
-        self._connections.add(raw)
+        self._connections[raw] = {}
 
     def has_changed(self, raw: Any, sql: str, exc: Exception) -> bool:
         """Return whether ``exc`` says that ``sql`` has met another schema on a connection; then all forget theirs.
 
         For a value that asyncpg has refused by itself, which may be the user's mistake, only that connection does.
         """
-        if not (_is_outdated(exc) and self._is_news(sql, exc)):
+        if not (_is_outdated(exc) and self._is_news(raw, sql, exc)):
             return False
         for each in [raw] if isinstance(exc, asyncpg.DataError) else list(self._connections):
             if not each.is_closed():
@@ -61,14 +61,18 @@ class Schema:
                 each._drop_local_statement_cache()  # noqa: SLF001
         return True
 
-    def _is_news(self, sql: str, exc: Exception) -> bool:
+    def _is_news(self, raw: Any, sql: str, exc: Exception) -> bool:
         before, now = self._forgotten.pop(sql, float("-inf")), monotonic()
         self._forgotten[sql] = now
         if len(self._forgotten) > _MOST:
             del self._forgotten[next(iter(self._forgotten))]
-        changes = isinstance(exc, asyncpg.InvalidCachedStatementError)
-        if changes and now - before < _AN_HOUR and len(self.moving) < _MOST:
-            self.moving.add(sql)
+        if isinstance(exc, asyncpg.InvalidCachedStatementError):
+            met = self._connections.get(raw, {})
+            # Others that were under way at the same time meet the same change.
+            again = now - met.get(sql, float("-inf")) < _AN_HOUR or _A_SECOND < now - before < _AN_HOUR
+            met[sql] = now
+            if again and len(self.moving) < _MOST:
+                self.moving.add(sql)
         # Shortly after all was forgotten, a value that does not fit is the user's mistake.
         return not (isinstance(exc, asyncpg.DatatypeMismatchError) and now - before < _A_MINUTE)
 
@@ -85,6 +89,7 @@ def _is_outdated(exc: Exception) -> bool:
     return isinstance(exc, asyncpg.InvalidCachedStatementError | asyncpg.OutdatedSchemaCacheError)
 
 
+_A_SECOND = 1.0  # second
 _A_MINUTE = 60.0  # seconds
 _AN_HOUR = 3600.0  # seconds
 _MOST = 1000  # statements

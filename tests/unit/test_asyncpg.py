@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from aio_databases import Database, errors
+from aio_databases.drivers.asyncpg_schema import Schema
 from aio_databases.drivers.asyncpg_verbs import AsyncpgConnection, AsyncpgCursor, AsyncpgRecord, _affected
 from aio_databases.recovery import translated
 
@@ -72,6 +73,46 @@ async def test_a_statement_on_a_connection_that_was_just_cut_is_no_success():
         await AsyncpgConnection(Disconnected()).execute("delete from t", ())
     driver = Database("asyncpg://").backend
     assert errors.ConnectionLost is type(translated(driver, caught.value, closed=True))
+
+
+class Remembering(Raw):
+    """Plays a connection of asyncpg that knows statements and types."""
+
+    forgotten = 0
+
+    def _drop_local_type_cache(self):
+        self.forgotten += 1
+
+    def _drop_local_statement_cache(self):
+        self.forgotten += 1
+
+
+def test_only_a_statement_that_changes_again_is_prepared_each_time():
+    schema, one, other, closed = Schema(), Remembering(), Remembering(), Remembering(closed=True)
+    for raw in (one, other, closed):
+        schema.join(raw)
+    changed = asyncpg.InvalidCachedStatementError("cached plan must not change result type")
+    for raw in (one, other):  # by one change of the schema, which both have met
+        assert schema.has_changed(raw, "select *", changed)
+    assert (set(), 4, 4, 0) == (schema.moving, one.forgotten, other.forgotten, closed.forgotten)
+    schema.has_changed(one, "select 2", changed)
+    schema.has_changed(other, "select *", asyncpg.InternalServerError("cache lookup failed for type 1"))
+    assert set() == schema.moving
+    schema.has_changed(one, "select *", changed)
+    assert {"select *"} == schema.moving
+
+
+def test_what_has_nothing_to_do_with_the_schema_is_not_taken_for_a_change():
+    schema, raw = Schema(), Remembering()
+    for exc in (
+        asyncpg.FeatureNotSupportedError("x"),
+        asyncpg.DatatypeMismatchError("x"),
+        asyncpg.InternalServerError("x"),
+        asyncpg.InvalidSQLStatementNameError('prepared statement "mine" does not exist'),
+        asyncpg.DataError("invalid input for query argument $1"),
+    ):
+        assert not schema.has_changed(raw, "sql", exc)
+    assert 0 == raw.forgotten
 
 
 async def test_no_rows_are_not_sent():

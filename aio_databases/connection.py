@@ -357,6 +357,8 @@ class Connection(Verbs):
                 raise
         if plan.session:
             physical.session_changed = True
+            if physical.handle is self:  # of a single statement
+                self.pool.warn_of_session(plan.sql)
         try:
             if physical.abandoned or physical.in_doubt or physical.hand_begun_is_lost:
                 await clear_up(physical)

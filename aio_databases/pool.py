@@ -7,6 +7,7 @@ trio behave alike and nothing outlives `Pool.close`.
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from threading import get_ident
 from time import monotonic
@@ -55,6 +56,7 @@ class Pool(Places):
         self._remembers_places = options.debug or bool(options.leak_warning)
         self._process = os.getpid()
         self._is_inherited = False  # from the process that has connected it
+        self._told: set[str] = set()  # texts that `warn_of_session` has warned of
         self._timeouts = self._waits = 0
         self._wait_seconds = self._use_seconds = 0.0
         super().__init__()
@@ -217,6 +219,16 @@ class Pool(Places):
         physical.lent = monotonic()
         self._lent[physical] = self._lease_to_remember() if self._remembers_places else None
         return physical
+
+    def warn_of_session(self, sql: str) -> None:
+        """Warn, once for each text, of a statement for its session that has one to itself: the next gets another."""
+        lost = self.options.reset != "never" and not self.driver.shared and len(self._told) < _MOST_TOLD
+        if lost and sql not in self._told and (found := _FOR_SESSION.match(sql)) and ";" not in sql.rstrip("; \n"):
+            self._told.add(sql)
+            message = (
+                "a statement outside of a block begins with %s, which is undone before the next statement runs: run "
+            )
+            self._logger.warning(message + "both inside 'async with db.connection()'", found[1].upper())
 
     def note_block(self, physical: Physical) -> None:
         """Note that the running task keeps a connection for more than a single statement."""
@@ -406,3 +418,13 @@ class Pool(Places):
         self._tell_loop = loop_teller()
         self.thread = get_ident()
         self._process = os.getpid()
+
+
+_MOST_TOLD = 100  # texts
+_FOR_SESSION = re.compile(
+    r"\s*(SET(?!\s+(?:GLOBAL|PERSIST|PASSWORD|@@GLOBAL))|LISTEN|BEGIN|START\s+TRANSACTION|SAVEPOINT|USE|ATTACH|PREPARE"
+    r"|LOCK\s+TABLES?|CREATE\s+(?:LOCAL\s+)?TEMP(?:ORARY)?"
+    # those that are written into the file stay
+    r"|PRAGMA(?!\s+(?:\w+\.)?(?:application_id|auto_vacuum|encoding|journal_mode|optimize|page_size|user_version|wal_)))\b",
+    re.IGNORECASE,
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
@@ -184,10 +185,7 @@ def redact(text: str) -> str:
 def _has_split_secret(text: str) -> bool:
     """Return whether an option without a value follows a password: it is the rest of one with an ampersand in it."""
     pairs = text.partition("://")[2].partition("?")[2].split("&")
-    return any(
-        pair and "=" not in pair and _is_secret(before.partition("=")[0])
-        for before, pair in zip(pairs, pairs[1:], strict=False)
-    )
+    return any(pair and "=" not in pair and _is_secret(before.partition("=")[0]) for before, pair in pairwise(pairs))
 
 
 def _without_secrets(query: str) -> str:

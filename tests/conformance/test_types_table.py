@@ -18,10 +18,10 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from uuid import UUID
 
-import pages
 import pytest
-import types_table
 
+import pages
+import types_table
 from aio_databases import Error, errors
 
 pytestmark = pytest.mark.targets(pooled=True, memory=False)

@@ -99,7 +99,7 @@ class AnyMySQL(_OfMySQL, Choice):
 class Guard:
     """Watches over a login; a mixin for the connections of the libraries.
 
-    They would go on without encryption if the server, or somebody who stands before it, says that it has none.
+    They would go on without encryption if the server, or an attacker between, says that it has none.
     """
 
     refusal: str | None = None
@@ -223,7 +223,7 @@ class MySQLDriver(_OfMySQL, NetworkDriver):
     async def kill(self, what: str, server: Any) -> None:
         """Stop a connection (``"7"``) or its statement (``"QUERY 7"``), if that can be done.
 
-        Behind a load balancer another server than ``server`` may answer now, where the number is somebody else's.
+        Behind a load balancer another server than ``server`` may answer now, where the number is another session's.
         """
         try:
             aside: Any = await self.connect()
@@ -233,7 +233,7 @@ class MySQLDriver(_OfMySQL, NetworkDriver):
                 await aside.close()
             finally:
                 aside.terminate()
-        except Exception:  # noqa: BLE001, S110 - it has ended meanwhile, or will when it is done; there is nobody to tell
+        except Exception:  # noqa: BLE001, S110 - it has ended meanwhile, or will when it is done
             pass
 
     def diagnose(self, exc: Exception) -> Diagnosis | None:

@@ -81,7 +81,7 @@ class MySQLCursor(Cursor):
                 await connection.give_up()
         except connection.driver.library_error:
             if connection.is_closed:
-                raise  # else the statement was stopped, or would have failed, which is nobody's business now
+                raise  # else the statement was stopped, or would have failed, which does not matter now
         finally:
             self._loaded, self._failure = iter(()), None
 

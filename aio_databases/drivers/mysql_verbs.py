@@ -351,7 +351,7 @@ class MySQLConnection(DriverConnection):
         errno = errno_of(exc) if isinstance(exc, self.driver.library_error) else None
         kind = kind_of_mysql_errno(errno or 0)
         if not errno or errno in _CLIENT_ERRORS or errno in _FATAL or issubclass(kind, ConnectionLost):
-            self.terminate()  # if there still is somebody, he is in the middle of an answer
+            self.terminate()  # if the server is still there, it is in the middle of an answer
         elif self.in_transaction and not issubclass(kind, IntegrityError | DataError | ProgrammingError):
             # An error does not tell whether the transaction is gone with it, as after a deadlock; the next answer does.
             try:

@@ -128,6 +128,6 @@ def _extremes() -> tuple[tuple[Any, Callable[[Any], bool]], ...]:
         ((float, Decimal), lambda value: not math.isfinite(value)),
         (datetime, lambda value: value.tzinfo is not None and not value.astimezone(UTC)),
         (time, lambda value: value.tzinfo is not None),
-        ((dict, list), lambda value: not json.dumps(value)),
+        ((dict, list), lambda value: not json.dumps(value, allow_nan=False)),
         ((NoneType, bytes, bytearray, memoryview, date, timedelta, UUID), lambda _: False),
     )

@@ -76,6 +76,13 @@ def _interval(value: timedelta) -> str:
     return f"{value.days} days {value.seconds}.{value.microseconds:06} seconds"
 
 
+def _outer_array(values: list[object]) -> str:
+    if not values:
+        message = "ODBC does not tell whether an empty list is to be an array or JSON; pass the text '{}' or '[]'"
+        raise DataError(message)
+    return _array(values)
+
+
 def _array(values: list[object]) -> str:
     return f"{{{','.join(map(_element, values))}}}"
 
@@ -99,7 +106,7 @@ _COMMON: dict[type, Callable[[Any], Any]] = {**_ANY, tuple: _refused}
 _POSTGRESQL: dict[type, Callable[[Any], Any]] = {
     **_COMMON,
     datetime: datetime.isoformat,  # with its offset
-    list: _array,
+    list: _outer_array,
     time: time.isoformat,
     timedelta: _interval,
     UUID: str,

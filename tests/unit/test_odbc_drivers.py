@@ -578,7 +578,7 @@ ID = UUID(int=5)
         (for_postgresql, ID, str(ID)),
         (for_postgresql, {"a": 1}, '{"a": 1}'),
         (for_postgresql, [1, None, [2.5], 'a"\\', True, b"\1"], r'{"1",NULL,{"2.5"},"a\"\\","True","\\x01"}'),
-        (for_postgresql, [], "{}"),
+        (for_postgresql, [[]], "{{}}"),
         (for_postgresql, timedelta(days=-1, microseconds=5), "-1 days 0.000005 seconds"),
         (for_postgresql, memoryview(b"ab"), b"ab"),
         (for_mysql, MOMENT, "2024-02-29 12:01:02.123456"),
@@ -608,6 +608,11 @@ def test_a_subclass_is_sent_like_its_base():
 def test_text_that_odbc_would_cut_is_refused(convert):
     with pytest.raises(DataError, match="NUL"):
         convert(["a\0b"])
+
+
+def test_an_empty_list_that_may_be_json_or_an_array_is_refused():
+    with pytest.raises(DataError, match="an empty list"):
+        for_postgresql([[]])
 
 
 def test_named_parameters_are_refused():

@@ -356,9 +356,7 @@ class Connection(Verbs):
                 call.close()
                 raise
         if plan.session:
-            physical.session_changed = True
-            if physical.handle is self:  # of a single statement
-                self.pool.warn_of_session(plan.sql)
+            self._change_session(physical, plan)
         try:
             if physical.abandoned or physical.in_doubt or physical.hand_begun_is_lost:
                 await clear_up(physical)
@@ -381,6 +379,11 @@ class Connection(Verbs):
             if lock is not None:
                 lock.release()
         return result
+
+    def _change_session(self, physical: Physical, plan: Plan) -> None:
+        physical.session_changed = True
+        if physical.handle is self:  # of a single statement
+            self.pool.warn_of_session(plan.sql)
 
     async def _take_turn(self, turns: Turns, lock: FifoLock | None) -> FifoLock | None:
         """Wait for this call's turn, and for the writers' lock unless a transaction has it already."""

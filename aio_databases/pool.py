@@ -226,9 +226,10 @@ class Pool(Places):
         if lost and sql not in self._told and (found := _FOR_SESSION.match(sql)) and ";" not in sql.rstrip("; \n"):
             self._told.add(sql)
             message = (
-                "a statement outside of a block begins with %s, which is undone before the next statement runs: run "
+                "a statement outside of a block begins with %s, which is undone before the next statement runs: "
+                "run both inside 'async with db.connection()'"
             )
-            self._logger.warning(message + "both inside 'async with db.connection()'", found[1].upper())
+            self._logger.warning(message, found[1].upper())
 
     def note_block(self, physical: Physical) -> None:
         """Note that the running task keeps a connection for more than a single statement."""

@@ -12,6 +12,7 @@ from aio_databases.streams import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from types import UnionType
 
     from aio_databases.record import Record, Result
     from aio_databases.streams import RecordStream
@@ -58,7 +59,11 @@ class Verbs(ABC):
     @overload
     async def fetchall(self, query: Any, *params: Any) -> list[Record]: ...
     @overload
+    async def fetchall(self, query: Any, *params: Any, into: type[dict[str, Any]]) -> list[dict[str, Any]]: ...
+    @overload
     async def fetchall(self, query: Any, *params: Any, into: Callable[..., T]) -> list[T]: ...
+    @overload
+    async def fetchall(self, query: Any, *params: Any, into: UnionType) -> list[Any]: ...
     async def fetchall(self, query: Any, *params: Any, into: Any = None) -> Any:
         """Run a query and return all its rows."""
         rows = await self._run("fetch", query, params)
@@ -67,7 +72,13 @@ class Verbs(ABC):
     @overload
     async def fetchmany(self, size: int, query: Any, *params: Any) -> list[Record]: ...
     @overload
+    async def fetchmany(
+        self, size: int, query: Any, *params: Any, into: type[dict[str, Any]]
+    ) -> list[dict[str, Any]]: ...
+    @overload
     async def fetchmany(self, size: int, query: Any, *params: Any, into: Callable[..., T]) -> list[T]: ...
+    @overload
+    async def fetchmany(self, size: int, query: Any, *params: Any, into: UnionType) -> list[Any]: ...
     async def fetchmany(self, size: int, query: Any, *params: Any, into: Any = None) -> Any:
         """Run a query and return its first ``size`` rows; the others are not fetched."""
         if size < 0:
@@ -78,7 +89,11 @@ class Verbs(ABC):
     @overload
     async def fetchone(self, query: Any, *params: Any) -> Record | None: ...
     @overload
+    async def fetchone(self, query: Any, *params: Any, into: type[dict[str, Any]]) -> dict[str, Any] | None: ...
+    @overload
     async def fetchone(self, query: Any, *params: Any, into: Callable[..., T]) -> T | None: ...
+    @overload
+    async def fetchone(self, query: Any, *params: Any, into: UnionType) -> Any | None: ...
     async def fetchone(self, query: Any, *params: Any, into: Any = None) -> Any:
         """Run a query and return its first row, or None if it has none."""
         rows = await self._run("fetch", query, params, 1)
@@ -102,7 +117,13 @@ class Verbs(ABC):
     @overload
     def iterate(self, query: Any, *params: Any, chunk_size: int = CHUNK) -> RecordStream[Record]: ...
     @overload
+    def iterate(
+        self, query: Any, *params: Any, into: type[dict[str, Any]], chunk_size: int = CHUNK
+    ) -> RecordStream[dict[str, Any]]: ...
+    @overload
     def iterate(self, query: Any, *params: Any, into: Callable[..., T], chunk_size: int = CHUNK) -> RecordStream[T]: ...
+    @overload
+    def iterate(self, query: Any, *params: Any, into: UnionType, chunk_size: int = CHUNK) -> RecordStream[Any]: ...
     def iterate(self, query: Any, *params: Any, into: Any = None, chunk_size: int = CHUNK) -> Any:
         """Return a stream of the rows of a query, for ``async for``; it reads ``chunk_size`` rows at a time."""
         return self._stream(query, params, into, chunk_size)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Generic, NamedTuple, TypedDict, TypeVar, assert_type
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypedDict, TypeVar, assert_type
 
 import attrs
 import msgspec
 import pydantic
 
 from aio_databases import Connection, Database, Record, Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 T = TypeVar("T")
 
@@ -96,6 +99,19 @@ async def into_takes_builtin_classes() -> None:
     assert_type(await db.fetchone("select sum(price) from orders", into=Decimal), Decimal | None)
     assert_type(await db.fetchall(SQL, into=dict[str, Any]), list[dict[str, Any]])
     assert_type(await db.fetchall(SQL, into=tuple[int, str]), list[tuple[int, str]])
+
+
+async def into_takes_dict_and_unions() -> None:
+    assert_type(await db.fetchall(SQL, into=dict), list[dict[str, Any]])
+    assert_type(await db.fetchmany(10, SQL, into=dict), list[dict[str, Any]])
+    assert_type(await db.fetchone(SQL, into=dict), dict[str, Any] | None)
+    async for row in db.iterate(SQL, into=dict):
+        assert_type(row, dict[str, Any])
+    ages: Sequence[int | None] = await db.fetchall("select age from users", into=int | None)
+    first: int | None = await db.fetchone("select age from users", into=int | None)
+    print(ages, first)
+    async for age in db.iterate("select age from users", into=int | None):
+        print(age)
 
 
 async def into_takes_functions() -> None:

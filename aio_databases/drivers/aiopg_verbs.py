@@ -40,28 +40,39 @@ class PatientConnection(aiopg.Connection):
         """Connect."""
         super().__init__(*args, **kwargs)
         self._number: Any = self._fileno
+        self._connects = True
 
     @staticmethod
     def _ready(weak_self: Any) -> None:
         aiopg.Connection._ready(weak_self)  # noqa: SLF001 - it is overridden
         connection = weak_self()
         if connection is not None:
-            connection.forget_closed_socket()
+            connection.watch_own_socket()
 
-    def forget_closed_socket(self) -> None:
-        """Have the event loop forget a socket that libpq has closed, as the next one will have the same number."""
-        number = self._number
-        if number is not None and (self._conn.closed or self._conn.fileno() != number):
-            self._fileno = self._number = None
-            for remove in (self._loop.remove_reader, self._loop.remove_writer):
-                with suppress(OSError):  # but then it is forgotten, too
-                    remove(number)
+    def watch_own_socket(self) -> None:
+        """Have the event loop watch the socket that libpq has now, and forget one that libpq has closed.
+
+        The next socket gets the number of the closed one: while it connects, that is libpq's own for the next address.
+        """
+        known, now = self._number, -1 if self._conn.closed else self._conn.fileno()
+        if known is None or (now == known and not self._connects):
+            return
+        self._fileno = self._number = None
+        for remove in (self._loop.remove_reader, self._loop.remove_writer):
+            with suppress(OSError):  # but then it is forgotten, too
+                remove(known)
+        if now >= 0 and self._connects:
+            self._fileno = self._number = now
+            self._loop.add_reader(now, self._ready, self._weakref)
+            if self._writing:
+                self._loop.add_writer(now, self._ready, self._weakref)
 
     async def _poll(self, waiter: Future[None], timeout: float) -> None:  # noqa: ARG002 - see above
         # aiopg's own reports a statement that the server has cancelled as the cancellation of the task.
         try:
             self._ready(self._weakref)
             await waiter
+            self._connects = False
         finally:
             self._waiter = None
 

@@ -349,7 +349,8 @@ class Connection(Verbs):
             turns.busy = True
         else:
             try:
-                self._check_standing()
+                if self._losses is not None:
+                    self._losses.check()
                 at_once = turns is self.turns and (lock is None or turns.stack) and turns.take_nowait()
                 lock = None if at_once else await self._take_turn(turns, lock)
             except BaseException:

@@ -1,4 +1,4 @@
-"""How far replicas are behind the primary, and whether that is near enough for who reads.
+"""How far replicas are behind the primary, and whether that is near enough for a reader.
 
 No clock of a server is asked, and no privilege needed: the primary tells its position now and then, a replica tells
 which it has replayed, and when the primary was there is how old the replica's data can be at most.
@@ -31,7 +31,7 @@ _IN_VAIN = 1.0  # seconds after which a primary that did not tell is asked again
 
 
 class Wanted(NamedTuple):
-    """What somebody who reads wants a replica to have; durations are seconds."""
+    """What a reader wants a replica to have; durations are seconds."""
 
     max_lag: float | None = None
     after: Position | None = None

@@ -132,7 +132,7 @@ async def ask_position(driver: Driver, fetch: Callable[[str], Awaitable[Any]], *
     NotSupportedError if the database does not tell.
     """
     if driver.dialect == "sqlite":
-        return _START  # whoever opens the file sees all of it
+        return _START  # every connection to the file sees all of it
     for question in (driver.question,) if driver.question else _QUESTIONS.get(driver.dialect, ()):
         try:
             answer = await fetch(question.primary if primary else question.replica)

@@ -34,7 +34,7 @@ class Replica:
     def __init__(self, pool: Pool, weight: float = 1.0) -> None:
         self.pool = pool
         self.weight = weight
-        self.behind_until = 0.0  # not to be waited for, because somebody has just done so in vain
+        self.behind_until = 0.0  # not to be waited for, as a block has just done so in vain
 
     @property
     def rank(self) -> tuple[bool, bool, float, float]:
@@ -90,7 +90,7 @@ class Replicas:
         if fallback:
             return self.fallback, await self._fall_back(wanted, failure)
         if failure is None:
-            message = "no replica is to be had: none is configured, or all failed a moment ago; allow the fallback"
+            message = "no replica can be used: none is configured, or all failed a moment ago; allow the fallback"
             raise errors.ConnectError(message)
         raise failure
 

@@ -9,7 +9,8 @@ These hold for every driver, and a conformance test checks each:
 * errors of the library pass unchanged; `Driver.diagnose` tells what they mean and the caller translates them;
 * a connection is used by one task at a time; that is the caller's promise;
 * after a lost link, or a cancelled verb that cannot be recovered, the connection says `is_closed`;
-* `close` may be called twice; `terminate` never waits.
+* `close` may be called twice; `terminate` never waits, may be called again and again, and closes no file descriptor
+  that an event loop still watches: the next socket of the process gets its number.
 """
 
 from __future__ import annotations

@@ -36,6 +36,11 @@ class ListPlaces(NamedTuple):
     places: tuple[Place, ...]
     escaped: tuple[Place, ...]  # question marks that are none
     lists: tuple[int, ...]  # the numbers of the values behind IN
+    rows: frozenset[int] = frozenset()  # the numbers of those among them that are compared with rows: (a, b) IN (?)
+
+    def is_list(self, source: int, value: object) -> bool:
+        """Return whether the value with a number is written out; a tuple may be a row."""
+        return is_list(value) and not (source in self.rows and isinstance(value, tuple))
 
 
 def list_places(text: str, tokens: list[Token], sources: dict[int, int]) -> ListPlaces | None:
@@ -48,7 +53,30 @@ def list_places(text: str, tokens: list[Token], sources: dict[int, int]) -> List
     if not lists:
         return None
     escaped = tuple(place for place in places if place.source < 0)
-    return ListPlaces(text, tuple(place for place in places if place.source >= 0), escaped, lists)
+    rows = frozenset(
+        sources[token.start]
+        for number, token in enumerate(tokens)
+        if sources.get(token.start) in lists and _is_behind_row(tokens, number)
+    )
+    return ListPlaces(text, tuple(place for place in places if place.source >= 0), escaped, lists, rows)
+
+
+def _is_behind_row(tokens: list[Token], number: int) -> bool:
+    """Return whether what stands before IN is a row such as ``(a, b)``, and no call of a function."""
+    before = [token.text.upper() for token in tokens[max(number - _LONGEST_ROW, 0) : number] if token.kind != "quoted"]
+    while before and before[-1] in {"(", "IN", "NOT"}:
+        before.pop()
+    depth = commas = 0
+    for place in range(len(before) - 1, -1, -1):
+        depth += {")": 1, "(": -1}.get(before[place], 0)
+        commas += depth == 1 and before[place] == ","
+        if depth <= 0:
+            return commas > 0 and before[place - 1 : place] in _BEFORE_ROWS
+    return False
+
+
+_LONGEST_ROW = 100  # tokens
+_BEFORE_ROWS = [[], *([word] for word in ("WHERE", "AND", "OR", "NOT", "ON", "WHEN", "HAVING", "SELECT", "(", ","))]
 
 
 def _place(tokens: list[Token], number: int, source: int) -> Place:
@@ -78,9 +106,10 @@ def shape_of(where: ListPlaces, rows: Sequence[Sequence[Any]]) -> Shape | None:
 
 
 def _places_for(where: ListPlaces, source: int, values: list[Any]) -> int:
-    if not any(map(is_list, values)):
+    found = [where.is_list(source, value) for value in values]
+    if not any(found):
         return SINGLE
-    sizes = {len(value) if is_list(value) else 1 for value in values}
+    sizes = {len(value) if listed else 1 for value, listed in zip(values, found, strict=True)}
     if len(sizes) > 1 and 0 in sizes and any(p.source == source and p.behind == "NOT IN" for p in where.places):
         raise ProgrammingError(_MIXED)
     return _room(max(sizes))
@@ -109,7 +138,7 @@ def values_in(where: ListPlaces, shape: Shape, row: Sequence[Any]) -> dict[int, 
         if size == SINGLE:
             continue
         value = row[source]
-        values: list[Any] = list(value) if is_list(value) else [value]
+        values: list[Any] = list(value) if where.is_list(source, value) else [value]
         # NULL equals nothing, as an empty list in a batch should
         found[source] = values + [values[-1] if values else None] * (size - len(values))
     return found

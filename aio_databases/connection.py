@@ -349,8 +349,7 @@ class Connection(Verbs):
             turns.busy = True
         else:
             try:
-                if self._losses is not None:
-                    self._losses.check()
+                self._check_standing()
                 at_once = turns is self.turns and (lock is None or turns.stack) and turns.take_nowait()
                 lock = None if at_once else await self._take_turn(turns, lock)
             except BaseException:

@@ -123,8 +123,8 @@ def summary(found: dict[str, Any]) -> str:
         f"On PostgreSQL a query takes {three(held)} times as long as with asyncpg by hand, and 50 tasks on ten "
         f"connections get {three(1 / crowd)} times as many answers as through asyncpg's own pool; on SQLite a query "
         f"takes {three(naive)} times as long as with aiosqlite, awaited step by step as in its examples, and "
-        f"{three(skilled)} times as long as in one call to its thread. [Benchmarks](docs/benchmarks.md) has the method, "
-        "the machine, every figure, and the targets that were missed."
+        f"{three(skilled)} times as long as in one call to its thread. [Benchmarks](docs/benchmarks.md) has the "
+        "method, the machine, every figure, and the targets that were missed."
     )
     return f"{chart}\n\n{fill(text, 120)}"
 

@@ -47,31 +47,47 @@ class Wanted(NamedTuple):
         return cls(lag, None if after is None else Position.parse(after), wait)
 
 
+class _Sample(NamedTuple):
+    when: float
+    told: float
+    position: Position
+
+
 class History:
     """When the primary was where."""
 
     def __init__(self) -> None:
-        self._samples: list[tuple[float, Position]] = []
+        self._samples: list[_Sample] = []
 
-    def add(self, when: float, position: Position) -> None:
-        """Note that the primary was at ``position``, or further on, at the moment ``when``."""
-        if self._samples and not position.covers(self._samples[-1][1]):
-            self._samples.clear()  # another server has become the primary, and had not got everything
-        self._samples.append((when, position))
-        if len(self._samples) > _MOST_SAMPLES:
-            del self._samples[: _MOST_SAMPLES // 2 : 2]  # of what is long ago, every second one is enough
+    def add(self, when: float, position: Position, told: float | None = None) -> bool:
+        """Note that the primary, asked at the moment ``when``, was at ``position``; return whether that is news.
+
+        It has answered at the moment ``told``, by default at once.  Several tasks may have asked at the same time: of
+        their answers, in whatever order they arrive, the one to the latest question counts.
+        """
+        samples = self._samples
+        if when < self.newest:
+            return False
+        while samples and when < samples[-1].told and not position.covers(samples[-1].position):
+            samples.pop()  # that was asked earlier, and answered later
+        if samples and not position.covers(samples[-1].position):
+            samples.clear()  # another server has become the primary, and had not got everything
+        samples.append(_Sample(when, when if told is None else told, position))
+        if len(samples) > _MOST_SAMPLES:
+            del samples[: _MOST_SAMPLES // 2 : 2]  # of what is long ago, every second one is enough
+        return True
 
     @property
     def newest(self) -> float:
         """The moment of the last note, or one that is infinitely long ago."""
-        return self._samples[-1][0] if self._samples else float("-inf")
+        return self._samples[-1].when if self._samples else float("-inf")
 
     def moment_of(self, position: Position | None) -> float:
         """Return the last moment at which nothing was missing at ``position``, as far as it is known."""
         if position is None:
             return float("-inf")
-        covered = bisect_left(self._samples, 1, key=lambda sample: not position.covers(sample[1]))
-        return self._samples[covered - 1][0] if covered else float("-inf")
+        covered = bisect_left(self._samples, 1, key=lambda sample: not position.covers(sample.position))
+        return self._samples[covered - 1].when if covered else float("-inf")
 
 
 class Freshness:
@@ -185,10 +201,9 @@ class Freshness:
         """Ask the primary where it is."""
         began = monotonic()
         position = await _ask(self._primary, physical, primary=True, within=within)
-        if began >= self._asked_at:  # otherwise another one was asked at the same time, and may have said more
-            self._history.add(began, position)
-            self._server = position.server
         self._asked_at = monotonic()
+        if self._history.add(began, position, self._asked_at):
+            self._server = position.server
 
 
 async def _replayed(pool: Pool, physical: Physical) -> Position | None:

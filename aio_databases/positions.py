@@ -122,6 +122,9 @@ _MYSQL = Question(
     "SELECT @@global.gtid_executed",
     f"SELECT IF({MYSQL_READS_ONLY}, NULL, @@global.gtid_executed)",
 )
+_GRANT = (
+    "; grant execute on functions pg_control_system(), pg_control_checkpoint() and pg_control_recovery() to the user"
+)
 _QUESTIONS = {"postgresql": (_POSTGRESQL,), "mysql": (_MARIADB, _MYSQL)}
 
 
@@ -136,10 +139,11 @@ async def ask_position(driver: Driver, fetch: Callable[[str], Awaitable[Any]], *
     for question in (driver.question,) if driver.question else _QUESTIONS.get(driver.dialect, ()):
         try:
             answer = await fetch(question.primary if primary else question.replica)
-        except ProgrammingError:
-            if question is not _MARIADB:
-                raise
-            continue  # MySQL, which does not know what this asks for
+        except ProgrammingError as exc:
+            if question is _MARIADB:
+                continue  # MySQL, which does not know what this asks for
+            message = f"{driver.address} does not tell its position: {exc}"
+            raise NotSupportedError(message + _GRANT * (question is _POSTGRESQL)) from exc
         driver.question = question
         if answer is None and primary:
             message = f"{driver.address} leads to a replica, and not to the primary: check the URL, or its target"

@@ -35,7 +35,7 @@ class Writes:
         self.any = False
         """Whether something was written, or may have been."""
         self._owner = owner
-        self._transactions: list[Transaction] = []
+        self._transactions: dict[Transaction, None] = {}
 
     @property
     def are_open(self) -> bool:
@@ -55,9 +55,9 @@ class Writes:
     def note(self, transaction: Transaction | None) -> None:
         """Take notice of a write, or of a transaction that may write."""
         self.any = True
-        if transaction is not None:
-            self._transactions = [each for each in self._transactions if each.is_active]
-            self._transactions.append(transaction)
+        if transaction is not None and transaction not in self._transactions:
+            self._transactions = {each: None for each in self._transactions if each.is_active}
+            self._transactions[transaction] = None
 
     def watches(self, owner: Any) -> bool:
         """Whether this is about the `Database` ``owner``."""
@@ -81,13 +81,22 @@ def note_use(connection: Connection) -> None:
 
 
 class _Use:
-    """A transaction that the library has not begun, if one is open: it ends with the lease of its connection."""
+    """A transaction that the library has not begun, if one is open: it ends with the lease of its connection.
+
+    All uses of one lease are equal, so that one is kept of however many.
+    """
 
     __slots__ = ("_connection", "_lent")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lent = connection.physical.lent
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Use) and (other._connection, other._lent) == (self._connection, self._lent)
+
+    def __hash__(self) -> int:
+        return hash((self._connection, self._lent))
 
     @property
     def is_active(self) -> bool:

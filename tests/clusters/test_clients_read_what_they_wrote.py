@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from aio_databases import Database, TargetNotFound
+from aio_databases import Database, NotSupportedError, TargetNotFound
 from aio_databases.contrib.asgi import ReadYourWrites
 from clusters.several import drivers, in_thread, one_url
 from conformance.addresses import with_option
@@ -100,6 +100,21 @@ async def test_a_url_that_leads_to_a_standby_by_now_is_an_error_and_not_an_old_a
         with pytest.raises(TargetNotFound):
             await later.get()
         assert "primary 4" == (await client.get()).body
+
+
+@drivers("asyncpg-asyncio", "psycopg-trio", "aioodbc-asyncio", dialects=["postgresql"])
+async def test_where_a_user_may_not_ask_for_the_history_reads_go_on(followers):
+    """A hostile test: each request of a client that had written was an error, of the driver's own."""
+    functions = "pg_control_system(), pg_control_checkpoint(), pg_control_recovery()"
+    followers.primary.execute(f"revoke execute on function {functions} from public", database=followers.name)
+    primary, replica, *_ = followers.urls
+    async with held_back(followers, primary, replicas=[replica]) as db:
+        for refused in (db.position(), db.replica(max_lag=1).__aenter__(), db.replica(max_lag=0).__aenter__()):
+            with pytest.raises(NotSupportedError, match="grant execute on"):
+                await refused
+        user = browser(db)
+        await user.post()
+        assert "None 1" == (await user.get()).body, "the pool of the primary"
 
 
 BEGIN = {"postgresql": "begin", "mysql": "start transaction"}

@@ -39,6 +39,17 @@ def test_a_primary_that_is_behind_its_predecessor_begins_a_new_history():
     assert LONG_AGO == history.moment_of(at(39))
 
 
+def test_of_answers_to_questions_at_the_same_time_the_one_to_the_latest_counts():
+    history = History()
+    assert history.add(1.0, at(10), 1.5)
+    assert history.add(2.0, at(30), 9.0), "told at last"
+    assert history.add(3.0, at(20), 4.0), "though told before"
+    assert not history.add(2.5, at(40), 5.0)
+    assert {10: 1.0, 19: 1.0, 20: 3.0, 30: 3.0} == {each: history.moment_of(at(each)) for each in (10, 19, 20, 30)}
+    assert history.add(5.0, at(15), 5.5), "not at the same time: another server has become the primary"
+    assert LONG_AGO == history.moment_of(at(14))
+
+
 def test_a_long_history_forgets_its_beginning():
     history = History()
     for number in range(5000):

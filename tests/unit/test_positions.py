@@ -214,8 +214,11 @@ async def test_a_database_that_does_not_tell_is_named(dialect, answers):
         await answering(driver_for(dialect), *answers)
 
 
-async def test_an_error_of_the_last_query_is_raised_as_it_is():
-    error = ProgrammingError("no such function")
-    with pytest.raises(ProgrammingError) as caught:
-        await answering(driver_for("postgresql"), error)
-    assert error is caught.value
+@pytest.mark.parametrize(("dialect", "times", "hint"), [("postgresql", 1, "grant execute on"), ("mysql", 2, "")])
+async def test_a_server_that_refuses_the_last_query_does_not_tell(dialect, times, hint):
+    error = ProgrammingError("permission denied")
+    with pytest.raises(
+        NotSupportedError, match=f"fake://server/db does not tell its position: permission denied.*{hint}"
+    ) as caught:
+        await answering(driver_for(dialect), *[error] * times)
+    assert error is caught.value.__cause__

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .errors import DataError
@@ -21,9 +21,14 @@ class JsonValues:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         """Take the functions of the options, or those of the standard library."""
+        # Imported here, because this takes long and the package is imported more often than a driver is used.
+        import json  # noqa: PLC0415 - see above
+
         self.reads: bool = options.get("json", "auto") is not False
         self.loads: Callable[[str], Any] = options.get("json_loads") or json.loads
-        self._dumps: Callable[[Any], str | bytes] = options.get("json_dumps") or _encode
+        self._dumps: Callable[[Any], str | bytes] = (
+            options.get("json_dumps") or json.JSONEncoder(allow_nan=False).encode
+        )
 
     def dumps(self, value: object) -> str:
         """Return a value as JSON.  Raises DataError for one that JSON does not have, such as NaN."""
@@ -45,7 +50,11 @@ class JsonValues:
         return self.loads(text) if self.reads else text
 
 
-_encode = json.JSONEncoder(allow_nan=False).encode
+def dumps(value: object) -> str:
+    """Return a value as JSON as it is written without options.  Raises DataError for one that JSON does not have."""
+    return _plain().dumps(value)
 
-dumps = JsonValues({}).dumps
-"""Writes a value as JSON as it is done without options."""
+
+@cache
+def _plain() -> JsonValues:
+    return JsonValues({})

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from itertools import pairwise
-from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from aio_databases.errors import ConfigurationError
@@ -111,8 +111,8 @@ def parse_url(text: Any) -> Address:
 def _as_text(url: Any) -> str:
     if isinstance(url, str):
         return url
-    if isinstance(url, PurePath):
-        return f"sqlite:///{quote(url.as_posix())}"
+    if isinstance(url, os.PathLike):
+        return f"sqlite:///{quote(os.fsdecode(cast('os.PathLike[str]', url)).replace(os.sep, '/'))}"
     if callable(render := getattr(url, "render_as_string", None)):  # of SQLAlchemy, whose str() hides the password
         return str(render(hide_password=False))
     if hasattr(url, "scheme") and "://" in str(url):  # of pydantic

@@ -71,19 +71,28 @@ async def test_a_block_that_takes_too_long_is_cancelled_and_rolled_back():
 
 
 async def test_waiting_for_a_connection_counts():
-    async with connected(max_size=1) as (db, fake), db.connection(), anyio.create_task_group() as tasks:
+    async with connected(max_size=1) as (db, fake), anyio.create_task_group() as tasks:
         transaction = db.transaction(create=True, timeout=60)
+        taken, over = anyio.Event(), anyio.Event()
+
+        async def hold():
+            async with db.connection():
+                taken.set()
+                await over.wait()
 
         async def expire_when_it_waits():
             while not db.stats()["primary"].waiting:
                 await checkpoint()
             expire(transaction)
 
+        tasks.start_soon(hold)
+        await taken.wait()
         tasks.start_soon(expire_when_it_waits)
         with too_long():
             async with transaction:
                 pytest.fail("there was no connection")
         assert ([], 1) == (fake.sent, db._pool.lent)
+        over.set()
 
 
 async def test_waiting_for_begin_counts():

@@ -153,12 +153,16 @@ class _Rest(Coroutine[Any, Any, T]):
     def throw(self, *exc: Any) -> Any:
         future, self._future = self._future, None
         if future is None or future.done():
+            if future is not None:
+                _take_notice(future)  # it may have failed just before its task was cancelled
             return self._call.throw(*exc)
         future.cancel()  # as a task does that is cancelled; those who watch the future hear of it first
         future._asyncio_future_blocking = True  # noqa: SLF001 - see above
         return future
 
     def close(self) -> None:
+        if self._future is not None:
+            self._future.add_done_callback(_take_notice)
         self._call.close()
 
     def __await__(self) -> Generator[Any, Any, T]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 
 import anyio
 import pytest
@@ -214,3 +215,26 @@ async def test_work_in_place_leaves_nothing_for_the_garbage_collector(anyio_back
         assert len(gc.get_objects()) - before < 20
     finally:
         gc.enable()
+
+
+@ASYNCIO
+async def test_a_failure_that_comes_as_the_time_is_over_is_noticed(anyio_backend, in_place):
+    loop = asyncio.get_running_loop()
+    complaints = []
+    loop.set_exception_handler(lambda _, context: complaints.append(context["message"]))
+
+    def fail(future):
+        if not future.done():
+            future.set_exception(TimeoutError())
+
+    async def work():
+        future = loop.create_future()
+        loop.call_later(0.01, fail, future)  # just after the shield's timer, in the same pass of the event loop
+        loop.call_soon(time.sleep, 0.02)
+        await future
+
+    with pytest.raises(TimeoutError):
+        await shielded(work, 0.01, in_place=in_place)
+    gc.collect()
+    loop.set_exception_handler(None)
+    assert [] == complaints

@@ -17,7 +17,7 @@ class CircuitBreaker:
     https://learn.microsoft.com/azure/architecture/patterns/circuit-breaker
     """
 
-    __slots__ = ("_cool_down", "_is_tried", "_silence", "_silent_until", "_until", "failures")
+    __slots__ = ("_cool_down", "_is_tried", "_silence", "_silent_until", "_until", "_worked_at", "failures")
 
     def __init__(self, cool_down: float) -> None:
         """Let a server rest for about ``cool_down`` seconds, and twice as long each time it fails again."""
@@ -26,6 +26,7 @@ class CircuitBreaker:
         self._silence = 0.0  # seconds for which callers who gave up have waited, since it worked
         self._silent_until = 0.0
         self._until = 0.0
+        self._worked_at = 0.0
         self.failures = 0
         """How many times it failed since it worked."""
 
@@ -56,14 +57,17 @@ class CircuitBreaker:
         self.failures = 0
         self._silence = 0.0
 
-    def is_silent(self, since: float, patience: float) -> bool:
+    def is_silent(self, since: float, patience: float, worked_at: float = 0.0) -> bool:
         """Note that a caller who waited for the server from ``since`` on gave up, and return whether that is a failure.
 
-        It is one when all who gave up since the server worked have waited for ``patience`` seconds, those at the same
-        time counted once; of a server that has failed before a moment of silence is enough.
+        It is one when all who gave up since the server worked, which was at ``worked_at`` as far as the caller knows,
+        have waited for ``patience`` seconds, those at the same time counted once; of a server that has failed before a
+        moment of silence is enough.
         """
         now = monotonic()
-        self._silence += max(0.0, now - max(since, self._silent_until))
+        if worked_at > self._worked_at:
+            self._silence, self._worked_at = 0.0, worked_at
+        self._silence += max(0.0, now - max(since, self._silent_until, self._worked_at))
         self._silent_until = now
         return self._silence >= (min(patience, _A_MOMENT) if self.failures else patience)
 

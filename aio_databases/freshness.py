@@ -118,6 +118,17 @@ class Freshness:
             physical.driver.terminate()
             raise
 
+    def is_known(self, physical: Physical, wanted: Wanted) -> bool:
+        """Return whether a connection was found to lead to the primary so recently that it need not be asked again.
+
+        Whatever its server has become since, it is not further behind.  Positions have to be noted all the same, lest
+        no replica is known to be near once the primary serves all blocks.
+        """
+        lag, now = wanted.max_lag, monotonic()
+        if lag is None or wanted.after is not None or self._primary.driver.sessionless:
+            return False
+        return now - self._history.newest <= lag / _SAMPLES and now - self._history.moment_of(physical.replayed) <= lag
+
     async def check_primary(self, physical: Physical) -> None:
         """Check that a connection leads to the primary, and shows all that has been committed before.
 
@@ -137,7 +148,7 @@ class Freshness:
             physical.replayed = await _replayed(pool, physical)
             if physical.replayed is not None and physical.replayed.covers(position):
                 break
-            if asked_at >= deadline:
+            if asked_at >= deadline or (physical.replayed is not None and position.is_apart_from(physical.replayed)):
                 return False
             await anyio.sleep(min(pause, max(0.0, deadline - monotonic())))
             pause = min(2 * pause, _LONGEST_PAUSE)
@@ -200,7 +211,7 @@ class Freshness:
     async def _note(self, physical: Physical, within: float) -> None:
         """Ask the primary where it is."""
         began = monotonic()
-        position = await _ask(self._primary, physical, primary=True, within=within)
+        position = physical.replayed = await _ask(self._primary, physical, primary=True, within=within)
         self._asked_at = monotonic()
         if self._history.add(began, position, self._asked_at):
             self._server = position.server

@@ -67,6 +67,11 @@ class Places:
         return bool(self._idle) or self._size < self.options.max_size
 
     @property
+    def used_at(self) -> float:
+        """The last moment at which a connection was opened or came back, of those that are open, or 0."""
+        return max((physical.used for physical in (*self._idle, *self._lent)), default=0.0)
+
+    @property
     def load(self) -> int:
         """How many connections are in use, being opened, or waited for."""
         return self._size - len(self._idle) + len(self._waiting)

@@ -53,6 +53,14 @@ class Position(NamedTuple):
         """
         return all(self.numbers.get(stream, -1) >= number for stream, number in other.numbers.items())
 
+    def is_apart_from(self, other: Position) -> bool:
+        """Return whether a server at another point is of another history, and will not come to this point soon.
+
+        A standby of PostgreSQL is in one history at a time; where changes have GTIDs, the first one of a server may be
+        on its way.
+        """
+        return "/" in self.text and not self.numbers.keys() & other.numbers.keys()
+
 
 def _gtids(parts: Iterable[str]) -> dict[str, int]:
     """Return the highest number of each stream, or nothing if one of the parts is no GTID."""

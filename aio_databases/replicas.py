@@ -29,12 +29,13 @@ __all__ = ("Replica", "Replicas", "make_pools")
 class Replica:
     """One replica: its pool, and how large a share of the reads it is to have."""
 
-    __slots__ = ("behind_until", "pool", "weight")
+    __slots__ = ("alike_until", "behind_until", "pool", "weight")
 
     def __init__(self, pool: Pool, weight: float = 1.0) -> None:
         self.pool = pool
         self.weight = weight
         self.behind_until = 0.0  # not to be waited for, as a block has just done so in vain
+        self.alike_until = 0.0  # its other connections were asked in vain a moment ago
 
     @property
     def rank(self) -> tuple[bool, bool, float, float]:
@@ -107,7 +108,7 @@ class Replicas:
         except BaseException as exc:
             # A caller's time limit may be shorter than our patience: then its end is all that is heard of the server.
             gave_up = waits_for_server and not isinstance(exc, Exception)
-            if gave_up and breaker.is_silent(began, pool.patience):
+            if gave_up and breaker.is_silent(began, pool.patience, pool.used_at):
                 pool.leave_alone(f"{pool.driver.address} did not answer those who gave up waiting for it")
             raise
         finally:
@@ -130,7 +131,7 @@ class Replicas:
             tries += 1
             physical = pool.acquire_nowait() or await pool.acquire()
             pool.breaker.succeed()
-            if wanted == _ANYTHING or pool.driver.dialect == "sqlite":
+            if wanted == _ANYTHING or pool.driver.dialect == "sqlite" or self._freshness.is_known(physical, wanted):
                 return physical
             try:
                 await self._freshness.check_primary(physical)
@@ -153,21 +154,24 @@ class Replicas:
         """
         pool, leased = replica.pool, [physical]
         several = len(pool.driver.address.hosts) > 1
+        asks_others = monotonic() >= replica.alike_until
         try:
             found = physical if await self._freshness.is_met(pool, physical, wanted, 0.0) else None
-            if found is None and several:
+            if found is None and several and asks_others:
                 found = await self._ask_others(pool, leased, wanted)
             if found is None:
-                found = await self._come_to(replica, max(leased, key=_progress), wanted, deadline)
-            if found is None and not several:
+                furthest = max(leased, key=_progress)
+                await _give_back(pool, leased, furthest)  # the others shall serve others meanwhile
+                found = await self._come_to(replica, furthest, wanted, deadline)
+            if found is None and not several and asks_others:
                 found = await self._ask_others(pool, leased, wanted)
+            if found is None and asks_others:
+                replica.alike_until = monotonic() + _ALIKE
+            await _give_back(pool, leased, found)
         except BaseException:
             for each in leased:
                 pool.abandon(each)
             raise
-        for each in leased:
-            if each is not found and not pool.release_nowait(each):
-                await pool.release(each)
         return found
 
     async def _ask_others(self, pool: Pool, leased: list[Physical], wanted: Wanted) -> Physical | None:
@@ -199,6 +203,14 @@ class Replicas:
         return None
 
 
+async def _give_back(pool: Pool, leased: list[Physical], kept: Physical | None) -> None:
+    """Release the connections of a list but for one, and take each off it: from then on it may be another task's."""
+    for each in [each for each in leased if each is not kept]:
+        leased.remove(each)
+        if not pool.release_nowait(each):
+            await pool.release(each)
+
+
 _ANYTHING = Wanted()
 
 
@@ -207,6 +219,7 @@ def _progress(physical: Physical) -> int:
     return sum(physical.replayed.numbers.values()) if physical.replayed is not None else -1
 
 
+_ALIKE = 0.25  # seconds; a replica that is behind shall not be asked several times for each block
 _OTHERS = 2  # connections that are asked besides, where one host is named, behind which there may be several servers
 
 

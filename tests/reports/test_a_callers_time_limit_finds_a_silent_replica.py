@@ -80,6 +80,22 @@ async def test_callers_who_leave_a_busy_replica_blame_nobody(loop):
         tasks.cancel_scope.cancel()
 
 
+async def test_callers_in_a_hurry_do_not_blame_a_replica_that_works_for_others(loop):
+    """A hostile test: what they have waited for added up for ever, however well the replica served all others."""
+    async with connected(replicas=REPLICA) as (db, _):
+        (fake,), seen = db.replica_backends, Counter()
+        for _ in range(8):
+            async with db.replica() as others, anyio.create_task_group() as tasks:
+                gate = fake.wait("connect")
+                tasks.start_soon(read, db, seen, 0.02)
+                await anyio.sleep(0.09)
+                gate.open()
+            assert "replica" == others.role
+        pool = db._replicas.own[0].pool
+        assert (8, 0) == (seen["too late"], pool.breaker.failures)
+        assert pool.breaker._silence < 0.2, "only what came after the last use"
+
+
 async def test_the_fallback_forgets_its_failures(loop):
     async with connected(replicas=[]) as (db, _):
         fallback = db._replicas.fallback

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aio_databases.drivers.base import one_by_one
 from aio_databases.drivers.sqlite_values import adapted, are_plain
-from aio_databases.drivers.thread import CLOSED, CallConnection
+from aio_databases.drivers.thread import CLOSED, CallConnection, read
 from aio_databases.errors import ConnectionLost
 from aio_databases.json_values import JsonValues
 from aio_databases.record import Result
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from aio_databases.drivers.base import DriverConnection, TransactionOptions
+    from aio_databases.record import Record
 
 __all__ = ("SQLiteVerbs", "Stop")
 
@@ -73,6 +74,13 @@ class Stop:
 _BEHIND_WITH = re.compile(r"(?:[\s;]|--[^\n]*\n|/\*.*?\*/)*+WITH\b", re.IGNORECASE | re.DOTALL)
 _IS_COUNTED = re.compile(r"\s*(?:INSERT|REPLACE|UPDATE|DELETE)\b", re.IGNORECASE)  # what executemany() is fast for
 _STEPS = 200_000  # of SQLite's virtual machine, a few milliseconds
+
+
+def _hides_count(cursor: sqlite3.Cursor, sql: str) -> bool:
+    """Return whether a statement may change rows behind WITH, where sqlite3 does not look."""
+    if cursor.rowcount >= 0 or _BEHIND_WITH.match(sql) is None:
+        return False
+    return cursor.description is None or "RETURNING" in sql.upper()
 
 
 class SQLiteVerbs(CallConnection):
@@ -181,14 +189,23 @@ class SQLiteVerbs(CallConnection):
         before = self.db.total_changes
         cursor = self.open_cursor(sql, params)
         try:
-            rows = cursor.description is not None
-            is_hidden = cursor.rowcount < 0 and _BEHIND_WITH.match(sql) is not None
-            is_hidden = is_hidden and not (rows and "RETURNING" not in sql.upper())
-            if rows and (cursor.rowcount >= 0 or is_hidden):
+            is_hidden = _hides_count(cursor, sql)
+            if cursor.description is not None and (cursor.rowcount >= 0 or is_hidden):
                 deque(cursor, maxlen=0)  # RETURNING: the rows are counted only once they are read
-            if is_hidden:  # sqlite3 does not look behind WITH
+            if is_hidden:
                 return Result(self._changes() if self.db.total_changes > before else 0, cursor.lastrowid)
             return Result(cursor.rowcount, cursor.lastrowid)
+        finally:
+            cursor.close()
+
+    def _fetch(self, sql: str, params: Any, limit: int | None) -> list[Record]:
+        cursor = self.open_cursor(sql, params)
+        try:
+            rows = read(self.with_rows(cursor), limit)
+            if limit is not None and (cursor.rowcount >= 0 or _hides_count(cursor, sql)):
+                # RETURNING: SQLite commits behind the last row, and sqlite3 drops the error of a cursor's close().
+                deque(cursor, maxlen=0)
+            return rows
         finally:
             cursor.close()
 

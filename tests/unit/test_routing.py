@@ -437,7 +437,7 @@ async def test_a_replica_of_which_nothing_is_known_is_passed_over():
             assert "primary" == connection.role
         place(db, primary="0/B", one="0/A")
         history = db._replicas._freshness._history
-        history._samples = [(when - 30, position) for when, position in history._samples]
+        history._samples = [each._replace(when=each.when - 30, told=each.told - 30) for each in history._samples]
         async with db.replica(max_lag=60) as connection:
             assert "replica" == connection.role, "it is at most 30 s behind"
         async with db.replica(max_lag=20) as connection:

@@ -20,7 +20,7 @@ from psycopg2.extras import Json
 
 from aio_databases.drivers.base import run_aside
 from aio_databases.drivers.cursor import CursorConnection
-from aio_databases.drivers.libpq_lists import ListConnection, has_list
+from aio_databases.drivers.libpq_lists import ListConnection, has_list, is_list
 from aio_databases.record import Result
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aio_databases.drivers.libpq import LibpqDriver
+    from aio_databases.drivers.libpq_lists import Kind, Kinds
     from aio_databases.json_values import JsonValues
 
 __all__ = ("AiopgConnection", "PatientConnection")
@@ -142,14 +143,23 @@ class AiopgConnection(ListConnection, CursorConnection):
     def declared(self, sql: str, params: Any, name: str) -> str:
         """Return what prepares a statement by the name, with all of its values in it but the lists."""
         numbers = count(1)
-        known = [AsIs(f"${next(numbers)}") if type(value) in {list, tuple} else value for value in params]
+        known = [AsIs(f"${next(numbers)}") if is_list(value) else value for value in params]
         text: bytes = self.raw.raw.cursor().mogrify(f"PREPARE {name} AS {sql}", _adapted(known, self.json))
         return text.decode()
 
-    def laid_out(self, types: tuple[int, ...], params: Any) -> tuple[int, ...]:
-        """Return the type of each parameter, 0 for those that were not left open."""
-        found = iter(types)
-        return tuple(next(found, 0) if type(value) in {list, tuple} else 0 for value in params)
+    def laid_out(self, kinds: Kinds, params: Any) -> Kinds:
+        """Return the type of each parameter, None for those that were not left open."""
+        found = iter(kinds)
+        return tuple(next(found, None) if is_list(value) else None for value in params)
+
+    def typed(self, text: str, kind: Kind) -> Any:
+        """Return a parameter that is written as ``text`` with a cast to this type."""
+        return _Typed(pg.QuotedString(text), kind.name)
+
+    def array(self, value: Sequence[Any], kind: Kind) -> Any:
+        """Return a parameter that is written as an array, which texts in it would make one of texts."""
+        values = _adapted_value(list(value), self.json)
+        return values if kind.number < _FIRST_OF_USERS else _Typed(pg.adapt(values), kind.name)
 
     async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
         """Run a statement once per row of parameters, all or nothing; psycopg 2 does not count the changed rows."""
@@ -193,7 +203,25 @@ class AiopgConnection(ListConnection, CursorConnection):
         self.raw.close()
 
 
+class _Typed:
+    """A value with its type, in the way that psycopg 2 asks for: https://peps.python.org/pep-0246."""
+
+    def __init__(self, value: Any, name: str) -> None:
+        self._value = value
+        self._name = name
+
+    def __conform__(self, protocol: Any) -> _Typed:
+        return self
+
+    def prepare(self, connection: Any) -> None:
+        self._value.prepare(connection)
+
+    def getquoted(self) -> bytes:
+        return bytes(self._value.getquoted()) + f"::{self._name}".encode()
+
+
 _BATCH = 1000  # rows
+_FIRST_OF_USERS = 16384  # the number of a type that was created
 
 
 def _adapted(params: Any, json: JsonValues) -> Any:
@@ -207,8 +235,8 @@ def _adapted(params: Any, json: JsonValues) -> Any:
 def _adapted_value(value: Any, json: JsonValues) -> Any:
     if isinstance(value, dict):
         return Json(value, json.dumps)
-    if type(value) in {list, tuple}:
-        return type(value)([_adapted_value(each, json) for each in value])
+    if is_list(value):
+        return (list if isinstance(value, list) else tuple)([_adapted_value(each, json) for each in value])
     if isinstance(value, Decimal) and value.is_infinite():
         return AsIs(f"'{value}'::numeric")  # psycopg 2 makes NaN of it
     if isinstance(value, Enum) and not isinstance(value, int | str):

@@ -17,9 +17,16 @@ else:
 
 __all__ = ("CHANGED", "OUTDATED", "UNREADABLE", "Schema")
 
-OUTDATED: tuple[type[Exception], ...] = (
-    asyncpg.DataError,
+_OTHER_TYPES: tuple[type[Exception], ...] = (
+    asyncpg.CannotCoerceError,
     asyncpg.DatatypeMismatchError,
+    asyncpg.UndefinedFunctionError,
+)
+"""What the server says of a statement that was prepared when its columns had other types."""
+
+OUTDATED: tuple[type[Exception], ...] = (
+    *_OTHER_TYPES,
+    asyncpg.DataError,
     asyncpg.FeatureNotSupportedError,
     asyncpg.InternalServerError,
     asyncpg.InvalidSQLStatementNameError,
@@ -52,7 +59,7 @@ class Schema:
 
         For a value that asyncpg has refused by itself, which may be the user's mistake, only that connection does.
         """
-        if not (_is_outdated(exc) and self._is_news(raw, sql, exc)):
+        if not ((_is_outdated(exc) or _has_other_types(raw, sql, exc)) and self._is_news(raw, sql, exc)):
             return False
         for each in [raw] if isinstance(exc, asyncpg.DataError) else list(self._connections):
             if not each.is_closed():
@@ -74,7 +81,8 @@ class Schema:
             if again and len(self.moving) < _MOST:
                 self.moving.add(sql)
         # Shortly after all was forgotten, a value that does not fit is the user's mistake.
-        return not (isinstance(exc, asyncpg.DatatypeMismatchError) and now - before < _A_MINUTE)
+        mistake = _A_MINUTE if _is_outdated(exc) else _A_SECOND
+        return not (isinstance(exc, _OTHER_TYPES) and now - before < mistake)
 
 
 def _is_outdated(exc: Exception) -> bool:
@@ -87,6 +95,14 @@ def _is_outdated(exc: Exception) -> bool:
     if isinstance(exc, asyncpg.DatatypeMismatchError):
         return getattr(exc, "server_source_function", None) in {"array_recv", "record_recv"}
     return isinstance(exc, asyncpg.InvalidCachedStatementError | asyncpg.OutdatedSchemaCacheError)
+
+
+def _has_other_types(raw: Any, sql: str, exc: Exception) -> bool:
+    """Return whether a statement that was once prepared does not fit the types of its parameters any more."""
+    if not isinstance(exc, _OTHER_TYPES) or getattr(exc, "context", None):  # of a statement within a function
+        return False
+    known = (sql, raw._protocol.get_record_class(), False)  # noqa: SLF001
+    return bool(raw._stmt_cache.has(known))  # noqa: SLF001 - one that was refused before is not kept
 
 
 _A_SECOND = 1.0  # second

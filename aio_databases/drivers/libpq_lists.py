@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from itertools import chain, count
-from typing import TYPE_CHECKING, Any, TypeVar
+from json import loads
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from aio_databases.drivers.postgresql import PostgreSQLConnection
+from aio_databases.drivers.postgresql_arrays import array_text
 from aio_databases.errors import DataError
+from aio_databases.statements import lexer_of, scan
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -20,17 +23,33 @@ if TYPE_CHECKING:
     from aio_databases.json_values import JsonValues
     from aio_databases.record import Record, Result
 
-__all__ = ("ListConnection", "Types", "has_list")
+__all__ = ("Kind", "Kinds", "ListConnection", "Types", "has_list", "is_list")
 
 T = TypeVar("T")
-_LISTS = frozenset({list, tuple})
-Types = dict[tuple[str, tuple[bool, ...]], tuple[int, ...]]
-"""The numbers of the types of a statement's parameters, by its text and which of them are lists."""
+
+
+class Kind(NamedTuple):
+    """The type of a parameter; of a domain, what it is made of."""
+
+    number: int
+    name: str
+    category: str  # as pg_type has it
+
+
+Kinds = tuple[Kind | None, ...]
+Types = dict[tuple[str, tuple[bool, ...]], Kinds]
+"""The types of a statement's parameters, by its text and which of them are lists; nothing where it cannot be asked."""
+
+
+def is_list(value: object) -> bool:
+    """Return whether a parameter is a list or a tuple."""
+    return isinstance(value, list | tuple)
 
 
 def has_list(params: Any) -> bool:
     """Return whether there is a list among the parameters of a statement."""
-    return not _LISTS.isdisjoint(map(type, params))
+    kinds = set(map(type, params))
+    return not kinds <= _PLAIN and any(issubclass(kind, list | tuple) for kind in kinds)
 
 
 class ListConnection(PostgreSQLConnection):
@@ -47,6 +66,19 @@ class ListConnection(PostgreSQLConnection):
     @abstractmethod
     def declared(self, sql: str, params: Any, name: str) -> str:
         """Return what prepares a statement by the name, with the lists among its parameters left open."""
+
+    @abstractmethod
+    def typed(self, text: str, kind: Kind) -> Any:
+        """Return a parameter that the library sends as ``text`` of this type, so that no other type takes it."""
+
+    def array(self, value: Sequence[Any], kind: Kind) -> Any:
+        """Return a parameter that the library sends as an array."""
+        del kind
+        return list(value)
+
+    def can_ask(self) -> bool:
+        """Return whether the server can be asked something now."""
+        return True
 
     async def execute(self, sql: str, params: Any, /) -> Result:
         """Run a statement and leave its rows, if any."""
@@ -77,89 +109,137 @@ class ListConnection(PostgreSQLConnection):
         rows = await self.fitted(sql, params if many else [params])
         try:
             return await run(sql, rows if many else rows[0], *args)
-        except Exception:
-            self._types.clear()  # as the type of a column may have changed
+        except Exception as exc:
+            if _code_of(exc)[:2] in _ABOUT_TYPES:
+                self._types.clear()  # as the type of a column may have changed
             raise
 
     async def fitted(self, sql: str, rows: Sequence[Any]) -> Sequence[Any]:
         """Return rows of parameters with each list as what the statement takes in its place."""
+        if self.has_failed:
+            return rows  # which the server refuses
         columns = zip(*rows, strict=True)
-        first = [next((value for value in column if type(value) in _LISTS), column[0]) for column in columns]
-        types = await self._types_of(sql, first)
-        if not types:
+        first = [next(filter(is_list, column), column[0]) for column in columns]
+        kinds = await self._kinds_of(sql, first)
+        if kinds is None:
             return rows
-        return [[self._fitted(value, kind) for value, kind in zip(row, types, strict=True)] for row in rows]
+        return [[self._fitted(value, kind) for value, kind in zip(row, kinds, strict=True)] for row in rows]
 
-    async def _types_of(self, sql: str, params: Any) -> tuple[int, ...]:
-        """Return the numbers of the types of a statement's parameters, or nothing if the server does not say."""
-        sql = _undeclared(sql)
-        key = (sql, tuple([type(value) in _LISTS for value in params]))
+    async def _kinds_of(self, sql: str, params: Any) -> Kinds | None:
+        """Return the types of a statement's parameters, as far as the server says; None if the statement is wrong."""
+        key = (sql, tuple(map(is_list, params)))
         found = self._types.get(key)
-        if found is None:
-            found = () if ";" in sql.rstrip("; \t\r\n") else await self._ask(sql, params)
+        if found is not None:
+            return found
+        unknown: Kinds = (None,) * len(params)
+        if not self.can_ask():
+            return unknown
+        question = _askable(sql)
+        answer = await self._ask(question, params) if question else unknown
+        if answer is not None:
+            answer = answer if len(answer) == len(params) else unknown
             if len(self._types) >= _MOST:
                 self._types.clear()
-            found = found if len(found) == len(params) else ()
-            self._types[key] = found
-        return found
+            self._types[key] = answer
+        return answer
 
-    async def _ask(self, sql: str, params: Any) -> tuple[int, ...]:
+    async def _ask(self, sql: str, params: Any) -> Kinds | None:
         name = f"aiodb_lists_{next(_numbers)}"
-        question = _QUESTION.format(name=name, prepare=self.declared(sql.rstrip("; \t\r\n"), params, name))
+        question = _QUESTION.format(name=name, prepare=self.declared(sql, params, name))
         within = self.in_transaction
         if within:
-            if self.has_failed:
-                return ()
             await self.execute(f"SAVEPOINT {name}", ())
+        found: Kinds | None
         try:
             answer = str((await self.fetch(question, (), 1))[0][0])  # both results with rows say it
-        except Exception:
-            if self.is_closed:
+            found = self.laid_out(tuple(Kind(*each) for each in loads(answer)) if answer else (), params)
+        except Exception as exc:
+            code = _code_of(exc)
+            if self.is_closed or code[:2] in _OF_THE_MOMENT:
                 raise
-            answer = ""  # the statement's own error is the one to see, if the statement has one
+            found = () if code == _UNDECIDED else None  # the statement's own error is the one to see
         if within:
             await self.execute(f"ROLLBACK TO SAVEPOINT {name}", ())
             await self.execute(f"RELEASE SAVEPOINT {name}", ())
-        return self.laid_out(tuple(map(int, answer.split(","))) if answer else (), params)
+        return found
 
-    def laid_out(self, types: tuple[int, ...], params: Any) -> tuple[int, ...]:
-        """Return the type of each parameter, where ``types`` are those that were left open."""
+    def laid_out(self, kinds: Kinds, params: Any) -> Kinds:
+        """Return the type of each parameter, where ``kinds`` are those that were left open."""
         del params
-        return types
+        return kinds
 
-    def _fitted(self, value: Any, kind: int) -> Any:
-        if type(value) not in _LISTS:
+    def _fitted(self, value: Any, kind: Kind | None) -> Any:
+        if not is_list(value):
             return value
-        if kind in _JSON:
-            return self.json.dumps(value)
-        if kind in _SINGLE:
+        if kind is None:
+            if not value:
+                raise DataError(_EMPTY)
+            return value
+        if kind.number in _JSON:
+            return self.typed(self.json.dumps(value), kind)
+        if kind.category == "A":
+            if not value or kind.number in _ARRAYS_OF_JSON:
+                return self.typed(array_text(value, self.json.text), kind)
+            return self.array(value, kind)
+        if kind.category in _SINGLE or kind.number in _SINGLE_BY_NUMBER:
             message = f"a {type(value).__name__} does not go where one value is to go; its values are given one by one"
             raise DataError(message)
-        return list(value) if kind in _ARRAYS else value
+        return value
 
 
-def _undeclared(sql: str) -> str:
-    """Return the query that a cursor is declared for, or the statement as it is."""
-    return sql.partition(" CURSOR FOR ")[2] if sql.startswith("DECLARE aiodb_") else sql
+def _askable(sql: str) -> str:
+    """Return what can be prepared of a statement; nothing if it is of another kind, or several."""
+    if sql.startswith("DECLARE aiodb_"):  # as a cursor
+        sql = sql.partition(" CURSOR FOR ")[2]
+    tokens = scan(sql, _LEXER)
+    while tokens and tokens[-1].text == ";":
+        sql = sql[: tokens.pop().start]
+    words = ["" if token.kind == "quoted" else token.text.upper() for token in tokens]
+    if ";" in words:
+        return ""
+    start = 0
+    if words[:1] == ["EXPLAIN"]:
+        start = words.index(")") + 1 if words[1:2] == ["("] and not _PREPARED.issuperset(words[2:3]) else 1
+        while words[start : start + 1] in (["ANALYZE"], ["ANALYSE"], ["VERBOSE"]):
+            start += 1
+    return sql[tokens[start].start :] if _PREPARED.issuperset(words[start : start + 1]) else ""
+
+
+def _code_of(exc: Exception) -> str:
+    return getattr(exc, "sqlstate", None) or getattr(exc, "pgcode", None) or ""
 
 
 _QUESTION = """{prepare}
-;SELECT pg_catalog.set_config('aiodb.lists', (
-    SELECT pg_catalog.array_to_string(parameter_types::pg_catalog.oid[], ',')
-    FROM pg_catalog.pg_prepared_statements WHERE name = '{name}'
+;WITH RECURSIVE kinds(place, number) AS (
+    SELECT place, given::pg_catalog.oid
+    FROM pg_catalog.pg_prepared_statements, pg_catalog.unnest(parameter_types) WITH ORDINALITY AS given(given, place)
+    WHERE name = '{name}'
+    UNION ALL
+    SELECT place, typbasetype FROM kinds JOIN pg_catalog.pg_type ON oid = number WHERE typtype = 'd'
+) SELECT pg_catalog.set_config('aiodb.lists', (
+    SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
+        number::pg_catalog.int8, pg_catalog.format_type(number, NULL), typcategory
+    ) ORDER BY place)::pg_catalog.text
+    FROM kinds JOIN pg_catalog.pg_type ON oid = number WHERE typtype <> 'd'
 ), true);
 DEALLOCATE {name};
 SELECT pg_catalog.current_setting('aiodb.lists')"""
 
 _MOST = 500
+_EMPTY = "it cannot be known whether an empty list is an array or JSON in this statement; pass the text '{}' or '[]'"
 _DEFINES = re.compile(r"(?i)\s*(?:CREATE|ALTER|DROP)\b")
 _numbers = count(1)
+_LEXER = lexer_of("postgresql")
+_PREPARED = frozenset({"DELETE", "INSERT", "MERGE", "SELECT", "TABLE", "UPDATE", "VALUES", "WITH", "("})
+_PLAIN = frozenset({bool, bytes, float, int, str, type(None)})
+
+# Of SQLSTATEs.
+_ABOUT_TYPES = frozenset({"", "22", "42"})
+_OF_THE_MOMENT = frozenset({"", "25", "40", "53", "54", "55", "57", "58"})
+_UNDECIDED = "42P18"
 
 # The numbers are PostgreSQL's own for these types, of all versions.
 _JSON = frozenset({114, 3802})
-_SINGLE = frozenset(
-    {16, 17, 18, 19, 20, 21, 23, 25, 26, 700, 701, 1042, 1043, 1082, 1083, 1114, 1184, 1186, 1700, 2950}
-)
-_ARRAYS = frozenset(
-    {199, 1000, 1001, 1005, 1007, 1009, 1015, 1016, 1021, 1022, 1115, 1182, 1183, 1185, 1231, 2951, 3807}
-)
+_ARRAYS_OF_JSON = frozenset({199, 3807})
+_SINGLE = frozenset("BDEINSTV")  # bool, dates, enums, networks, numbers, texts, intervals, bits
+_SINGLE_BY_NUMBER = frozenset({17, 2950})

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, time, timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from aio_databases.drivers.mysql_literals import literal
+from aio_databases.drivers.postgresql_arrays import array_text
 from aio_databases.drivers.sqlite_values import adapted
 from aio_databases.errors import DataError
 from aio_databases.json_values import dumps
@@ -80,20 +81,11 @@ def _outer_array(values: list[object]) -> str:
     if not values:
         message = "ODBC does not tell whether an empty list is to be an array or JSON; pass the text '{}' or '[]'"
         raise DataError(message)
-    return _array(values)
-
-
-def _array(values: list[object]) -> str:
-    return f"{{{','.join(map(_element, values))}}}"
+    return array_text(values, _element)
 
 
 def _element(value: object) -> str:
-    if value is None:
-        return "NULL"
-    if isinstance(value, list):
-        return _array(cast("list[object]", value))
-    text = f"\\x{value.hex()}" if isinstance(value, bytes) else _whole(str(value))
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return f"\\x{value.hex()}" if isinstance(value, bytes) else _whole(str(value))
 
 
 def _unquoted(value: Any) -> str:

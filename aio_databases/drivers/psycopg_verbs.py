@@ -17,7 +17,7 @@ from psycopg.waiting import wait_async
 
 from aio_databases.drivers.cursor import CursorConnection
 from aio_databases.drivers.libpq import shut_down
-from aio_databases.drivers.libpq_lists import ListConnection
+from aio_databases.drivers.libpq_lists import ListConnection, is_list
 from aio_databases.drivers.sockets import hung_up
 from aio_databases.drivers.thread import ThreadConnection
 from aio_databases.errors import InterfaceError
@@ -25,6 +25,7 @@ from aio_databases.errors import InterfaceError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from aio_databases.drivers.libpq_lists import Kind
     from aio_databases.json_values import JsonValues
     from aio_databases.record import Result
 
@@ -84,16 +85,25 @@ class PsycopgConnection(ListConnection):
         """Make the connection treat JSON as the other drivers do, by the classes that `for_json` has made."""
         self.raw.adapters.register_dumper(dict, dumper)
         self.raw.adapters.register_dumper(Enum, _EnumDumper)
+        self.raw.adapters.register_dumper(_Typed, _TypedDumper)
         for name in ("json", "jsonb"):
             self.raw.adapters.register_loader(name, loader)
 
     def declared(self, sql: str, params: Any, name: str) -> str:
         """Return what prepares a statement by the name, with the types that psycopg has for all but the lists."""
-        known = [None if type(value) in {list, tuple} else value for value in params]
+        known = [None if is_list(value) else value for value in params]
         transformer = Transformer(self.raw)
         transformer.dump_sequence(known, [PyFormat.AUTO] * len(known))
         types = ", ".join(self._name_of(oid) for oid in transformer.types or ())
         return f"PREPARE {name}{f' ({types})' if types else ''} AS {sql}"
+
+    def typed(self, text: str, kind: Kind) -> Any:
+        """Return a parameter that psycopg sends as ``text`` of this type."""
+        return _Typed(text, kind.number)
+
+    def can_ask(self) -> bool:
+        """Return whether the server can be asked something now: not inside of psycopg's ``pipeline()``."""
+        return not self.raw.pgconn.pipeline_status
 
     def _name_of(self, oid: int) -> str:
         info = self.raw.adapters.types.get(oid)
@@ -316,6 +326,33 @@ class _EnumDumper(RecursiveDumper):
 
     def dump(self, obj: Any) -> Any:
         return self._tx.get_dumper(obj.value, PyFormat.TEXT).dump(obj.value)
+
+
+class _Typed:
+    """A value that was written by us."""
+
+    __slots__ = ("oid", "text")
+
+    def __init__(self, text: str, oid: int) -> None:
+        self.text = text
+        self.oid = oid
+
+
+class _TypedDumper(Dumper):
+    """Sends a value that was written by us, with its type."""
+
+    def get_key(self, obj: Any, format: PyFormat) -> Any:  # noqa: A002 - psycopg's name
+        del format
+        return (self.cls, obj.oid)
+
+    def upgrade(self, obj: Any, format: PyFormat) -> Dumper:  # noqa: A002
+        del format
+        dumper = _TypedDumper(self.cls)
+        dumper.oid = obj.oid
+        return dumper
+
+    def dump(self, obj: Any) -> bytes:
+        return obj.text.encode()  # type: ignore[no-any-return]
 
 
 def _take_notice(task: asyncio.Task[Result]) -> None:

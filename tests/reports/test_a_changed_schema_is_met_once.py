@@ -9,12 +9,13 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from aio_databases import DataError, SerializationFailure
+from aio_databases import DataError, ProgrammingError, SerializationFailure
 from aio_databases.errors import DatabaseError
 
 pytestmark = pytest.mark.targets(dialect="postgresql", odbc=False, pooled=True, loop={"asyncio", "trio"})
 
 TEXT = "select * from users order by id"
+UUID = "11111111-2222-3333-4444-555555555555"
 
 
 @pytest.fixture
@@ -179,3 +180,51 @@ async def test_no_row_of_a_batch_is_written_twice(users):
                 await connection.executemany(text, [{"p": (9, "x", 3)}, {"p": (9, "x", 3, 4)}])
             await transaction.rollback()
         assert 4 == await connection.fetchval("select count(*) from pairs")
+
+
+CHANGES = [
+    ("text", "jsonb using v::jsonb", "insert into t values (:v) returning v", "[1]", [1]),
+    ("jsonb", "text", "insert into t values (:v) returning v", "[1]", "[1]"),
+    ("varchar", "uuid using v::uuid", "update t set v = :v returning v::text", UUID, UUID),
+    ("varchar", "uuid using v::uuid", "select v::text from t where v = :v limit 1", UUID, UUID),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_column_of_another_type_is_met_once(make_database, change):
+    """The server refused each statement that was prepared with the old type, until asyncpg forgot it by itself."""
+    before, after, statement, value, answer = change
+    db, other = await make_database(), await make_database()
+    await db.execute(f"create table t (v {before})")
+    await db.execute("insert into t values (:v)", {"v": value})
+    for verb in (db.fetchval, db.fetchall, db.execute):
+        await verb(statement, {"v": value})
+    await other.execute(f"/* by another program */ alter table t alter v type {after}")
+    assert [answer] * 2 == [await db.fetchval(statement, {"v": value}) for _ in range(2)]
+    assert [answer] == await db.fetchmany(9, statement, {"v": value}, into=lambda v: v)
+    written = await db.fetchval("select count(*) from t")
+    assert written == (7 if statement.startswith("insert") else 1)
+
+
+async def test_in_a_transaction_a_column_of_another_type_is_worth_another_try(make_database):
+    db, other = await make_database(), await make_database()
+    await db.execute("create table t (v text)")
+    statement = "insert into t values (:v) returning v"
+    await db.fetchval(statement, {"v": "1"})
+    await other.execute("/* by another program */ alter table t alter v type jsonb using v::jsonb")
+
+    async def insert():
+        return await db.fetchval(statement, {"v": "[1]"})
+
+    assert [1] == await db.run_transaction(insert)
+
+
+async def test_a_type_that_never_fits_is_the_callers_mistake(db):
+    await db.execute("create table t (v int)")
+    for _ in range(3):
+        with pytest.raises(ProgrammingError):
+            await db.execute("insert into t values (:v::jsonb)", {"v": "1"})
+    async with db.transaction():
+        with pytest.raises(ProgrammingError):
+            async with db.transaction():
+                await db.execute("insert into t values (:v::jsonb)", {"v": "1"})

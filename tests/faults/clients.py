@@ -18,6 +18,11 @@ class Client(NamedTuple):
         return self.scheme.endswith("odbc")
 
     @property
+    def needs_server(self) -> bool:
+        """Tell whether the database is more than a file: a server, or what unixODBC reaches."""
+        return self.odbc or self.dialect != "sqlite"
+
+    @property
     def keeps_alive(self) -> bool:
         """Tell whether there is the option `keepalive`."""
         return not (self.odbc and self.dialect == "mysql")

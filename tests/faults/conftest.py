@@ -40,7 +40,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         wanted = {**mark.kwargs, **wanted}
     wanted.setdefault("dialect", {"postgresql", "mysql"})
     chosen = [
-        name
+        pytest.param(name, marks=[pytest.mark.server] * client.needs_server)
         for name, client in CLIENTS.items()
         if all(_fits(getattr(client, key), value) for key, value in wanted.items())
     ]

@@ -277,6 +277,7 @@ DRIVERS = [
 ]
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(("anyio_backend", "driver", "way"), DRIVERS)
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 async def test_a_driver_recovers_from_a_cancellation_at_every_await(server_site, scenario, way, anyio_backend):

@@ -177,7 +177,10 @@ async def everything_came_back(db: Database) -> None:
             await checkpoint()
 
 
-@pytest.mark.parametrize(("anyio_backend", "driver"), DRIVERS)
+@pytest.mark.parametrize(
+    ("anyio_backend", "driver"),
+    [pytest.param(*each, marks=[pytest.mark.server] * (each[1] not in {"sqlite", "aiosqlite"})) for each in DRIVERS],
+)
 async def test_whenever_tasks_are_cancelled_every_answer_is_the_right_one(site, anyio_backend):
     choose = random.Random(anyio_backend)  # noqa: S311 - so that it can be repeated
     numbers = count(10, 10_000)

@@ -24,7 +24,7 @@ from loops import backend
 from servers.odbc import load_libraries
 
 load_libraries()
-pyodbc = pytest.importorskip("pyodbc")
+pyodbc = pytest.importorskip("pyodbc", exc_type=ImportError)
 
 from reports.odbc_stand_in import Server, failure  # noqa: E402 - after what it imports was found
 

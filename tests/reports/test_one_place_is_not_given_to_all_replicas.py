@@ -13,7 +13,13 @@ GIVEN = ["host", "port", "database", "unix_socket", "dsn"]
 URL, REPLICA = "{}://user@one/shop", "{}://user@two/shop"
 
 
-@pytest.mark.parametrize("scheme", ["asyncpg", "psycopg", "aiopg", "aiomysql", "asyncmy", "pymysql", "aioodbc"])
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        *("asyncpg", "psycopg", "aiopg", "aiomysql", "asyncmy", "pymysql"),
+        pytest.param("aioodbc", marks=pytest.mark.server),  # the driver manager unixODBC
+    ],
+)
 @pytest.mark.parametrize("option", GIVEN)
 @pytest.mark.parametrize("wrap", [dict, lambda **given: {"connect_args": given}], ids=["keyword", "connect_args"])
 def test_one_place_for_all_is_refused(scheme, option, wrap):

@@ -43,7 +43,13 @@ ODBC = "driver=PostgreSQL%20Unicode"
 
 @pytest.mark.parametrize("option", ["user", "password", "database", "application_name", "host", "unix_socket"])
 @pytest.mark.parametrize(
-    "url", [*(f"{scheme}://h/d" for scheme in SCHEMES), f"pyodbc://h/d?{ODBC}", f"aioodbc://h/d?{ODBC}"]
+    "url",
+    [
+        *(f"{scheme}://h/d" for scheme in SCHEMES),
+        # These need the driver manager unixODBC.
+        pytest.param(f"pyodbc://h/d?{ODBC}", marks=pytest.mark.server),
+        pytest.param(f"aioodbc://h/d?{ODBC}", marks=pytest.mark.server),
+    ],
 )
 def test_a_zero_byte_is_refused(url, option):
     with pytest.raises(ConfigurationError, match=rf"option '{option}' of .* zero byte") as caught:
@@ -59,6 +65,7 @@ def test_a_zero_byte_in_a_url_is_refused(scheme, url):
     assert "\0" not in str(caught.value)
 
 
+@pytest.mark.server  # the driver manager unixODBC
 @pytest.mark.parametrize("option", ["sslrootcert", "sslcert", "sslkey", "user", "database", "host"])
 def test_no_value_ends_its_braces_in_a_connection_string(option):
     with pytest.raises(ConfigurationError, match="brace"):

@@ -98,6 +98,7 @@ async def test_odbcs_postgresql_hands_them_on(make_database, url):
     assert ["off", "it's b"] == shown
 
 
+@pytest.mark.server  # the driver manager unixODBC
 @pytest.mark.parametrize("option", ["options=-c%20jit=off", "keepalives=1", "channel_binding=require"])
 def test_other_databases_behind_odbc_do_not_know_them(option):
     with pytest.raises(ConfigurationError, match=r"only PostgreSQL's ODBC driver"):

@@ -86,7 +86,8 @@ class AiosqliteConnection(SQLiteVerbs):
                 self.stop.request()
                 await anyio.sleep(_POLL_EVERY)
         finally:
-            self.stop.clear()
+            if not self._closed:  # else the request is that of `terminate`
+                self.stop.clear()
         return not self._closed
 
     async def close(self) -> None:

@@ -236,7 +236,8 @@ class ThreadConnection(CallConnection):
                         continue
                 self._call = None
             finally:
-                self.resume()
+                if not self._closed:  # else the request is that of `terminate`
+                    self.resume()
         return not self._closed
 
     def withdraw(self) -> bool:

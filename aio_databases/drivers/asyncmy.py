@@ -40,6 +40,11 @@ class _Connection(Guard, asyncmy.connection.Connection):
         super().__init__(client_flag=client_flag, **arguments)  # type: ignore[no-untyped-call]
         self._client_flag &= client_flag | ~MULTI_STATEMENTS
 
+    def _request_authentication(self) -> Any:
+        # Else asyncmy takes a row that begins with a value of 16 MiB or more for the end of the rows.
+        self.server_capabilities &= ~_DEPRECATE_EOF
+        return super()._request_authentication()
+
     def forget_tls(self) -> None:
         """Do not insist on encryption: asyncmy does not ask whether the server has it."""
         self._ssl_context = None
@@ -142,3 +147,4 @@ class AsyncmyDriver(MySQLDriver):
 
 
 _TLS = 1 << 11  # the flag for it
+_DEPRECATE_EOF = 1 << 24

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import anyio
 import pytest
 
-from aio_databases import AuthenticationError, ConnectError, Database, ProgrammingError, QueryTimeout
+from aio_databases import AuthenticationError, ConnectError, Database, PoolTimeout, ProgrammingError, QueryTimeout
 from aio_databases.drivers import mysql_verbs
 from conformance.addresses import placed
 from loops import run
@@ -138,11 +138,12 @@ async def test_a_password_may_be_any_text(make_database, url, mysql):
 
 
 async def test_a_server_may_have_no_room_left(plain_mysql, plain_url):
-    database = Database(plain_url, max_size=40)
+    database = Database(plain_url, max_size=40, timeout=0.2)
     leases = []
-    with pytest.raises(ConnectError, match="Too many connections"):
+    with pytest.raises(PoolTimeout, match="raise the limit of the server") as caught:
         while True:
             leases.append(await database.connection().acquire())
+    assert "Too many connections" in str(caught.value.__cause__)
     assert len(leases) > 20
     # Nothing can be killed now, as that takes another connection.
     async with leases[0].transaction():

@@ -1,0 +1,12 @@
+"""What PyInstaller has to be told of this package; it asks by the entry point ``pyinstaller40``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ("hook_dirs",)
+
+
+def hook_dirs() -> list[str]:
+    """Return the folders with hooks for PyInstaller."""
+    return [str(Path(__file__).parent)]

@@ -5,6 +5,7 @@ The code decides, never the class: the same SQLSTATE or number has different cla
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from aio_databases import errors
@@ -43,6 +44,7 @@ __all__ = (
     "kind_of_mysql_errno",
     "kind_of_sqlite_name",
     "kind_of_sqlstate",
+    "without_value",
 )
 
 _SQLSTATES: dict[str, type[Error]] = {
@@ -218,3 +220,13 @@ def errno_of(exc: Exception) -> int | None:
     """Return the number of a library's error, if it has one."""
     number = exc.args[0] if exc.args else None
     return number if isinstance(number, int) else None
+
+
+def without_value(text: str) -> str:
+    """Return what Python says of a value that it cannot read, without the value, which no message shall show."""
+    return _VALUE.sub("", text)
+
+
+_VALUE = re.compile(
+    r"(?<=\byear) -?\d+(?= is out of range)|\bdays=-?\d+; |(?<=string|ase 10| float): b?'.*'$", re.DOTALL
+)

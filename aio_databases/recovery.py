@@ -6,6 +6,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from aio_databases import errors
+from aio_databases.error_codes import without_value
 from aio_databases.hosts import NOT_READY
 from aio_databases.shields import shielded
 
@@ -82,7 +83,9 @@ def translated(driver: Driver, exc: Exception, *, closed: bool = False, committi
             return kind(_CUT)
         if found is None and not isinstance(exc, ArithmeticError | TypeError | ValueError):
             return exc
-        diagnosis = found or errors.Diagnosis(errors.DataError, text=str(exc))  # of a value, sent or read
+        diagnosis = found or errors.Diagnosis(
+            errors.DataError, text=without_value(str(exc))
+        )  # of a value, sent or read
         if diagnosis.if_open is not None and not closed:
             diagnosis = diagnosis._replace(kind=diagnosis.if_open)
     if (

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from aio_databases import errors
 from aio_databases.concurrency import runs_on_trio
+from aio_databases.error_codes import without_value
 from aio_databases.json_values import JsonValues
 from aio_databases.sql import Translator
 
@@ -338,7 +339,7 @@ def diagnose_builtin(exc: Exception) -> Diagnosis | None:
     if isinstance(exc, OSError):
         return errors.Diagnosis(errors.ConnectionLost, errno=exc.errno, text=text)
     if isinstance(exc, OverflowError | UnicodeError):
-        return errors.Diagnosis(errors.DataError, text=text)
+        return errors.Diagnosis(errors.DataError, text=without_value(text))
     if isinstance(exc, NotImplementedError):
         return errors.Diagnosis(errors.NotSupportedError, text=text)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,10 +18,11 @@ from aio_databases.drivers.psycopg_verbs import (
     ThreadedConnection,
     for_json,
 )
+from aio_databases.error_codes import without_value
+from aio_databases.errors import DataError, Diagnosis
 
 if TYPE_CHECKING:
     from aio_databases.drivers.base import DriverConnection
-    from aio_databases.errors import Diagnosis
 
 __all__ = ("PsycopgDriver",)
 
@@ -60,4 +62,10 @@ class PsycopgDriver(LibpqDriver):
 
     def diagnose(self, exc: Exception) -> Diagnosis | None:
         """Tell what an exception of psycopg means, by its SQLSTATE where it has one."""
+        if isinstance(exc, psycopg.DataError) and exc.sqlstate is None:
+            return Diagnosis(DataError, text=without_value(_VALUE.sub("", str(exc))))
         return self.diagnosed(exc, exc.sqlstate, exc.diag) if isinstance(exc, psycopg.Error) else diagnose_builtin(exc)
+
+
+# What was read, which no message shall show: "can't parse time '24:00:00': ..." or "date too large (...): 'infinity'".
+_VALUE = re.compile(r"(?<=\w) '.*'(?=: )|: '.*'$", re.DOTALL)

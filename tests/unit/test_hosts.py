@@ -212,7 +212,10 @@ def test_sqlite_takes_an_option_that_asks_for_nothing():
     assert "any" == Database("sqlite://", target="any")._pool.hosts.target
 
 
-@pytest.mark.parametrize("scheme", ["postgresql", "mysql", "odbc"])
+@pytest.mark.parametrize(
+    "scheme",
+    ["postgresql", "mysql", pytest.param("odbc", marks=pytest.mark.server)],  # the driver manager unixODBC
+)
 async def test_a_scheme_of_several_libraries_has_hosts_too(scheme):
     driver = Database(f"{scheme}://app@a:1,b/db{'?driver=MariaDB' if scheme == 'odbc' else ''}").backend
     for one in (driver, driver.for_running_loop()):

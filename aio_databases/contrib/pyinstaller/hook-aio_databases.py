@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from PyInstaller.utils.hooks import collect_submodules  # type: ignore[import-not-found,unused-ignore]
+from PyInstaller.utils.hooks import collect_submodules  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
 hiddenimports = [module for package in ("aio_databases.drivers", "asyncmy") for module in collect_submodules(package)]

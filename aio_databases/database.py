@@ -30,10 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
     from logging import Logger
     from types import TracebackType
-    from typing import Self, TypeVar, TypeVarTuple
+    from typing import Self, TypeVar, TypeVarTuple, Unpack
 
     from aio_databases.drivers.base import Driver
     from aio_databases.leases import PoolStats
+    from aio_databases.options import Options
 
     Args = tuple[Any, ...]
     T = TypeVar("T")
@@ -61,7 +62,7 @@ class Database(Verbs):
         replicas: Sequence[str | Mapping[str, Any]] | None = None,
         logger: Logger = logger,
         child_tasks: Literal["share", "isolate", "forbid"] = "share",
-        **options: Any,
+        **options: Unpack[Options],
     ) -> None:
         """Prepare access to the database at ``url``; nothing is opened yet.
 
@@ -82,7 +83,7 @@ class Database(Verbs):
             raise ConfigurationError(message)
         self.logger = logger
         self.child_tasks = child_tasks
-        self._pool, self._replicas = make_pools(url, replicas or (), options, logger)
+        self._pool, self._replicas = make_pools(url, replicas or (), cast("dict[str, Any]", options), logger)
         self.debug = self._pool.options.debug
 
     @property

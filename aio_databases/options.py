@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, cast
 
 from aio_databases.errors import ConfigurationError
 from aio_databases.url import boolean, function, integer, optional, seconds, typed_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from ssl import SSLContext
 
     from aio_databases.drivers.base import Driver
     from aio_databases.url import Address
 
-__all__ = ("TARGET", "PoolOptions", "split_options")
+__all__ = ("TARGET", "Options", "PoolOptions", "split_options")
 
 
 class PoolOptions(NamedTuple):
@@ -35,6 +36,89 @@ class PoolOptions(NamedTuple):
     debug: bool = False
     reset: str | Callable[[Any], Any] = "auto"
     init: Callable[[Any], Any] | None = None
+
+
+class Options(TypedDict, total=False):
+    """What type checkers and editors know of the options of a `Database`: the pool's, and all of our own drivers'.
+
+    Options of other packages' drivers stand in the URL's query, or come as ``**`` of a ``dict[str, Any]``.
+    """
+
+    min_size: int
+    max_size: int
+    timeout: float
+    max_idle: float
+    max_lifetime: float
+    max_waiting: int
+    check_after: float
+    connect_timeout: float
+    cleanup_timeout: float
+    commit_timeout: float
+    cool_down: float
+    target: str | None
+    leak_warning: float | None
+    debug: bool
+    reset: Literal["auto", "always", "never"] | Callable[[Any], Any]
+    init: Callable[[Any], Any] | None
+
+    connect_args: dict[str, Any] | None
+    convert_params: bool
+    json: bool | Literal["auto"]
+    json_dumps: Callable[[Any], str | bytes] | None
+    json_loads: Callable[[Any], Any] | None
+
+    application_name: str
+    database: str
+    host: str | None
+    keepalive: float
+    password: Any
+    port: int | None
+    ssl: bool | str | SSLContext | None
+    sslcert: str
+    sslkey: str
+    sslrootcert: str
+    statement_timeout: float | None
+    unix_socket: str
+    user: str
+
+    channel_binding: str
+    command_timeout: float | None
+    direct_tls: bool
+    fallback_application_name: str
+    gssencmode: str
+    keepalives: bool
+    keepalives_count: int
+    keepalives_idle: int
+    keepalives_interval: int
+    max_cacheable_statement_size: int
+    max_cached_statement_lifetime: int
+    options: str
+    passfile: str
+    pgbouncer: bool
+    server_settings: Mapping[str, Any]
+    statement_cache_size: int
+    tcp_user_timeout: int
+
+    autocommit: bool
+    charset: str
+    found_rows: bool
+    init_command: str
+    sql_mode: str
+
+    db_type: str
+    driver: str
+    dsn: str
+
+    functions: Any
+    isolation_level: str | None
+    pragmas: Mapping[str, Any]
+    uri: bool
+
+    maxsize: int
+    minsize: int
+    pool_recycle: float
+    sslmode: str
+    target_session_attrs: str | None
 
 
 def split_options(

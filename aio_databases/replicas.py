@@ -177,18 +177,21 @@ class Replicas:
     async def _ask_others(self, pool: Pool, leased: list[Physical], wanted: Wanted) -> Physical | None:
         """Lease one connection after the other, and return one that has what is wanted."""
         several = len(pool.driver.address.hosts)
-        for _ in range(several if several > 1 else _OTHERS):
-            if several == 1:
-                another = pool.acquire_nowait()
-            elif pool.prefer_other_hosts({each.host for each in leased}) or pool.has_room:
-                another = await self._lease(pool)
-            else:
-                another = None
-            if another is None:
-                break
-            leased.append(another)
-            if await self._freshness.is_met(pool, another, wanted, 0.0):
-                return another
+        try:
+            for _ in range(several if several > 1 else _OTHERS):
+                if several == 1:
+                    another = pool.acquire_nowait()
+                elif pool.prefer_other_hosts({each.host for each in leased}) or pool.has_room:
+                    another = await self._lease(pool)
+                else:
+                    another = None
+                if another is None:
+                    break
+                leased.append(another)
+                if await self._freshness.is_met(pool, another, wanted, 0.0):
+                    return another
+        except errors.OperationalError:
+            pool.suspect()  # the connection at hand is none the worse for that
         return None
 
     async def _come_to(self, replica: Replica, physical: Physical, wanted: Wanted, deadline: float) -> Physical | None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from time import monotonic
 
+import anyio
 import pytest
 
+from aio_databases.errors import ConnectError
 from reports.test_reads_return_to_the_replica import ASK, ASK_PRIMARY, Told
-from unit.fake import connected
+from unit.fake import FakeError, connected
 
 pytestmark = pytest.mark.parametrize("loop", ["asyncio", "trio"])
 BLOCKS = 10
@@ -62,3 +64,41 @@ async def test_a_position_of_another_history_is_not_waited_for(position, loop):
         async with db.replica(after="5eed-2-0/A", wait=0.1) as connection:
             assert "primary" == connection.role
         assert fake.sent.count(ASK) > asked + 2, "others wait as ever for a position that may come"
+
+
+class Full(FakeError):
+    """The server has no room for another connection."""
+
+    sqlstate = "53300"
+
+
+@pytest.mark.parametrize("failure", ["full", "lost"])
+async def test_another_connection_that_fails_does_not_take_the_replica_out(failure, loop):
+    """A hostile test: opened or asked out of curiosity only, it had the whole replica left alone."""
+    async with connected(replicas=["fake://one,two/db?target=any"], max_size=2) as (db, primary):
+        (fake,), pool = db.replica_backends, db._replicas.own[0].pool
+        hosts = [fake.at(0), fake.at(1)]
+        for host in hosts:
+            host.values[ASK] = "5eed-2-0/9"
+        primary.values[ASK_PRIMARY] = "5eed-2-0/A-10-1.5"
+        async with AsyncExitStack() as stack:
+            for host in hosts[: 1 if failure == "full" else 2]:
+                host.fail("connect", Full("full", ConnectError), times=9)  # so that it is the other one
+                await stack.enter_async_context(db.replica())
+                host._rules.clear()
+        for host in hosts:
+            host.fail("connect", Full("full", ConnectError), times=9)
+        if failure == "lost":
+            hosts[pool._idle[0].host].drop(ASK)
+        served = []
+
+        async def read():
+            async with db.replica(after="5eed-2-0/A", wait=5) as connection:
+                served.append(connection.role)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read)
+            await anyio.sleep(0.05)
+            for host in hosts:
+                host.values[ASK] = "5eed-2-0/A"
+        assert (["replica"], 0) == (served, pool.breaker.failures)

@@ -65,7 +65,10 @@ class Verbs(ABC):
     @overload
     async def fetchall(self, query: Any, *params: Any, into: UnionType) -> list[Any]: ...
     async def fetchall(self, query: Any, *params: Any, into: Any = None) -> Any:
-        """Run a query and return all its rows."""
+        """Run a query and return all its rows, a list, which is empty if there are none.
+
+        They are all in memory at once; `iterate` reads a big result piece by piece.
+        """
         rows = await self._run("fetch", query, params)
         return rows if into is None else _mapped(rows, into)
 
@@ -80,7 +83,10 @@ class Verbs(ABC):
     @overload
     async def fetchmany(self, size: int, query: Any, *params: Any, into: UnionType) -> list[Any]: ...
     async def fetchmany(self, size: int, query: Any, *params: Any, into: Any = None) -> Any:
-        """Run a query and return its first ``size`` rows; the others are not fetched."""
+        """Run a query and return its first ``size`` rows; the others are not fetched.
+
+        Raises InterfaceError for a negative size.
+        """
         if size < 0:
             raise InterfaceError(f"fetchmany() cannot fetch {size} rows; pass a size of 0 or more")
         rows = await self._run("fetch", query, params, size)
@@ -125,7 +131,11 @@ class Verbs(ABC):
     @overload
     def iterate(self, query: Any, *params: Any, into: UnionType, chunk_size: int = CHUNK) -> RecordStream[Any]: ...
     def iterate(self, query: Any, *params: Any, into: Any = None, chunk_size: int = CHUNK) -> Any:
-        """Return a stream of the rows of a query, for ``async for``; it reads ``chunk_size`` rows at a time."""
+        """Return a stream of the rows of a query, for ``async for``; it reads ``chunk_size`` rows at a time.
+
+        The query runs when the first row is asked for.  A loop that may be left early stands in
+        ``async with`` of the stream, which frees the connection at once.
+        """
         return self._stream(query, params, into, chunk_size)
 
     @abstractmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, NotRequired, Required, Union, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, NotRequired, Required, Union, cast, get_args, get_origin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,8 +18,10 @@ def class_of(annotation: Any, owner: Any, field: str) -> type | None:
     A text is evaluated where the annotation was written; names that are not there, such as what is imported for type
     checkers only, are those of the scalar types.
     """
-    text = getattr(annotation, "__forward_arg__", annotation)
-    if isinstance(text, str):
+    for _ in range(2):  # a text may stand within a text
+        text = getattr(annotation, "__forward_arg__", annotation)
+        if not isinstance(text, str):
+            break
         try:
             # What a class says of its own fields is code that was imported already.
             annotation = eval(text, {**_scalars(), **_names_around(owner, field)})  # noqa: S307 - see above
@@ -33,7 +35,7 @@ def _bare(annotation: Any) -> type | None:
         origin = get_origin(annotation)
         if hasattr(annotation, "__supertype__"):  # a NewType
             annotation = annotation.__supertype__
-        elif isinstance(getattr(annotation, "type", None), type) and type(annotation).__name__ == "InitVar":
+        elif type(annotation).__name__ == "InitVar":
             annotation = annotation.type
         elif hasattr(annotation, "__value__"):  # of a ``type`` statement
             annotation = annotation.__value__
@@ -53,7 +55,8 @@ def _names_around(owner: Any, field: str) -> Mapping[str, Any]:
     for each in classes:
         if field in vars(each).get("__annotations__", ()):
             module = sys.modules.get(each.__module__)
-            return vars(module) if module else {}
+            within = {name: found for name, found in vars(each).items() if isinstance(found, type)}
+            return {**within, **vars(module)} if module else within
     names: Mapping[str, Any] = getattr(owner.__init__ if classes else owner, "__globals__", {})
     return names
 
@@ -67,4 +70,4 @@ def _scalars() -> dict[str, Any]:
     return {each.__name__: each for each in (date, datetime, time, timedelta, Decimal, UUID)}
 
 
-_WRAPPERS = (Annotated, Required, NotRequired)
+_WRAPPERS = (Annotated, Final, Required, NotRequired)

@@ -149,7 +149,7 @@ def _with_conversions(kind: Any, make: Mapper, names: tuple[str, ...], annotatio
     """Return ``make`` for rows in which the values are of the types that the fields are annotated with."""
     wanted = ((position, name, class_of(annotations.get(name), kind, name)) for position, name in enumerate(names))
     conversions = [
-        (position, name, cls, convert)
+        (position, name, _test_of(cls), convert)
         for position, name, cls in wanted
         if cls is not None and _differs_by_database(cls) and (convert := _scalar_converter(cls)) is not None
     ]
@@ -158,9 +158,9 @@ def _with_conversions(kind: Any, make: Mapper, names: tuple[str, ...], annotatio
 
     def convert_row(row: Any) -> Any:
         values = list(row)
-        for position, name, cls, convert in conversions:
+        for position, name, is_one, convert in conversions:
             value = values[position]
-            if value is not None and not isinstance(value, cls):
+            if not (value is None or is_one(value)):
                 try:
                     values[position] = convert(value)
                 except _REFUSALS as exc:
@@ -175,11 +175,11 @@ def _scalar(kind: Any, convert: Mapper, names: tuple[str, ...]) -> Mapper:
         raise ConfigurationError(
             f"{_name_of(kind)} takes one column, but the query returns {len(names)}: select only that one."
         )
-    wrong = tuple(each for each in _converters() if each is not kind and issubclass(each, kind))  # a bool is no number
+    is_one = _test_of(kind)
 
     def convert_row(row: Any) -> Any:
         value = row[0]
-        if value is None or (isinstance(value, kind) and not isinstance(value, wrong)):
+        if value is None or is_one(value):
             return value
         try:
             return convert(value)
@@ -271,6 +271,12 @@ def _scalar_converter(kind: Any) -> Mapper | None:
         return builtin and converters[builtin]
     convert = converters[builtin]
     return lambda value: make(convert(value))
+
+
+def _test_of(kind: type) -> Callable[[object], bool]:
+    """Return what tells whether a value is of a type, and of none that only inherits from it: a bool is no number."""
+    wrong = tuple(each for each in _converters() if each is not kind and issubclass(each, kind))
+    return lambda value: isinstance(value, kind) and not isinstance(value, wrong)
 
 
 def _differs_by_database(cls: type) -> bool:

@@ -112,7 +112,8 @@ def _as_text(url: Any) -> str:
     if isinstance(url, str):
         return url
     if isinstance(url, os.PathLike):
-        return f"sqlite:///{quote(os.fsdecode(cast('os.PathLike[str]', url)).replace(os.sep, '/'))}"
+        path = os.fsdecode(cast("os.PathLike[str]", url)).replace(os.sep, "/")
+        return f"sqlite:///{quote(path, errors='surrogateescape')}"
     if callable(render := getattr(url, "render_as_string", None)):  # of SQLAlchemy, whose str() hides the password
         return str(render(hide_password=False))
     if hasattr(url, "scheme") and "://" in str(url):  # of pydantic

@@ -328,8 +328,9 @@ def one_by_one(rows: Sequence[Any]) -> Generator[Iterator[Any]]:
     try:
         yield left
     except Exception as exc:
-        if getattr(exc, "sqlstate", None) is None:
-            errors.note_row(exc, len(rows) - length_hint(left))
+        taken = len(rows) - length_hint(left)
+        if taken and getattr(exc, "sqlstate", None) is None:
+            errors.note_row(exc, taken)
         raise
 
 

@@ -24,6 +24,7 @@ URI_PARAMETERS = frozenset({"cache", "immutable", "mode", "modeof", "nolock", "p
 _PRAGMAS = {"foreign_keys": "ON", "journal_mode": "WAL", "synchronous": "NORMAL"}
 _BEFORE_ANY_PAGE = frozenset({"auto_vacuum", "encoding", "page_size"})  # which switching to WAL writes
 _PATIENCE = 0.25  # seconds to try for; others do not hold the file for longer when they switch it, too
+_ODD_BYTES = "surrogateescape"  # of a name that is no UTF-8, as Python has them
 _RETRY_EVERY = 0.005  # seconds
 _IN_THE_WAY = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
 
@@ -55,7 +56,7 @@ class Place(NamedTuple):
             return self.path or ":memory:", False
         query = "&".join(f"{name}={quote(value)}" for name, value in parameters.items())
         path = re.sub("^/+", "/", self.path or ":memory:")  # two slashes would name a host
-        return f"file:{quote(path)}{query and '?'}{query}", True
+        return f"file:{quote(path, errors=_ODD_BYTES)}{query and '?'}{query}", True
 
 
 def place_of(address: Address, *, is_uri: bool) -> Place:
@@ -69,7 +70,7 @@ def place_of(address: Address, *, is_uri: bool) -> Place:
         message += "'sqlite:///file.db', an absolute one four"
         raise ConfigurationError(message)
     if not is_uri:
-        return Place(address.database, {}, is_uri)
+        return Place(unquote(address.url.path, errors=_ODD_BYTES).removeprefix("/"), {}, is_uri)
     path = address.url.path.removeprefix("/")
     if path.startswith("file:"):
         path = re.sub("^//(localhost)?(?=/)", "", path.removeprefix("file:"))
@@ -77,7 +78,9 @@ def place_of(address: Address, *, is_uri: bool) -> Place:
             message = f"the SQLite URI in {address.redacted!r} has a host; an absolute path begins with file:/"
             raise ConfigurationError(message)
     pairs = parse_qsl(address.url.query, keep_blank_values=True)
-    return Place(unquote(path), {name: value for name, value in pairs if name in URI_PARAMETERS}, is_uri)
+    return Place(
+        unquote(path, errors=_ODD_BYTES), {name: value for name, value in pairs if name in URI_PARAMETERS}, is_uri
+    )
 
 
 def set_up(db: sqlite3.Connection, pragmas: Mapping[str, Any], *, is_writable: bool) -> None:

@@ -10,6 +10,7 @@ import sqlite3
 from contextlib import closing
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from aio_databases import Database
@@ -42,7 +43,7 @@ async def test_what_was_cancelled_and_cut_holds_no_lock(url, verb):
             tasks.start_soon(run)
             await anyio.sleep(0.05)
             scope.cancel()
-            await anyio.sleep(0)  # the task waits for the statement to stop
+            await anyio.lowlevel.checkpoint()  # the task waits for the statement to stop
             await db.disconnect(timeout=0)
     with closing(sqlite3.connect(file, timeout=2, isolation_level=None)) as other:
         other.execute("begin immediate")

@@ -89,3 +89,11 @@ async def test_a_violated_constraint_names_its_columns_where_the_server_does(sho
         assert error.column == (error.columns[0] if len(error.columns) == 1 else None), statement
         if error.columns and target.dialect != "mysql" and not target.odbc:
             assert error.table in {"authors", "books"}, statement
+
+
+@pytest.mark.targets(scheme={"sqlite", "aiosqlite"}, loop={"asyncio"})
+async def test_an_error_that_comes_before_the_rows_has_no_row(shop):
+    """Hostile test: the row was 0."""
+    with pytest.raises(Error) as caught:
+        await shop.executemany(f"{BATCH}; select 1", [(5, "a"), (6, "b")])
+    assert caught.value.row is None

@@ -6,6 +6,7 @@ absolute paths lost their first slash; percent signs were decoded twice.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -116,3 +117,14 @@ def test_a_uri_with_a_host_is_refused(target):
 )
 def test_sqlite_is_told_by_percent_encoding(target, place, expected):
     assert (expected, True) == place.name(read_only=False)
+
+
+@pytest.mark.targets(scheme=FILES)
+@pytest.mark.parametrize("query", ["", "?uri=true"])
+@pytest.mark.skipif(os.name != "posix", reason="names of files are bytes on posix")
+async def test_a_name_that_is_no_utf_8_is_that_of_its_file(make_database, target, here, query):
+    db = await make_database(f"{target.scheme}:///%FFa.db{query}")
+    await db.execute("create table t (i integer)")
+    assert here.joinpath(os.fsdecode(b"\xffa.db")) in set(here.iterdir())
+    async with Database(Path(os.fsdecode(b"\xffa.db"))) as same, same.replica():
+        assert 0 == await same.fetchval("select count(*) from t")

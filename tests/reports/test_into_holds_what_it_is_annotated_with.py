@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta  # noqa: TC003 - is ev
 from decimal import Decimal
 from enum import Enum, IntEnum
 from types import ModuleType
-from typing import Annotated, NamedTuple, NewType, NotRequired, Optional, TypedDict
+from typing import Annotated, Final, NamedTuple, NewType, NotRequired, Optional, TypedDict
 from uuid import UUID
 
 import attrs
@@ -299,3 +299,43 @@ def test_rows_that_need_no_conversion_have_no_step_for_it():
         name: str
 
     assert "_called" in mapper(Row, ("id", "name")).__qualname__
+
+
+@dataclass
+class Stored:
+    """Fields whose types are wrapped once more, or stand in the class itself."""
+
+    at: Final[date]
+    kind: "Kind"  # noqa: UP037 - stands below
+
+    class Kind(Enum):
+        """Of the class alone."""
+
+        NEW = "n"
+
+    until: InitVar[date | None] = None
+
+    def __post_init__(self, until):
+        self.end = until
+
+
+def test_wrapped_annotations_and_classes_within_the_class_count():
+    stored = mapper(Stored, ("at", "kind", "until"))(("2026-01-02", "n", "2026-01-03"))
+    assert (date(2026, 1, 2), Stored.Kind.NEW, date(2026, 1, 3)) == (stored.at, stored.kind, stored.end)
+
+
+@dataclass
+class Dated:
+    """Has one date."""
+
+    d: date
+
+
+@pytest.mark.parametrize("kind", [date, Dated, NamedTuple("Row", [("d", date)])])
+def test_a_date_is_no_moment(kind):
+    make = mapper(kind, ("d",))
+    made = make((datetime(2026, 1, 2),))  # noqa: DTZ001 - as the databases return it
+    assert date(2026, 1, 2) == (made if kind is date else made.d)
+    assert date is type(made if kind is date else made.d)
+    with pytest.raises(DataError):
+        make((datetime(2026, 1, 2, 3),))  # noqa: DTZ001

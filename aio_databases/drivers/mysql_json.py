@@ -10,6 +10,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from aio_databases.drivers.mysql_literals import literal
+from aio_databases.error_codes import errno_of, kind_of_mysql_errno
+from aio_databases.errors import AuthenticationError, ProgrammingError
 from aio_databases.record import record_type
 
 if TYPE_CHECKING:
@@ -73,9 +75,9 @@ class JsonColumns:
         try:
             rows = await connection.fetch(_CHECKED_COLUMNS.format(", ".join(sorted(tables))), (), None)
             found.update(map(tuple, rows))
-        except self._library_error:
-            if connection.is_closed:
-                raise
+        except self._library_error as exc:
+            if not issubclass(kind_of_mysql_errno(errno_of(exc) or 0), ProgrammingError | AuthenticationError):
+                raise  # as a time limit or KILL QUERY has hit it, which says nothing of the next time
             self._can_ask = False  # it is no MariaDB, or an old one
         now = monotonic()
         if len(self._known) > _MOST:

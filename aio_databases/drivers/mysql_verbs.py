@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from aio_databases.drivers.mysql import MySQLDriver
     from aio_databases.record import Record
 
-__all__ = ("MySQLConnection",)
+__all__ = ("MySQLConnection", "counts_rows")
 
 T = TypeVar("T")
 
@@ -299,13 +299,16 @@ class MySQLConnection(DriverConnection):
             result.rows = tuple(rows)
         if result.has_next:
             result = await self.skip_results(result)
-        return await self.records(result, result.rows if limit is None else (result.rows or ())[:limit])
+        return await self.records(result, result.rows if limit is None else (result.rows or ())[:limit], sql)
 
-    async def records(self, result: Any, rows: Any) -> list[Record]:
-        """Return the rows of a result, which was read to its end, as records."""
+    async def records(self, result: Any, rows: Any, sql: bytes) -> list[Record]:
+        """Return the rows of a result of ``sql``, which was read to its end, as records."""
         columns = self.driver.json_columns
         if unknown := columns.unknown(result):
-            await columns.learn(unknown, self)
+            if counts_rows(sql):
+                await self.driver.learn_aside(unknown)
+            else:
+                await columns.learn(unknown, self)
         return columns.records(result, rows)
 
     async def _make_way(self, sql: bytes = b"") -> None:
@@ -372,6 +375,12 @@ class MySQLConnection(DriverConnection):
         return rows
 
 
+def counts_rows(sql: Any) -> bool:
+    """Return whether FOUND_ROWS() is asked for next, which any other SELECT on the connection would change."""
+    return _COUNTS in str(sql[:_HEAD]).upper()
+
+
+_COUNTS, _HEAD = "SQL_CALC_FOUND_ROWS", 1000
 _IDENTITIES = (
     "SELECT @@hostname, @@port, @@server_id, CURRENT_ROLE(), @@max_allowed_packet",
     "SELECT @@hostname, @@port, @@server_id, @@max_allowed_packet",  # of servers that have no roles yet

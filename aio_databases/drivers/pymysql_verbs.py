@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +16,7 @@ import pymysql
 
 from aio_databases.drivers.mysql import Guard
 from aio_databases.drivers.mysql_cursor import MySQLCursor
-from aio_databases.drivers.mysql_verbs import MySQLConnection
+from aio_databases.drivers.mysql_verbs import MySQLConnection, counts_rows
 from aio_databases.drivers.thread import CLOSED, ThreadConnection
 from aio_databases.errors import ConnectionLost
 
@@ -175,6 +176,12 @@ class PyMySQLConnection(ThreadConnection):
     def has_hung_up(self) -> bool:
         """Return whether the server has ended the connection."""
         return self._closed or self.session.has_hung_up()
+
+    async def fetch(self, sql: str, params: Any, limit: int | None, /) -> list[Record]:
+        """Run a statement and return its rows, at most ``limit`` of them."""
+        if counts_rows(sql):  # a cursor looks up beside the connection which columns are JSON
+            return (await self.cursor(sql, params).fetch(sys.maxsize))[:limit]
+        return await super().fetch(sql, params, limit)
 
     def cursor(self, sql: str, params: Any, /) -> Cursor:
         """Return a cursor that has the connection to itself; for anything else the rest of its rows is read before."""

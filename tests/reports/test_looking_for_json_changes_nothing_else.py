@@ -1,0 +1,46 @@
+"""MariaDB is asked which columns are JSON in the middle of the caller's work, who must not notice.
+
+Hostile test: FOUND_ROWS() counted the rows of that question, and a time limit that hit it once made JSON text for good.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from aio_databases import Error
+from aio_databases.drivers import mysql_json
+
+pytestmark = pytest.mark.targets(scheme={"asyncmy", "aiomysql", "pymysql", "trio-mysql"}, pooled=True)
+
+
+@pytest.fixture
+async def documents(db):
+    await db.execute("create table documents (id int, document json)")
+    await db.executemany("insert into documents values (?, ?)", *[(number, {"number": number}) for number in range(9)])
+    return db
+
+
+@pytest.mark.parametrize("verb", ["fetchall", "fetchone", "iterate"])
+async def test_found_rows_are_those_of_the_callers_statement(documents, verb):
+    sql = "select sql_calc_found_rows document from documents order by id limit 2"
+    async with documents.transaction():
+        if verb == "iterate":
+            rows = [row async for row in documents.iterate(sql)]
+        else:
+            rows = await documents.fetchall(sql) if verb == "fetchall" else [await documents.fetchone(sql)]
+        assert 9 == await documents.fetchval("select found_rows()")
+        assert {"number": 0} == rows[0].document
+
+
+@pytest.mark.parametrize("number", [1317, 1969, 1205, 1054])
+async def test_a_question_that_was_stopped_is_asked_again(documents, monkeypatch, number):
+    sql = "select document from documents order by id"
+    signal = f"begin not atomic signal sqlstate '45000' set mysql_errno = {number}; end -- {{}}"
+    with monkeypatch.context() as patched:
+        patched.setattr(mysql_json, "_CHECKED_COLUMNS", signal)
+        if number == 1054:  # it is no MariaDB, or an old one
+            assert '{"number": 0}' == await documents.fetchval(sql)
+        else:
+            with pytest.raises(Error):
+                await documents.fetchval(sql)
+    assert ('{"number": 0}' if number == 1054 else {"number": 0}) == await documents.fetchval(sql)

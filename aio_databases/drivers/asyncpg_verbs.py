@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from aio_databases import errors
 from aio_databases.drivers.asyncpg_schema import CHANGED, OUTDATED, Schema
 from aio_databases.drivers.base import Cursor, DriverConnection, begin_statement
-from aio_databases.drivers.postgresql import RESET, ROLLED_BACK
+from aio_databases.drivers.postgresql import BATCH, RESET, ROLLED_BACK
 from aio_databases.drivers.postgresql_options import styles_to_set
 from aio_databases.errors import ConnectionLost, DataError, Diagnosis
 from aio_databases.record import Record, Result
@@ -111,23 +111,34 @@ class AsyncpgConnection(DriverConnection):
             return Result(0)
         # In a task of its own: cancelled while it sends, asyncpg would wait for an answer to what it has not sent.
         self._stops = False
-        task = self._batch = asyncio.create_task(self._run_all(sql, chain.from_iterable(self._fed(rows))))
+        task = self._batch = asyncio.create_task(self._run_all(sql, rows))
         task.add_done_callback(_take_notice)
         await asyncio.wait((task,))
         try:
             task.result()
         except OUTDATED as exc:
-            # In a transaction the rows before the one that was refused are there already.
             if again or not self.may_run_again(sql, exc) or self.in_transaction:
                 raise
             return await self.executemany(sql, rows, again=True)
         return Result(-1)
 
-    async def _run_all(self, sql: str, rows: Iterator[Any]) -> None:
-        if sql in self._moving:
-            await (await self.raw.prepare(sql)).executemany(rows)
-        else:
-            await self.raw.executemany(sql, rows)
+    async def _run_all(self, sql: str, rows: Sequence[Any]) -> None:
+        within = len(rows) > 1 and self.in_transaction
+        if within:
+            await self.savepoint(BATCH)
+        fed = chain.from_iterable(self._fed(rows))
+        try:
+            if sql in self._moving:
+                await (await self.raw.prepare(sql)).executemany(fed)
+            else:
+                await self.raw.executemany(sql, fed)
+        except Exception as exc:
+            # A row that asyncpg itself refuses leaves those before it, and the transaction goes on.
+            if within and self.in_transaction and not getattr(exc, "severity", None):
+                await self.rollback_to_savepoint(BATCH)
+            raise
+        if within:
+            await self.release_savepoint(BATCH)
 
     def _fed(self, rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
         for start in range(0, len(rows), _FED):

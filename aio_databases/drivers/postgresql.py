@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from aio_databases.url import Address
 
 __all__ = (
+    "BATCH",
     "POSTGRESQL",
     "RESET",
     "ROLLED_BACK",
@@ -45,6 +46,10 @@ POSTGRESQL = Capabilities(
     exclusive_cursor=True,
     reusable_after_cancel=True,
 )
+
+
+BATCH = "aiodb_many"
+"""The savepoint of a batch in a transaction, to which it goes back where the library refuses one of the rows."""
 
 
 class AnyPostgreSQL(Choice):

@@ -18,6 +18,7 @@ from psycopg.waiting import wait_async
 from aio_databases.drivers.cursor import CursorConnection
 from aio_databases.drivers.libpq import shut_down
 from aio_databases.drivers.libpq_lists import ListConnection, is_list
+from aio_databases.drivers.postgresql import BATCH
 from aio_databases.drivers.sockets import hung_up
 from aio_databases.drivers.thread import ThreadConnection
 from aio_databases.errors import InterfaceError
@@ -207,15 +208,20 @@ class NativeConnection(PsycopgConnection, CursorConnection):
 
     async def _run_all(self, sql: str, rows: Sequence[Any]) -> Result:
         self.check_batch()
-        if len(rows) <= 1 or self.in_transaction:
+        if len(rows) <= 1:
             return await super().executemany(sql, rows)
-        # A value that cannot be sent ends psycopg's pipeline, which commits the rows before it.
-        await self.execute("BEGIN", ())
+        # A value that cannot be sent ends psycopg's pipeline, which keeps the rows before it.
+        within = self.in_transaction
+        await (self.savepoint(BATCH) if within else self.execute("BEGIN", ()))
         try:
             result = await super().executemany(sql, rows)
-            await self.execute("COMMIT", ())
+            await (self.release_savepoint(BATCH) if within else self.execute("COMMIT", ()))
+        except Exception:
+            if within and self.in_transaction and not self.has_failed:
+                await self.rollback_to_savepoint(BATCH)
+            raise
         finally:
-            if self.in_transaction:
+            if self.in_transaction and not within:
                 await self.rollback()
         return result
 
@@ -268,14 +274,20 @@ class ThreadedConnection(PsycopgConnection, ThreadConnection):
 
     def _executemany(self, sql: str, rows: Sequence[Any]) -> Result:
         self.check_batch()
-        if len(rows) <= 1 or self.in_transaction:
+        if len(rows) <= 1:
             return super()._executemany(sql, rows)
-        self.db.execute("BEGIN")  # see above
+        within = self.in_transaction  # see above
+        self.db.execute(f"SAVEPOINT {BATCH}" if within else "BEGIN")
         try:
             result = super()._executemany(sql, rows)
-            self.db.execute("COMMIT")
+            self.db.execute(f"RELEASE SAVEPOINT {BATCH}" if within else "COMMIT")
+        except Exception:
+            if within and self.in_transaction and not self.has_failed:
+                self.db.execute(f"ROLLBACK TO SAVEPOINT {BATCH}")
+                self.db.execute(f"RELEASE SAVEPOINT {BATCH}")
+            raise
         finally:
-            if self.in_transaction:
+            if self.in_transaction and not within:
                 self.db.execute("ROLLBACK")
         return result
 

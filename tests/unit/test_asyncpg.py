@@ -79,6 +79,19 @@ class Remembering(Raw):
     """Plays a connection of asyncpg that knows statements and types."""
 
     forgotten = 0
+    kept = "kept"
+
+    @property
+    def _protocol(self):
+        return self
+
+    _stmt_cache = _protocol
+
+    def get_record_class(self):
+        return AsyncpgRecord
+
+    def has(self, known):
+        return known == (self.kept, AsyncpgRecord, False)
 
     def _drop_local_type_cache(self):
         self.forgotten += 1
@@ -104,6 +117,7 @@ def test_only_a_statement_that_changes_again_is_prepared_each_time():
 
 def test_what_has_nothing_to_do_with_the_schema_is_not_taken_for_a_change():
     schema, raw = Schema(), Remembering()
+    schema.join(raw)
     for exc in (
         asyncpg.FeatureNotSupportedError("x"),
         asyncpg.DatatypeMismatchError("x"),
@@ -112,7 +126,12 @@ def test_what_has_nothing_to_do_with_the_schema_is_not_taken_for_a_change():
         asyncpg.DataError("invalid input for query argument $1"),
     ):
         assert not schema.has_changed(raw, "sql", exc)
+    within = asyncpg.UndefinedFunctionError("of a statement in a function")
+    within.context = "PL/pgSQL function f()"
+    assert not schema.has_changed(raw, raw.kept, within)
     assert 0 == raw.forgotten
+    assert schema.has_changed(raw, raw.kept, asyncpg.DatatypeMismatchError("x"))
+    assert 2 == raw.forgotten
 
 
 async def test_no_rows_are_not_sent():

@@ -66,6 +66,8 @@ class Dialect:
     """Statements that end a transaction."""
     keeps_failed_rows: ClassVar[bool] = False
     """In a transaction, what executemany() did before it failed is still there, unless a savepoint takes it back."""
+    keeps_refused_rows: ClassVar[bool] = False
+    """Whether a row that the driver itself refuses leaves the rows before it in a transaction that goes on."""
 
     savepoint: ClassVar[str] = ""
     """The statement that begins a nested transaction; empty: no way is known."""

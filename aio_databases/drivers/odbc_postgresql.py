@@ -33,6 +33,7 @@ class PostgreSQL(Dialect):
     )
     stop: ClassVar[str] = "SELECT pg_cancel_backend({})"
     takes_braces: ClassVar[bool] = False
+    keeps_refused_rows: ClassVar[bool] = True
     savepoint: ClassVar[str] = "SAVEPOINT {}"
     begins: ClassVar[re.Pattern[str] | None] = beginning_with(BEGINS)
 

@@ -180,7 +180,7 @@ class OdbcConnection(ThreadConnection):
         if not rows:
             return Result(0)
         ways, nested = self.driver.ways, self.in_transaction
-        saved = nested and ways.keeps_failed_rows
+        saved = nested and (ways.keeps_failed_rows or (ways.keeps_refused_rows and len(rows) > 1))
         if not nested:
             self._begin(_PLAIN)
         elif saved:
@@ -197,6 +197,8 @@ class OdbcConnection(ThreadConnection):
                 self._insist(self._rollback)
             elif self.in_transaction and saved:
                 with suppress(Exception):  # which has closed the connection, and is not the error to see
+                    if not ways.keeps_failed_rows:
+                        self._send("SELECT 1")  # raises if the transaction has failed, and stays so
                     self._insist(self._send, ways.rollback_to.format(_MANY))
                     self._insist(self._release, _MANY)
             raise

@@ -7,11 +7,12 @@ import pytest
 
 from aio_databases import DataError
 
-pytestmark = pytest.mark.targets(pooled=True, odbc=False)
+pytestmark = pytest.mark.targets(pooled=True)
 
 
-@pytest.mark.parametrize("count", [1, 150, 3000])
-async def test_a_row_that_is_refused_takes_the_others_along(db, count):
+@pytest.mark.parametrize("count", [1, 3000])
+async def test_a_row_that_is_refused_takes_the_others_along(db, target, count):
+    count = min(count, 100) if target.odbc else count  # ODBC sends row by row
     await db.execute("create table t (i int, j varchar(9))")
     insert = "insert into t values (?, ?)"
     async with db.transaction():

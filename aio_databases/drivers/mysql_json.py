@@ -27,7 +27,8 @@ Column = tuple[str, str, str]  # the names of its database, its table and itself
 
 _CHECKED_COLUMNS = """
 SELECT CONSTRAINT_SCHEMA, TABLE_NAME, CONSTRAINT_NAME FROM information_schema.CHECK_CONSTRAINTS
-WHERE LEVEL = 'Column' AND CHECK_CLAUSE = CONCAT('json_valid(`', CONSTRAINT_NAME, '`)')
+WHERE LEVEL = 'Column'
+AND REPLACE(CHECK_CLAUSE, '"', '`') = CONCAT('json_valid(`', REPLACE(CONSTRAINT_NAME, '"', '`'), '`)')
 AND (CONSTRAINT_SCHEMA, TABLE_NAME) IN ({})
 """
 

@@ -44,3 +44,11 @@ async def test_a_question_that_was_stopped_is_asked_again(documents, monkeypatch
             with pytest.raises(Error):
                 await documents.fetchval(sql)
     assert ('{"number": 0}' if number == 1054 else {"number": 0}) == await documents.fetchval(sql)
+
+
+async def test_json_is_found_where_a_session_quotes_names_as_standard_sql_does(documents):
+    """The server quotes the names in a CHECK constraint as the session that asks does."""
+    sql = "select document from documents order by id"
+    async with documents.connection():
+        await documents.execute("set sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'")
+        assert {"number": 0} == await documents.fetchval(sql)

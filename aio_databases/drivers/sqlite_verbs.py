@@ -73,12 +73,13 @@ class Stop:
 
 _BEHIND_WITH = re.compile(r"(?:[\s;]|--[^\n]*\n|/\*.*?\*/)*+WITH\b", re.IGNORECASE | re.DOTALL)
 _IS_COUNTED = re.compile(r"\s*(?:INSERT|REPLACE|UPDATE|DELETE)\b", re.IGNORECASE)  # what executemany() is fast for
+_SELECT = frozenset("Ss")
 _STEPS = 200_000  # of SQLite's virtual machine, a few milliseconds
 
 
 def _hides_count(cursor: sqlite3.Cursor, sql: str) -> bool:
     """Return whether a statement may change rows behind WITH, where sqlite3 does not look."""
-    if cursor.rowcount >= 0 or _BEHIND_WITH.match(sql) is None:
+    if sql[:1] in _SELECT or cursor.rowcount >= 0 or _BEHIND_WITH.match(sql) is None:  # the first spares most a search
         return False
     return cursor.description is None or "RETURNING" in sql.upper()
 
@@ -179,7 +180,8 @@ class SQLiteVerbs(CallConnection):
 
     def with_rows(self, cursor: Any) -> Any:
         """Return a cursor whose rows are tuples, whatever the connection of sqlite3 was told to make of them."""
-        cursor.row_factory = None
+        if cursor.row_factory is not None:
+            cursor.row_factory = None
         return cursor
 
     def _value(self, sql: str) -> Any:

@@ -21,6 +21,7 @@ from psycopg2.extras import Json
 from aio_databases.drivers.base import run_aside
 from aio_databases.drivers.cursor import CursorConnection
 from aio_databases.drivers.libpq_lists import ListConnection, has_list, is_list
+from aio_databases.drivers.postgresql import BATCH
 from aio_databases.record import Result
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class AiopgConnection(ListConnection, CursorConnection):
         self.raw = raw
         self._driver = driver
         self._pid: int = raw.raw.get_backend_pid()
+        self._is_within_batch = False
         self.take_lists(driver.json, driver.list_types)
 
     @property
@@ -172,15 +174,30 @@ class AiopgConnection(ListConnection, CursorConnection):
             for start in range(0, len(rows), _BATCH)
         ]
         # One batch is one transaction by itself.
-        around = len(batches) > 1 and not self.in_transaction
+        several = len(batches) > 1
+        around, within = several and not self.in_transaction, several and self.in_transaction
+        if within:
+            await self.savepoint(BATCH)
+        self._is_within_batch = within
         try:
             for batch in chain([b"BEGIN"] * around, batches, [b"COMMIT"] * around):
                 await self.execute(batch.decode(), ())
         except psycopg2.Error:
             if around and self.in_transaction:
                 await self.rollback()
+            await self._undo_batch()
             raise
+        self._is_within_batch = False
+        if within:
+            await self.release_savepoint(BATCH)
         return Result(-1 if rows else 0)
+
+    async def _undo_batch(self) -> None:
+        """Undo the first rows of a batch that has failed, or was cancelled, in a transaction that goes on."""
+        if self._is_within_batch:
+            self._is_within_batch = False
+            if self.in_transaction and not self.has_failed:
+                await self.rollback_to_savepoint(BATCH)
 
     async def settle(self) -> bool:
         """Stop a cancelled statement on the server and wait for its end."""
@@ -192,6 +209,7 @@ class AiopgConnection(ListConnection, CursorConnection):
                 await run_aside(self._driver, f"SELECT pg_catalog.pg_cancel_backend({self._pid})")
                 await self.raw.drain()
             await self.absorb_cancel()
+            await self._undo_batch()
         return not self.raw.closed
 
     async def close(self) -> None:

@@ -24,7 +24,7 @@ async def test_a_row_that_is_refused_takes_the_others_along(db, target, count):
     assert 4 == await db.fetchval("select count(*) from t")
 
 
-@pytest.mark.targets(scheme=("asyncpg", "psycopg"))
+@pytest.mark.targets(scheme={"aiopg", "asyncpg", "psycopg"})
 async def test_a_batch_that_is_cancelled_leaves_nothing_to_commit(db):
     await db.execute("create table t (i int)")
     async with db.connection() as connection:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import uvloop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,7 +31,18 @@ def _eager_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-_OPTIONS: dict[str, dict[str, Any]] = {"asyncio": {}, "uvloop": {"use_uvloop": True}, "trio": {}}
+class _Uvloop(uvloop.Loop):
+    """Closes itself where warnings are errors, too: uvloop waits for ever for what it could not warn of."""
+
+    def close(self) -> None:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            super().close()
+        for each in caught:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno, source=each.source)
+
+
+_OPTIONS: dict[str, dict[str, Any]] = {"asyncio": {}, "uvloop": {"loop_factory": _Uvloop}, "trio": {}}
 _ASYNCIO: dict[str, dict[str, Any]] = {"plain": {}, "debug": {"debug": True}, "eager": {"loop_factory": _eager_loop}}
 
 

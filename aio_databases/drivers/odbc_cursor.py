@@ -22,19 +22,22 @@ class OdbcCursor:
         self._connection = connection
         self._cursor = cursor
         self._ways = connection.driver.ways
+        self._is_only = False  # the result, which there is no need to look behind
         self.rowcount = -1
 
     def run(self, sql: str, params: Any) -> None:
         """Run a statement, and go on to its first rows."""
         sql = sql if sql.strip("; \t\r\n") else _NOTHING
         adapted = self._ways.adapted(params, self._connection.driver.json.dumps)
+        several = self._ways.has_several
+        self._is_only = several is not None and several.match(sql) is None
         self._connection.stop.watch(self._cursor.execute, sql, adapted)
         self.rowcount = cast("int", self._cursor.rowcount)
         while self._cursor.description is None and self._has_more():
             pass
 
     def _has_more(self) -> bool:
-        return bool(self._connection.stop.watch(self._cursor.nextset))
+        return not self._is_only and bool(self._connection.stop.watch(self._cursor.nextset))
 
     def finish(self) -> None:
         """Leave what was not read, to the end of the last result."""

@@ -64,6 +64,8 @@ class Dialect:
     """Statements that begin a transaction; None: only ODBC's autocommit, switched off, does."""
     ends: ClassVar[re.Pattern[str]] = beginning_with(ENDS)
     """Statements that end a transaction."""
+    has_several: ClassVar[re.Pattern[str] | None] = None
+    """Statements that may give several results; None: any may, and the ODBC driver can be asked after all of them."""
     keeps_failed_rows: ClassVar[bool] = False
     """In a transaction, what executemany() did before it failed is still there, unless a savepoint takes it back."""
     keeps_refused_rows: ClassVar[bool] = False

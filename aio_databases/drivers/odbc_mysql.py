@@ -38,6 +38,8 @@ class MySQL(Dialect):
     ends: ClassVar[re.Pattern[str]] = beginning_with(
         rf"{ENDS}|ALTER|(?:CREATE|DROP)(?!\s+(?:OR\s+REPLACE\s+)?TEMPORARY)|GRANT|LOCK|RENAME|REVOKE|TRUNCATE"
     )
+    # MariaDB's driver ends the process when it is asked for the next result of a compound statement.
+    has_several: ClassVar[re.Pattern[str] | None] = beginning_with(r"CALL|EXECUTE|\{\s*(?:\?\s*=\s*)?CALL")
     keeps_failed_rows: ClassVar[bool] = True
 
     def place(self, driver: OdbcDriver, *, read_only: bool) -> dict[str, Any]:

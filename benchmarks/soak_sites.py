@@ -59,7 +59,7 @@ DIALECTS = {
     **dict.fromkeys(("asyncmy", "aiomysql", "pymysql", "trio-mysql"), "mysql"),
 }
 DRIVERS = (
-    *("sqlite", "sqlite@trio", "aiosqlite"),
+    *("sqlite", "sqlite@uvloop", "sqlite@trio", "aiosqlite", "aiosqlite@uvloop"),
     *("asyncpg", "asyncpg@uvloop", "psycopg", "psycopg@uvloop", "psycopg@trio", "aiopg", "aiopg@uvloop"),
     *("asyncmy", "asyncmy@uvloop", "aiomysql", "aiomysql@uvloop", "pymysql", "pymysql@trio", "trio-mysql@trio"),
     *(f"{scheme}+{kind}" for kind in ("sqlite", "postgresql", "mysql") for scheme in ("aioodbc", "pyodbc")),

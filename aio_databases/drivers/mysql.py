@@ -248,12 +248,14 @@ class MySQLDriver(_OfMySQL, NetworkDriver):
             text += _ADVICE.get(errno, "")
             sqlstate = getattr(exc, "sqlstate", None)
             return Diagnosis(kind_of_mysql_errno(errno), sqlstate, errno, **told, text=f"{text} ({errno})")
-        if isinstance(exc, EOFError) or (isinstance(exc, RuntimeError) and "TCPTransport closed" in str(exc)):
+        of_uvloop = isinstance(exc, RuntimeError) and any(words in str(exc) for words in _CLOSED_ON_UVLOOP)
+        if isinstance(exc, EOFError) or of_uvloop:
             return Diagnosis(ConnectionLost, text=str(exc) or CLOSED)
         return diagnose_builtin(exc)
 
 
 CLOSED = "the connection is closed"
+_CLOSED_ON_UVLOOP = ("TCPTransport closed", "Transport does not expose socket instance")
 _FOUND_ROWS = 1 << 1
 _TLS = 1 << 11
 MULTI_STATEMENTS = 1 << 16

@@ -6,6 +6,7 @@ clients are told no more than the former; so the constraint is looked up, once f
 
 from __future__ import annotations
 
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -49,9 +50,8 @@ class JsonColumns:
 
     def record(self, result: Any) -> Callable[[tuple[Any, ...]], Record]:
         """Return what makes a record of a row of a library's result, with JSON read where it is known to be."""
-        names, codes, *_ = zip(*result.description, strict=True)
-        record = record_type(names)
-        if self._json.reads and not _CANDIDATES.isdisjoint(codes) and (places := self._places(result)):
+        record = record_type(tuple([column[0] for column in result.description]))
+        if self._json.reads and _has(result, _CANDIDATES) and (places := self._places(result)):
             return lambda row: record(self._read(row, places))
         return record
 
@@ -61,9 +61,7 @@ class JsonColumns:
 
     def unknown(self, result: Any) -> set[Column]:
         """Return the columns of a result that have to be looked up."""
-        if not (self._json.reads and self._can_ask and result.description):
-            return set()
-        if all(column[1] != _BLOB for column in result.description):
+        if not (self._json.reads and self._can_ask and result.description and _has(result, _LOOKED_UP)):
             return set()
         now = monotonic()
         columns = filter(None, map(_column, result.fields))
@@ -96,8 +94,18 @@ class JsonColumns:
         values = list(row)
         for place in places:
             if isinstance(values[place], str):
-                values[place] = self._json.loads(values[place])
+                # What is no JSON stays text: the column may have changed, or another table have taken its name.
+                with suppress(ValueError):
+                    values[place] = self._json.loads(values[place])
         return tuple(values)
+
+
+def _has(result: Any, codes: frozenset[int]) -> bool:
+    """Return whether a column of a result has one of these types; asked of every result."""
+    for column in result.description:  # noqa: SIM110 - which takes twice as long
+        if column[1] in codes:
+            return True
+    return False
 
 
 def _column(field: Any) -> Column | None:
@@ -113,6 +121,7 @@ def _column(field: Any) -> Column | None:
 _JSON = 245  # numbers of types
 _BLOB = 252
 _CANDIDATES = frozenset({_JSON, _BLOB})
+_LOOKED_UP = frozenset({_BLOB})
 _LONGEST = (1 << 32) - 1  # bytes
 _BINARY = 1 << 7  # a flag: compared byte by byte
 _NO_TEXT = 63  # the character set of bytes

@@ -52,3 +52,22 @@ async def test_json_is_found_where_a_session_quotes_names_as_standard_sql_does(d
     async with documents.connection():
         await documents.execute("set sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'")
         assert {"number": 0} == await documents.fetchval(sql)
+
+
+@pytest.mark.parametrize("verb", ["fetchall", "iterate"])
+async def test_a_text_that_is_no_json_stays_text_and_the_connection_open(db, verb):
+    """Hostile test: one such row was a ConnectionLost, and the transaction was gone."""
+    async with db.connection() as connection:
+        await connection.execute("create table odd (id int primary key, doc json)")
+        await connection.execute("insert into odd values (1, '[1]')")
+        assert await connection.fetchval("select doc from odd") == [1]
+        await connection.execute("set check_constraint_checks = 0")
+        async with connection.transaction():
+            await connection.execute("insert into odd values (2, 'no json')")
+            sql = "select doc from odd order by id"
+            rows = (
+                await connection.fetchall(sql) if verb == "fetchall" else [row async for row in connection.iterate(sql)]
+            )
+            assert [row.doc for row in rows] == [[1], "no json"]
+            await connection.execute("insert into odd values (3, '{}')")
+        assert await connection.fetchval("select count(*) from odd") == 3

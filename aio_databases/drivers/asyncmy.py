@@ -111,12 +111,11 @@ class AsyncmyConnection(MySQLConnection):
         a slow reader has not asked for.
         """
         rows: list[tuple[Any, ...]] = result._take_pending_rows(size)
-        if len(rows) == size:
-            return rows
         transport = self.raw._transport
         if transport is None:
             raise ConnectionLost(CLOSED)
-        transport.resume_reading()
+        if len(rows) != size:
+            transport.resume_reading()
         while size is None or len(rows) < size:
             row = await result._read_rowdata_packet_unbuffered()
             if row is None:

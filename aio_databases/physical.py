@@ -151,6 +151,7 @@ class Physical:
         driver, turns, reset = self.driver, self.turns, self._options.reset
         if not driver.is_closed:
             await turns.take_urgently(self._options.cleanup_timeout)
+        turns.end_all("its connection was released")  # its BEGIN was under way
         turns.dismiss()
         self.abandoned.extend(self.cursors)
         if driver.is_closed or not await self.settle():

@@ -299,6 +299,7 @@ class Transaction(Level):
                     await end()
             finally:
                 if not self.has_block and not self.is_active:
+                    self._connection.losses.forget(self)  # whatever this raises says so
                     self.leave()
                     await self._give_lease_back()
         except BaseException as failure:

@@ -1,0 +1,58 @@
+"""A transaction whose BEGIN is under way when its connection is released has ended, and says so (hostile test).
+
+Its statements ran on another connection, each committed by itself, and its COMMIT was sent on the one that it had lost.
+"""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from aio_databases import CommitUncertainError, Error, TransactionError
+from unit.fake import connected
+
+RELEASED = "^a transaction cannot be used any more: its connection was released, and nothing of it was committed"
+
+
+@pytest.mark.parametrize("reconnects", [False, True])
+@pytest.mark.parametrize("has_block", [False, True])
+async def test_nothing_runs_in_a_transaction_that_was_released_while_it_began(has_block, reconnects):
+    async with connected(max_size=1) as (db, fake), db.connection() as connection, anyio.create_task_group() as tasks:
+        gate = fake.wait("BEGIN")
+
+        async def give_back() -> None:
+            await gate.reached()
+            tasks.start_soon(connection.reconnect if reconnects else connection.release)
+            await anyio.wait_all_tasks_blocked()
+            gate.open()
+
+        tasks.start_soon(give_back)
+        transaction = db.transaction()
+        with pytest.raises(TransactionError, match=RELEASED):
+            if has_block:
+                async with transaction:
+                    await anyio.wait_all_tasks_blocked()
+                    with pytest.raises(TransactionError, match=RELEASED):
+                        await db.execute("insert 1")
+            else:
+                await transaction.start()
+                await anyio.wait_all_tasks_blocked()
+                with pytest.raises(Error):
+                    await connection.execute("insert 1")
+                await transaction.commit()
+        assert ["BEGIN", "ROLLBACK"] == fake.sent
+
+
+async def test_a_commit_that_has_met_the_loss_is_all_that_the_owner_hears_of_it():
+    """A loop that begins anew on a connection which replaces itself met the loss of the first round in all others."""
+    async with connected() as (db, fake), db.connection(reconnect=True) as connection:
+        transaction = await connection.transaction().start()
+        await connection.execute("insert 1")
+        fake.drop("COMMIT")
+        with pytest.raises(CommitUncertainError):
+            await transaction.commit()
+        await connection.reconnect()
+        second = await connection.transaction().start()
+        await connection.execute("insert 2")
+        await second.commit()
+    assert ["insert 2", "COMMIT"] == fake.sent[-2:]

@@ -220,15 +220,18 @@ class Connection(Verbs):
             self._forget_losses()
 
     async def _give_back(self) -> None:
-        physical = self._detach()
+        physical = self._physical
         if physical is None:
             return
         mine = next((transaction for transaction in physical.turns.stack if transaction.is_on(self)), None)
         try:
             if mine is not None:
+                # Kept until then, so that its statements wait and hear of it, instead of running elsewhere.
                 await mine.abort("its connection was released")
         finally:
-            await self.pool.release(physical)
+            if self._physical is physical:
+                self._detach()
+                await self.pool.release(physical)
 
     async def reconnect(self) -> None:
         """Give the connection back and take another one; open transactions are lost and say so when they are used."""

@@ -298,8 +298,9 @@ class Transaction(Level):
                 if self._can_end(verb, silent=silent):
                     await end()
             finally:
+                if self.state is TransactionState.FAILED:
+                    self._connection.losses.forget(self)
                 if not self.has_block and not self.is_active:
-                    self._connection.losses.forget(self)  # whatever this raises says so
                     self.leave()
                     await self._give_lease_back()
         except BaseException as failure:
@@ -311,7 +312,6 @@ class Transaction(Level):
         if self.is_active:
             return True
         if self.state is TransactionState.FAILED:
-            self._connection.losses.forget(self)
             if not (self._silent if silent is None else silent):
                 self.raise_failure()
             return False

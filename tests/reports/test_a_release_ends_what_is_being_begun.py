@@ -43,6 +43,36 @@ async def test_nothing_runs_in_a_transaction_that_was_released_while_it_began(ha
         assert ["BEGIN", "ROLLBACK"] == fake.sent
 
 
+@pytest.mark.parametrize("verb", ["release", "reconnect"])
+@pytest.mark.parametrize("has_block", [False, True])
+async def test_nothing_runs_elsewhere_while_a_release_rolls_back(has_block, verb):
+    """A statement made while ROLLBACK was under way ran on another connection, and was committed by itself."""
+    async with connected(max_size=2) as (db, fake), db.connection() as connection, anyio.create_task_group() as tasks:
+        gate = fake.wait("ROLLBACK")
+
+        async def use() -> None:
+            tasks.start_soon(getattr(connection, verb))
+            await gate.reached()
+            tasks.start_soon(open_soon)
+            with pytest.raises(TransactionError):
+                await db.execute("insert 1")
+
+        async def open_soon() -> None:
+            await anyio.wait_all_tasks_blocked()
+            gate.open()
+
+        transaction = db.transaction()
+        with pytest.raises(TransactionError, match=RELEASED):
+            if has_block:
+                async with transaction:
+                    await use()
+            else:
+                await transaction.start()
+                await use()
+                await transaction.commit()
+        assert ["BEGIN", "ROLLBACK"] == fake.sent
+
+
 async def test_a_commit_that_has_met_the_loss_is_all_that_the_owner_hears_of_it():
     """A loop that begins anew on a connection which replaces itself met the loss of the first round in all others."""
     async with connected() as (db, fake), db.connection(reconnect=True) as connection:

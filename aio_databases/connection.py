@@ -105,7 +105,7 @@ class Connection(Verbs):
     @property
     def is_lost(self) -> bool:
         """Whether the connection was lost and not replaced yet; it acquires itself anew when it is used."""
-        return self._physical is None and self._reconnects
+        return self._physical is None and self.is_usable
 
     @property
     def role(self) -> str:
@@ -158,10 +158,10 @@ class Connection(Verbs):
         self.turns = physical.turns
         self.is_usable = True
 
-    def _detach(self) -> Physical | None:
+    def _detach(self, *, lost: bool = False) -> Physical | None:
         physical = getattr(self, "_physical", None)
         self._physical = self._driver = self.turns = None
-        self.is_usable = self._reconnects
+        self.is_usable = lost
         return physical
 
     async def acquire(self) -> Connection:
@@ -201,6 +201,7 @@ class Connection(Verbs):
         """Give the connection back to the pool if there is nothing to clear up, and return whether that was so."""
         physical = self._physical
         if physical is None:
+            self._detach()
             return True
         if any(transaction.is_on(self) for transaction in physical.turns.stack):
             return False
@@ -219,9 +220,10 @@ class Connection(Verbs):
         finally:
             self._forget_losses()
 
-    async def _give_back(self) -> None:
+    async def _give_back(self, *, lost: bool = False) -> None:
         physical = self._physical
         if physical is None:
+            self._detach(lost=lost)
             return
         mine = next((transaction for transaction in physical.turns.stack if transaction.is_on(self)), None)
         try:
@@ -230,12 +232,12 @@ class Connection(Verbs):
                 await mine.abort("its connection was released")
         finally:
             if self._physical is physical:
-                self._detach()
+                self._detach(lost=lost)
                 await self.pool.release(physical)
 
     async def reconnect(self) -> None:
         """Give the connection back and take another one; open transactions are lost and say so when they are used."""
-        await self._give_back()
+        await self._give_back(lost=self._reconnects)
         await self.acquire()
 
     def abandon(self, _: object = None) -> None:
@@ -308,7 +310,7 @@ class Connection(Verbs):
     _run = run
 
     async def _run_anew(self, verb: str, query: Any, params: Args, limit: int | None) -> Any:
-        if not self._reconnects:
+        if not self.is_usable:
             raise ConnectionReleased.of(self)
         await self.make_ready()
         return await self.run(verb, query, params, limit)
@@ -421,7 +423,7 @@ class Connection(Verbs):
     async def _raise_translated(self, physical: Physical, plan: Plan, values: Any, exc: BaseException) -> None:
         """Get over a failure; return if it is to be raised as it is."""
         error = await recover(self.pool, physical, exc, self.logger)
-        if self._reconnects and physical.driver.is_closed and isinstance(exc, Exception):
+        if self._reconnects and self._physical is physical and physical.driver.is_closed and isinstance(exc, Exception):
             try:
                 await self.reconnect()
             except errors.Error as failure:

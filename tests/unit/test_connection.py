@@ -245,8 +245,11 @@ async def test_a_shared_connection_that_cannot_be_cleared_says_that_it_is_lost()
 
 
 async def test_tasks_that_reconnect_one_connection_lease_one():
-    async with connected() as (db, _), db.connection(reconnect=True) as connection:
-        await connection.release()
+    async with connected() as (db, fake), db.connection(reconnect=True) as connection:
+        fake.drop("select 0")
+        fake.fail("connect", FakeError("starting", ConnectError))
+        with pytest.raises(ConnectionLost):
+            await connection.fetchval("select 0")
         async with anyio.create_task_group() as tasks:
             for _ in range(3):
                 tasks.start_soon(connection.fetchval, "select 1")

@@ -139,6 +139,7 @@ def _is_chosen(target: Target) -> bool:
 
 
 def _fits(actual: Any, wanted: Any) -> bool:
+    assert isinstance(wanted, (bool, set, str)), f"targets() takes a value or a set of them, not {wanted!r}"
     return actual in wanted if isinstance(wanted, set) else actual == wanted
 
 

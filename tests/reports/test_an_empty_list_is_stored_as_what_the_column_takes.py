@@ -68,7 +68,7 @@ async def test_a_domain_of_text_is_no_place_for_a_list(db):
         assert [[], ["good"]] == await db.fetchall("select ms::text[] from t", into=lambda ms: ms)
 
 
-@pytest.mark.targets(scheme=("psycopg", "aiopg"))
+@pytest.mark.targets(scheme={"psycopg", "aiopg"})
 async def test_where_the_server_cannot_be_asked_an_empty_list_is_refused(db):
     await db.execute("create table t (j jsonb, a text[])")
     await db.execute("create procedure store(x jsonb) language sql as 'insert into t values (x)'")

@@ -25,6 +25,7 @@ class JsonValues:
         import json  # noqa: PLC0415 - see above
 
         self.reads: bool = options.get("json", "auto") is not False
+        self._standard_loads = json.loads
         self.loads: Callable[[str], Any] = options.get("json_loads") or json.loads
         self._dumps: Callable[[Any], str | bytes] = (
             options.get("json_dumps") or json.JSONEncoder(allow_nan=False).encode
@@ -48,6 +49,14 @@ class JsonValues:
     def read(self, text: str) -> Any:
         """Return the value of a column that is JSON."""
         return self.loads(text) if self.reads else text
+
+    def is_json(self, text: str) -> bool:
+        """Return whether a text is JSON, whatever the option ``json_loads`` makes of it."""
+        try:
+            self._standard_loads(text)
+        except (ValueError, RecursionError):
+            return False
+        return True
 
 
 def dumps(value: object) -> str:

@@ -92,8 +92,8 @@ class AsyncmyConnection(MySQLConnection):
         if not result.unbuffered_active:
             result = await self.skip_results(result)
             return (await self.records(result, result.rows, sql))[:limit]
-        is_known = not self.driver.json_columns.unknown(result)
-        record: Any = self.driver.json_columns.record(result) if is_known else tuple
+        plain = self.driver.json_columns.plain(result)
+        record: Any = plain or tuple  # JSON is read last: it may fail, or has to be looked up by this connection
         rows: list[Any] = []
         while len(rows) < most and (row := await result._read_rowdata_packet_unbuffered()) is not None:
             rows.append(record(row))
@@ -102,7 +102,7 @@ class AsyncmyConnection(MySQLConnection):
             await result._finish_unbuffered_query()
         if result.has_next:
             await self.skip_results(result)
-        return rows if is_known else await self.records(result, rows, sql)
+        return rows if plain else await self.records(result, rows, sql)
 
     async def read_rows(self, result: Any, size: int | None) -> list[tuple[Any, ...]]:
         """Return the next ``size`` rows of a result that is not buffered, or all that are left.

@@ -6,17 +6,16 @@ clients are told no more than the former; so the constraint is looked up, once f
 
 from __future__ import annotations
 
-from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from aio_databases.drivers.mysql_literals import literal
 from aio_databases.error_codes import errno_of, kind_of_mysql_errno
-from aio_databases.errors import AuthenticationError, ProgrammingError
+from aio_databases.errors import AuthenticationError, DataError, ProgrammingError
 from aio_databases.record import record_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from aio_databases.drivers.base import DriverConnection
     from aio_databases.json_values import JsonValues
@@ -48,20 +47,32 @@ class JsonColumns:
         """Forget the columns, as a statement may have changed them."""
         self._known.clear()
 
-    def record(self, result: Any) -> Callable[[tuple[Any, ...]], Record]:
-        """Return what makes a record of a row of a library's result, with JSON read where it is known to be."""
-        record = record_type(tuple([column[0] for column in result.description]))
-        if self._json.reads and _has(result, _CANDIDATES) and (places := self._places(result)):
-            return lambda row: record(self._read(row, places))
-        return record
+    def plain(self, result: Any) -> type[Record] | None:
+        """Return the class of the records of a result, or None where there may be JSON in it; asked of every result."""
+        names: list[str] = []
+        for column in result.description:
+            if column[1] in _CANDIDATES and (column[1] == _JSON or column[3] in _LONGEST_TOLD) and self._json.reads:
+                return None
+            names.append(column[0])
+        return record_type(tuple(names))
 
     def records(self, result: Any, rows: Iterable[tuple[Any, ...]]) -> list[Record]:
-        """Return the rows of a library's result with the names of its columns."""
-        return list(map(self.record(result), rows)) if result.description else []
+        """Return the rows of a library's result as records, with JSON read where it is known to be.
+
+        Raises DataError where the function of the option ``json_loads`` fails.
+        """
+        if not result.description:
+            return []
+        if (record := self.plain(result)) is not None:
+            return list(map(record, rows))
+        record = record_type(tuple([column[0] for column in result.description]))
+        if places := self._places(result):
+            return [record(self._read(row, places)) for row in rows]
+        return list(map(record, rows))
 
     def unknown(self, result: Any) -> set[Column]:
         """Return the columns of a result that have to be looked up."""
-        if not (self._json.reads and self._can_ask and result.description and _has(result, _LOOKED_UP)):
+        if not (self._json.reads and self._can_ask and result.description and _has_long(result)):
             return set()
         now = monotonic()
         columns = filter(None, map(_column, result.fields))
@@ -83,27 +94,34 @@ class JsonColumns:
             self._known.clear()
         self._known.update({column: (column in found, now) for column in columns})
 
-    def _places(self, result: Any) -> list[int]:
+    def _places(self, result: Any) -> list[tuple[int, Any]]:
+        """Return where the columns of JSON are, each with its field."""
         return [
-            place
+            (place, field)
             for place, field in enumerate(result.fields)
             if field.type_code == _JSON or self._known.get(_column(field) or _NONE, _UNKNOWN)[0]
         ]
 
-    def _read(self, row: tuple[Any, ...], places: list[int]) -> tuple[Any, ...]:
+    def _read(self, row: tuple[Any, ...], places: list[tuple[int, Any]]) -> tuple[Any, ...]:
         values = list(row)
-        for place in places:
-            if isinstance(values[place], str):
+        for place, field in places:
+            text = values[place]
+            if not isinstance(text, str):
+                continue
+            try:
+                values[place] = self._json.loads(text)
+            except Exception as exc:
                 # What is no JSON stays text: the column may have changed, or another table have taken its name.
-                with suppress(ValueError):
-                    values[place] = self._json.loads(values[place])
+                if field.type_code == _JSON or self._json.is_json(text):
+                    message = f"the JSON in the column {field.name!r} cannot be read: the option 'json_loads' "
+                    raise DataError(f"{message}has to take what is in it, or use json=False for the text") from exc
         return tuple(values)
 
 
-def _has(result: Any, codes: frozenset[int]) -> bool:
-    """Return whether a column of a result has one of these types; asked of every result."""
+def _has_long(result: Any) -> bool:
+    """Return whether a column of a result is as long as MariaDB's for JSON; asked of every result."""
     for column in result.description:  # noqa: SIM110 - which takes twice as long
-        if column[1] in codes:
+        if column[1] == _BLOB and column[3] in _LONGEST_TOLD:
             return True
     return False
 
@@ -121,8 +139,8 @@ def _column(field: Any) -> Column | None:
 _JSON = 245  # numbers of types
 _BLOB = 252
 _CANDIDATES = frozenset({_JSON, _BLOB})
-_LOOKED_UP = frozenset({_BLOB})
 _LONGEST = (1 << 32) - 1  # bytes
+_LONGEST_TOLD = frozenset({_LONGEST, -1})  # as asyncmy's description of a column has 32 bits with a sign for it
 _BINARY = 1 << 7  # a flag: compared byte by byte
 _NO_TEXT = 63  # the character set of bytes
 _FOR = 60.0  # seconds, as another process may change the table

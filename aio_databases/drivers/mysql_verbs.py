@@ -351,6 +351,9 @@ class MySQLConnection(DriverConnection):
 
     async def _recover(self, exc: Exception) -> bool:
         """Get over an error, and return whether it is one: an empty query is none."""
+        if isinstance(exc, DataError):
+            self._talking = False  # it is of our own, and comes before a statement is sent or after its answer is read
+            return True
         errno = errno_of(exc) if isinstance(exc, self.driver.library_error) else None
         kind = kind_of_mysql_errno(errno or 0)
         if not errno or errno in _CLIENT_ERRORS or errno in _FATAL or issubclass(kind, ConnectionLost):

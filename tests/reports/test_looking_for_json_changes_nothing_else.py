@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from aio_databases import Error
+from aio_databases import DataError, Error
 from aio_databases.drivers import mysql_json
 
 pytestmark = pytest.mark.targets(scheme={"asyncmy", "aiomysql", "pymysql", "trio-mysql"}, pooled=True)
@@ -71,3 +71,33 @@ async def test_a_text_that_is_no_json_stays_text_and_the_connection_open(db, ver
             assert [row.doc for row in rows] == [[1], "no json"]
             await connection.execute("insert into odd values (3, '{}')")
         assert await connection.fetchval("select count(*) from odd") == 3
+
+
+@pytest.mark.parametrize("verb", ["fetchall", "fetchone", "iterate"])
+@pytest.mark.parametrize("failure", [KeyError, ValueError])
+async def test_an_error_of_json_loads_leaves_the_connection_and_the_transaction(make_database, verb, failure):
+    """Hostile test: a KeyError of json_loads was a ConnectionLost, and a ValueError of it was not seen."""
+
+    def loads(text):
+        if text == "[13]":
+            raise failure("a secret")
+        return text
+
+    db = await make_database(json_loads=loads)
+    sql = "select id, doc from odd order by id"
+    async with db.connection() as connection:
+        await connection.execute("create table odd (id int primary key, doc json)")
+        async with connection.transaction():
+            await connection.executemany("insert into odd values (?, ?)", [(n, "[13]") for n in range(5)])
+            for _ in range(2):  # before and after the column is known
+                with pytest.raises(DataError, match="json_loads") as caught:
+                    _ = (
+                        [row async for row in connection.iterate(sql, chunk_size=2)]
+                        if verb == "iterate"
+                        else await getattr(connection, verb)(sql)
+                    )
+                assert "secret" not in str(caught.value)
+                assert await connection.fetchval("select count(*) from odd") == 5
+        await connection.execute("set check_constraint_checks = 0")
+        await connection.execute("update odd set doc = 'no json'")
+        assert await connection.fetchval("select doc from odd") == "no json"

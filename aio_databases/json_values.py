@@ -10,7 +10,7 @@ from .errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ("JsonValues", "dumps")
+__all__ = ("JsonValues", "dumps", "unreadable")
 
 
 class JsonValues:
@@ -47,8 +47,13 @@ class JsonValues:
         return value if isinstance(value, str) else self.dumps(value)
 
     def read(self, text: str) -> Any:
-        """Return the value of a column that is JSON."""
-        return self.loads(text) if self.reads else text
+        """Return the value of a column that is JSON.  Raises DataError where the option ``json_loads`` fails."""
+        if not self.reads:
+            return text
+        try:
+            return self.loads(text)
+        except Exception as exc:
+            raise unreadable() from exc
 
     def is_json(self, text: str) -> bool:
         """Return whether a text is JSON, whatever the option ``json_loads`` makes of it."""
@@ -57,6 +62,12 @@ class JsonValues:
         except (ValueError, RecursionError):
             return False
         return True
+
+
+def unreadable(place: str = "a column") -> DataError:
+    """Return the error for JSON that the option ``json_loads`` does not take; its own text may have values in it."""
+    message = f"the JSON in {place} cannot be read: the option 'json_loads' has to take what is in it, "
+    return DataError(message + "or use json=False for the text")
 
 
 def dumps(value: object) -> str:

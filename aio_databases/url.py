@@ -257,6 +257,10 @@ _ELSEWHERE = {
     "max_inactive_connection_lifetime": "use max_idle, in seconds",
     "echo": "statements are logged at level DEBUG by the logger 'aio_databases'",
     "force_rollback": "tests roll back by a transaction around them",
+    **dict.fromkeys(
+        ("cache", "immutable", "mode", "modeof", "nolock", "psow", "vfs"),
+        "the parameters of an SQLite URI are taken with '?uri=true'",
+    ),
 }
 """What other libraries call it: what to do here."""
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from aio_databases.drivers.mysql_literals import literal
 from aio_databases.error_codes import errno_of, kind_of_mysql_errno
-from aio_databases.errors import AuthenticationError, DataError, ProgrammingError
+from aio_databases.errors import AuthenticationError, ProgrammingError
+from aio_databases.json_values import unreadable
 from aio_databases.record import record_type
 
 if TYPE_CHECKING:
@@ -113,8 +114,7 @@ class JsonColumns:
             except Exception as exc:
                 # What is no JSON stays text: the column may have changed, or another table have taken its name.
                 if field.type_code == _JSON or self._json.is_json(text):
-                    message = f"the JSON in the column {field.name!r} cannot be read: the option 'json_loads' "
-                    raise DataError(f"{message}has to take what is in it, or use json=False for the text") from exc
+                    raise unreadable(f"the column {field.name!r}") from exc
         return tuple(values)
 
 

@@ -258,7 +258,10 @@ ROLLED_BACK = (
     "run what may fail in a nested transaction"
 )
 
-_REFUSALS = ("authentication failed", "no password supplied", "no pg_hba.conf entry", "pg_hba.conf rejects")
+_REFUSALS = re.compile(
+    r"authentication failed|no password supplied|no pg_hba\.conf entry|pg_hba\.conf rejects"
+    r'|FATAL: +role ".*" (does not exist|is not permitted to log in)'
+)
 _FULL = (
     "too many clients already",
     "too many connections for",
@@ -269,7 +272,7 @@ _FULL = (
 
 def refused_login(text: str) -> Diagnosis | None:
     """Return what the server says of a login that it refused, as libpq keeps the SQLSTATE to itself; None: another."""
-    if any(words in text for words in _REFUSALS):
+    if _REFUSALS.search(text):
         return Diagnosis(errors.AuthenticationError)
     return Diagnosis(errors.ConnectError, "53300") if any(words in text for words in _FULL) else None
 

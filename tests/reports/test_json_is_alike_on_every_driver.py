@@ -97,6 +97,29 @@ async def test_functions_for_json_can_be_given(make_database, target, words):
     assert isinstance(found, tuple) == (target.dialect != "sqlite" and not target.odbc)
 
 
+@pytest.mark.parametrize("verb", ["fetchall", "fetchval", "iterate"])
+@pytest.mark.parametrize("failure", [KeyError, ValueError])
+@pytest.mark.targets(dialect="postgresql", odbc=False)
+async def test_an_error_of_json_loads_is_a_data_error_and_shows_no_value(make_database, verb, failure):
+    """Use: a KeyError came as it was, and the text of a ValueError, which may quote the value, was our message."""
+
+    def loads(text):
+        raise failure(text)
+
+    db = await make_database(json_loads=loads)
+    sql = "select '\"a secret\"'::jsonb as doc from generate_series(1, 5)"
+    async with db.transaction():
+        with pytest.raises(DataError, match="json_loads") as caught:
+            _ = (
+                [row async for row in db.iterate(sql, chunk_size=2)]
+                if verb == "iterate"
+                else await getattr(db, verb)(sql)
+            )
+        assert "secret" not in str(caught.value)
+        assert isinstance(caught.value.__cause__, failure)
+        assert 1 == await db.fetchval("select 1")
+
+
 @pytest.mark.targets(scheme={"sqlite", "asyncpg"}, loop="asyncio", memory=False)
 def test_options_for_json_are_checked(url):
     for options in ({"json_loads": 5}, {"json_dumps": "json"}, {"json": "perhaps"}):

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from aio_databases import ConfigurationError, Database, DriverNotInstalled, UnknownDriver
+from aio_databases.drivers.sqlite_files import URI_PARAMETERS
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,7 @@ from aio_databases import ConfigurationError, Database, DriverNotInstalled, Unkn
         ("postgresql://h/d?server_settings=jit=off", "the option 'server_settings' .* has a bad value"),
         ("sqlite:///a.db?pool_size=5", "use max_size"),
         ("sqlite:///a.db?max_overflow=5", "max_size is the most connections"),
+        *((f"sqlite:///a.db?{name}=ro", r"with '\?uri=true'") for name in sorted(URI_PARAMETERS)),
         ("sqlite:///a.db?echo=true", "statements are logged at level DEBUG"),
         ("sqlite:///a.db?pool_pre_ping=true", "use check_after"),
         ("postgresql://h/d?password=abc&def", r"password=\*\*\*' is malformed"),

@@ -186,9 +186,9 @@ READ = {
     },
     "mysql": {
         "json_extract(json)": "select json_extract('{\"a\": [1]}', '$.a')",
-        "bit(3)": "select b'101' + 0",
-        "year": "select cast('2026' as year)",
-        "set": "select concat('a', ',', 'b')",
+        "bit(3)": "select flags from kinds",
+        "year": "select founded from kinds",
+        "set('a', 'b')": "select letters from kinds",
     },
 }
 
@@ -197,7 +197,11 @@ PREPARE = {
         "create type mood as enum ('red', 'blue')",
         "create domain positive as integer check (value > 0)",
         "create type pair as (a integer, b text)",
-    )
+    ),
+    "mysql": (
+        "create table kinds (flags bit(3), founded year, letters set('a', 'b'))",
+        "insert into kinds values (b'101', 2026, 'a,b')",
+    ),
 }
 
 

@@ -341,8 +341,9 @@ class Connection(Verbs):
             raise errors.ReadOnlyError(message + "use db.connection() inside of the replica block to reach the primary")
         stack = self.turns.stack if self.turns is not None else None
         if plan.writes and stack and stack[0].is_read_only and self.pool.driver.capabilities.ddl_commits:
-            message = "this transaction only reads, but a statement that creates, changes or drops things would end it "
-            raise errors.ReadOnlyError(message + "and be run: statements that write are refused")
+            # The server would refuse to change rows, but end the transaction for a statement that defines things.
+            message = "the transaction is readonly=True: a statement that writes is refused before it is sent; "
+            raise errors.ReadOnlyError(message + "run it in a transaction that may write")
         if plan.writes:
             note_use(self)
 

@@ -296,6 +296,17 @@ def note_row(exc: BaseException, number: int) -> None:
     exc.row = number  # type: ignore[attr-defined]  # one of `Error`, which it becomes
 
 
+def note_text(exc: BaseException, text: str) -> None:
+    """Note on an error of a library, before it is translated, what it is to show instead of its arguments."""
+    exc.text = text  # type: ignore[attr-defined]  # one of `Error`, which it becomes
+
+
+def too_slow(option: str, limit: float) -> str:
+    """Return what to show of a statement that an option has stopped."""
+    allowed = f"{option}={limit:g} (seconds) allows"
+    return f"the statement took longer than {allowed}: raise it, or have the statement do less"
+
+
 def _complete(error: Error, exc: BaseException) -> None:
     """Have a column and its row of a batch stand wherever users may look for them."""
     if error.row is None:

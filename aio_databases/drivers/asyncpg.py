@@ -117,15 +117,14 @@ class AsyncpgDriver(PostgreSQLDriver):
             vars(exc)["position"] = found.position  # asyncpg leaves the digits
             return found._replace(parameter=refused[1], row=row) if refused else found
         if isinstance(exc, TimeoutError) and exc.errno is None:
-            return Diagnosis(errors.QueryTimeout, text=_TOO_SLOW)
+            limit = self.connect_args.get("command_timeout", self.options.get("command_timeout"))
+            return Diagnosis(errors.QueryTimeout, text=limit and errors.too_slow("command_timeout", limit))
         if isinstance(exc, asyncpg.InterfaceError):
             return Diagnosis(_kind_of_interface_error(exc))
         if isinstance(exc, asyncpg.InternalClientError):
             return _of_internal_error(exc)
         return diagnose_builtin(exc)
 
-
-_TOO_SLOW = "the statement took longer than the option command_timeout allows"
 
 _REFUSED = re.compile(
     r"invalid input for query argument \$(\d+)( in element #(\d+) of executemany\(\) sequence)?.*", re.DOTALL

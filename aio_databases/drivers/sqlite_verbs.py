@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aio_databases.drivers.base import one_by_one
 from aio_databases.drivers.sqlite_values import adapted, are_plain
 from aio_databases.drivers.thread import CLOSED, CallConnection, read
-from aio_databases.errors import ConnectionLost
+from aio_databases.errors import ConnectionLost, note_text, too_slow
 from aio_databases.json_values import JsonValues
 from aio_databases.record import Result
 
@@ -54,6 +54,11 @@ class Stop:
             self._deadline = monotonic() + timeout
             try:
                 return function(*args)
+            except sqlite3.OperationalError as exc:
+                is_stopped = getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
+                if is_stopped and monotonic() > self._deadline and not self._requests:
+                    note_text(exc, too_slow("statement_timeout", timeout))
+                raise
             finally:
                 self._deadline = float("inf")
 

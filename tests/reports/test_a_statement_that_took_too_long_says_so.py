@@ -20,7 +20,7 @@ def called_in_every_way(connection, statement):
         connection.fetchmany(2, statement),
         connection.fetchone(statement),
         connection.fetchval(statement),
-        lambda: anext(connection.iterate(statement)),
+        anext(connection.iterate(statement)),
     )
 
 

@@ -54,6 +54,7 @@ class Connection(Verbs):
         "_reconnects",
         "_translator",
         "is_usable",
+        "lease",
         "logger",
         "owner",
         "pool",
@@ -63,6 +64,8 @@ class Connection(Verbs):
 
     is_usable: bool
     """Whether a statement can be run: the connection is acquired, or acquires itself anew."""
+    lease: int
+    """How often the connection was acquired."""
     turns: Turns | None
     """The line in front of the physical connection, while it is leased."""
 
@@ -85,6 +88,7 @@ class Connection(Verbs):
         self._use_pool(pool)
         self._lock = FifoLock()
         self._losses: Losses | None = None
+        self.lease = 0
         self._detach()
 
     def _use_pool(self, pool: Pool) -> None:
@@ -156,6 +160,7 @@ class Connection(Verbs):
         )
         self._physical: Physical | None = physical
         self.turns = physical.turns
+        self.lease += 1
         self.is_usable = True
 
     def _detach(self, *, lost: bool = False) -> Physical | None:
@@ -372,7 +377,7 @@ class Connection(Verbs):
                     physical, plan, self
                 )  # MySQL commits by itself before and after CREATE TABLE and the like
                 if physical.begun_by_hand:
-                    note_use(self)
+                    await self._note_begun_by_hand(physical)
         except BaseException as exc:
             call.close()
             await self._raise_translated(physical, plan, values, exc)
@@ -385,6 +390,12 @@ class Connection(Verbs):
             if lock is not None:
                 lock.release()
         return result
+
+    async def _note_begun_by_hand(self, physical: Physical) -> None:
+        note_use(self)
+        if physical.begun_by is self and physical.turns is not self.turns:  # released meanwhile: nobody would end it
+            physical.begun_by_hand = False
+            await physical.driver.rollback()
 
     def _change_session(self, physical: Physical, plan: Plan) -> None:
         physical.session_changed = True

@@ -12,7 +12,7 @@ from aio_databases.recovery import heed_role, translated
 from aio_databases.shields import shielded
 from aio_databases.sql import Plan
 from aio_databases.stacks import runs_within
-from aio_databases.turns import Block, current_block
+from aio_databases.turns import Block, ConnectionReleased, current_block
 from aio_databases.writes import note_write
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Level(Block):
         "_connection",
         "_driver",
         "_is_uncertain",
+        "_lease_number",
         "_options",
         "_outermost",
         "_physical",
@@ -70,6 +71,7 @@ class Level(Block):
 
     _connection: Connection
     _driver: DriverConnection
+    _lease_number: int
     _physical: Physical
     _pool: Pool
     _turns: Turns
@@ -150,7 +152,7 @@ class Level(Block):
         """Begin on a connection that is leased: a transaction, or inside of another one a savepoint."""
         self._physical = physical = connection.physical
         self._connection, self._driver, self._pool = connection, connection.driver, connection.pool
-        self._turns = physical.turns
+        self._turns, self._lease_number = physical.turns, connection.lease
         self.task = TaskReference()
         lock = self._pool.writer_lock
         if lock is not None and self._writes and physical.turns.standing() is None:
@@ -169,22 +171,37 @@ class Level(Block):
 
     async def _send_begin(self) -> None:
         stack, driver = self._turns.stack, self._driver
-        if stack:
+        around = stack[-1] if stack else None
+        name = f"aiodb_{len(stack)}" if stack else None
+        if self._was_released:  # while it waited for the writers' lock
+            raise ConnectionReleased.of(self._connection)
+        if name is not None:
             self._unlock()
             self._check_nesting()
-            name = f"aiodb_{len(stack)}"
             await driver.savepoint(name)
-            self._savepoint = name
-            self._around = stack[-1]
         else:
             if driver.in_transaction:
                 message = "a transaction that was begun with SQL is open on this connection; end that first"
                 raise errors.TransactionError(message)
             await driver.begin(self._options)
+        if around is not None:
+            around.raise_failure()  # what is left of it is rolled back as a whole, by the next user of the connection
+        if self._was_released:
+            # It is taken back at once: nobody ends it, and the connection goes to others, or lies idle with its locks.
+            await (driver.rollback_to_savepoint(name) if name is not None else driver.rollback())
+            what = "a nested transaction" if name is not None else "a transaction"
+            message = f"{what} cannot be used any more: its connection was released, and nothing of it was committed"
+            raise errors.TransactionError(message)
+        self._around, self._savepoint = around, name
         stack.append(self)
         self.state = TransactionState.ACTIVE
         if self._around is None and not (self.is_read_only or self._connection.read_only):
             note_write(self.owner, self)
+
+    @property
+    def _was_released(self) -> bool:
+        """Whether the lease has ended that it is begun on, although another one may be on the same connection."""
+        return self._connection.turns is not self._turns or self._connection.lease != self._lease_number
 
     def _check_nesting(self) -> None:
         if self._outermost:
@@ -239,6 +256,8 @@ class Level(Block):
                     transaction.finish(TransactionState.COMMITTED)
             elif not savepoint:
                 self.state = TransactionState.COMMITTED  # the answer came when it was given up
+            else:
+                self.raise_failure()  # and the transaction around it with it
         except Exception as exc:
             error = self._told(exc, sent=sent)
             self.is_committing = False
@@ -312,7 +331,7 @@ class Level(Block):
             if self not in turns.stack:
                 return
             await (driver.rollback_to_savepoint(savepoint) if savepoint else driver.rollback())
-            for transaction in turns.end(self):
+            for transaction in turns.end(self) if self in turns.stack else ():  # or it was given up meanwhile
                 if reason is None and (transaction is self or transaction.is_entered_here):
                     transaction.finish(TransactionState.ROLLED_BACK)
                 else:

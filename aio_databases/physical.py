@@ -120,9 +120,11 @@ class Physical:
     def has_stray_transaction(self) -> bool:
         """Whether a transaction is open that was begun by hand, and whose user is gone."""
         turns, begun_by = self.turns, self.begun_by
-        if turns.stack or turns.busy or not self.driver.in_transaction:
+        if turns.stack or not self.driver.in_transaction:
             return False
-        return not self.begun_by_hand or begun_by is None or begun_by is self.handle or begun_by.turns is not turns
+        if not self.begun_by_hand:
+            return not turns.busy  # with what may be a transaction of its own
+        return begun_by is None or begun_by is self.handle or begun_by.turns is not turns
 
     @property
     def holds_something(self) -> bool:

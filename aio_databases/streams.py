@@ -9,6 +9,7 @@ from aio_databases.into import mapper
 from aio_databases.misfits import name_parameter
 from aio_databases.outbox import Outbox
 from aio_databases.queries import text_and_params
+from aio_databases.turns import ConnectionReleased
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from aio_databases.physical import Physical
     from aio_databases.record import Record
     from aio_databases.sql import Plan
+    from aio_databases.turns import Turns
 
 __all__ = ("CHUNK", "RecordStream")
 
@@ -54,6 +56,7 @@ class RecordStream(Generic[T_co]):
         "_plan",
         "_statement",
         "_transaction",
+        "_turns",
         "_values",
     )
 
@@ -63,6 +66,7 @@ class RecordStream(Generic[T_co]):
     _physical: Physical
     _plan: Plan
     _transaction: Level | None
+    _turns: Turns
     _values: Any
 
     def __init__(  # noqa: PLR0917 - made in two places, by us
@@ -142,6 +146,8 @@ class RecordStream(Generic[T_co]):
     async def _read(self, cursor: Cursor) -> None:
         try:
             self._check_transaction()
+            if self._connection.turns is not self._turns:  # even where it has the same connection anew
+                raise ConnectionReleased.of(self._connection)  # noqa: TRY301 - the cursor is given up as after every failure
             reading = cursor.fetch(self._chunk_size)
             rows = await self._connection.perform(self._physical, self._plan, (), reading)
         except BaseException as exc:
@@ -179,7 +185,8 @@ class RecordStream(Generic[T_co]):
                 await self._read_at_once()
                 return None
             self._physical = connection.physical
-            self._transaction = self._physical.turns.standing()
+            self._turns = self._physical.turns
+            self._transaction = self._turns.standing()
         except BaseException:
             self._done = self._is_cut = True
             if self._owned:
@@ -214,7 +221,7 @@ class RecordStream(Generic[T_co]):
         self._cursor = None
         connection, physical = self._connection, self._physical
         try:
-            if connection.turns is not physical.turns:  # the stream outlived its block
+            if connection.turns is not self._turns:  # the stream outlived its block
                 self._abandon(cursor)
             elif cursor in physical.cursors:
                 await connection.perform(physical, self._plan, (), physical.close_cursor(cursor))

@@ -263,11 +263,12 @@ class Turns:
     async def take_urgently(self, timeout: float) -> None:
         """Take the turn before everybody else, whatever transactions are open: to clear up.
 
-        Raises TimeoutError when a call runs for longer than ``timeout`` seconds.
+        Where the lease has ended there is nothing to wait for.  Raises TimeoutError when a call runs for longer than
+        ``timeout`` seconds.
         """
         self.waiting += 1
         try:
-            if self.busy:
+            if self.busy and not self.dismissed:
                 await self._urgent.wait(timeout, self._undo)
         finally:
             self.waiting -= 1
@@ -325,7 +326,7 @@ class Turns:
         """Have everybody who waits look anew: the connection goes to other hands."""
         self.dismissed = True
         queues, self._queues = self._queues, {}
-        for queue in queues.values():
+        for queue in (*queues.values(), self._urgent):
             queue.wake_all(value=False)
 
     def _wake_eligible(self) -> bool:

@@ -245,6 +245,13 @@ class Connection(Verbs):
         await self._give_back(lost=self._reconnects)
         await self.acquire()
 
+    async def end_lease(self, exc: BaseException | None) -> None:
+        """Give the connection back when ``exc``, or nothing, leaves what it was leased for."""
+        if isinstance(exc, GeneratorExit):
+            self.abandon()  # a coroutine that is being closed cannot wait, and may be so in another thread
+        elif not self.release_nowait():
+            await self.release()
+
     def abandon(self, _: object = None) -> None:
         """Give the connection back without waiting, when its user is gone."""
         physical = self._detach()

@@ -43,7 +43,7 @@ class ConnectionBlock(Block):
         self.leave()
         connection, self.connection = self.connection, None
         if connection is self._connection:
-            await _give_back(self._connection, exc)
+            await self._connection.end_lease(exc)
 
     async def acquire(self) -> Connection:
         """Lease the connection without a block; it does not become the current one.  Idempotent."""
@@ -91,7 +91,7 @@ class ReplicaBlock(Block):
         self.leave()
         connection, self.connection = self.connection, None
         if connection is not None:
-            await _give_back(connection, exc)
+            await connection.end_lease(exc)
 
 
 def in_primary_transaction(owner: Any) -> bool:
@@ -111,13 +111,6 @@ def _is_in_transaction(connection: Connection) -> bool:
     # What is done with the raw connection is not seen; while a statement runs the server may say that it is in one.
     by_raw = physical.session_changed and not turns.stack and not turns.busy and physical.driver.in_transaction
     return turns.standing() is not None or physical.begun_by_hand or by_raw
-
-
-async def _give_back(connection: Connection, exc: BaseException | None) -> None:
-    if isinstance(exc, GeneratorExit):
-        connection.abandon()  # a coroutine that is being closed cannot wait, and may be so in another thread
-    elif not connection.release_nowait():
-        await connection.release()
 
 
 class CurrentConnection:

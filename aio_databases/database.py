@@ -290,14 +290,17 @@ class Database(Verbs):
         if in_primary_transaction(self):
             message = "the position of what this transaction writes is not known before its commit: call position() "
             raise TransactionError(message + "after the transaction's block")
-        connection = live_connection(self)
-        on_primary = connection is not None and not connection.read_only
 
         async def fetch(query: str) -> Any:
-            # Not as a verb, which would take MariaDB's SET STATEMENT for a change of the session.
-            async with self.connection(create=not on_primary) as asked:
-                await asked.acquire()
-                rows = await asked.perform(asked.physical, _NO_PLAN, (), asked.driver.fetch(query, (), 1))
+            connection = live_connection(self)
+            on_primary = connection is not None and not connection.read_only
+            try:
+                # Not as a verb, which would take MariaDB's SET STATEMENT for a change of the session.
+                async with self.connection(create=not on_primary) as asked:
+                    await asked.acquire()
+                    rows = await asked.perform(asked.physical, _NO_PLAN, (), asked.driver.fetch(query, (), 1))
+            except ConnectionReleased:
+                return await fetch(query)  # as `_run_by_turns` does
             return rows[0][0]
 
         position = await ask_position(self.backend, fetch, primary=True)

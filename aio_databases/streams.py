@@ -137,11 +137,23 @@ class RecordStream(Generic[T_co]):
             return
         self._is_read = True
         try:
+            await self._read_on()
+        finally:
+            self._is_read = False
+
+    async def _read_on(self) -> None:
+        begins = self._cursor is None
+        try:
             cursor = self._cursor or await self._open()
             if cursor is not None:
                 await self._read(cursor)
-        finally:
-            self._is_read = False
+        except ConnectionReleased:
+            found = self._find()
+            if not begins or self._owned or (found is not None and not found.is_usable):
+                raise
+            # Its block ended while it waited for its turn: it reads where a call made now would.
+            self._done = self._is_cut = False
+            await self._read_on()
 
     async def _read(self, cursor: Cursor) -> None:
         try:
@@ -187,10 +199,9 @@ class RecordStream(Generic[T_co]):
             self._physical = connection.physical
             self._turns = self._physical.turns
             self._transaction = self._turns.standing()
-        except BaseException:
+        except BaseException as exc:
             self._done = self._is_cut = True
-            if self._owned:
-                await connection.release()
+            await self._end_lease(exc)
             raise
         self._cursor = connection.driver.cursor(self._plan.sql, self._values)
         self._physical.cursors.add(self._cursor)
@@ -201,8 +212,7 @@ class RecordStream(Generic[T_co]):
         """Read all rows: a cursor would keep a write from being committed, or be in the way, or is not to be had."""
         self._done = True
         self._take(await self._connection.run("fetch", *self._statement))
-        if self._owned and not self._connection.release_nowait():
-            await self._connection.release()
+        await self._end_lease(None)
 
     def _check_transaction(self) -> None:
         transaction = self._transaction
@@ -225,19 +235,23 @@ class RecordStream(Generic[T_co]):
                 self._abandon(cursor)
             elif cursor in physical.cursors:
                 await connection.perform(physical, self._plan, (), physical.close_cursor(cursor))
-        finally:
-            if self._owned and not connection.release_nowait():
-                await connection.release()
+        except ConnectionReleased:
+            pass  # the release closes it
+        except BaseException as exc:
+            await self._end_lease(exc)
+            raise
+        await self._end_lease(None)
 
     async def _give_up(self, cursor: Cursor, exc: BaseException) -> None:
         # Nothing here may replace the error that is on its way: the next statement closes the cursor.
         self._done = self._is_cut = True
         self._cursor = None
         self._abandon(cursor)
-        if self._owned and isinstance(exc, GeneratorExit):
-            self._connection.abandon()  # a coroutine that is being closed cannot wait for anything
-        elif self._owned:
-            await self._connection.release()
+        await self._end_lease(exc)
+
+    async def _end_lease(self, exc: BaseException | None) -> None:
+        if self._owned:
+            await self._connection.end_lease(exc)
 
     def _abandon(self, cursor: Cursor) -> None:
         if cursor in self._physical.cursors:

@@ -12,7 +12,7 @@ from aio_databases.deadlines import Deadline
 from aio_databases.hooks import Hooks, When
 from aio_databases.levels import Level, TransactionState
 from aio_databases.stacks import generator_around
-from aio_databases.turns import current_block, live_connection
+from aio_databases.turns import ConnectionReleased, current_block, live_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -117,6 +117,21 @@ class Transaction(Level):
         self._check_new()
         if self.deadline is not None and not self.has_block:
             raise errors.InterfaceError("a timeout needs a block: use 'async with', or start() without timeout")
+        try:
+            connection = await self._begin_here()
+        except ConnectionReleased:
+            if self._given is not None or self._owned:
+                raise
+            # The block around it ended while BEGIN waited for its turn: it begins where a call made now would.
+            return await self.start()
+        if self.has_block or self._owned:
+            self.enter(self.task)
+        if self.generator is not None:
+            _ = connection.losses  # so that its calls are looked at
+        return self
+
+    async def _begin_here(self) -> Connection:
+        """Begin on the connection that a call made now would use, or on a lease, and return it."""
         connection = self._given or (None if self._create else live_connection(self.owner))
         self._owned = connection is None
         if connection is None:
@@ -136,11 +151,7 @@ class Transaction(Level):
             raise
         finally:
             self._starting = False
-        if self.has_block or self._owned:
-            self.enter(self.task)
-        if self.generator is not None:
-            _ = connection.losses  # so that its calls are looked at
-        return self
+        return connection
 
     def _check_new(self) -> None:
         if self.state is not TransactionState.NEW:
@@ -297,6 +308,10 @@ class Transaction(Level):
             try:
                 if self._can_end(verb, silent=silent):
                     await end()
+            except GeneratorExit:
+                if not self.has_block:
+                    self._abandon_lease()
+                raise
             finally:
                 if self.state is TransactionState.FAILED:
                     self._connection.losses.forget(self)
@@ -320,8 +335,7 @@ class Transaction(Level):
     async def _give_lease_back(self) -> None:
         if self._owned:
             self._owned = False
-            if not self._connection.release_nowait():
-                await self._connection.release()
+            await self._connection.end_lease(None)
 
     def _abandon_lease(self) -> None:
         if self._owned:

@@ -43,6 +43,37 @@ async def test_nothing_runs_in_a_transaction_that_was_released_while_it_began(ha
         assert ["BEGIN", "ROLLBACK"] == fake.sent
 
 
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("next_step", ["statement", "transaction", "stream"])
+async def test_nothing_runs_elsewhere_in_the_moment_after_it_began(next_step, shared):
+    """What the task ran at once, before the release had its turn, ran on another connection and was committed."""
+    async with connected(max_size=2, shared=shared) as (db, fake), anyio.create_task_group() as tasks:
+        gate = fake.wait("BEGIN")
+
+        async def work() -> None:
+            with pytest.raises(TransactionError, match=RELEASED):
+                async with db.transaction():
+                    if next_step == "statement":
+                        await db.execute("insert 1")
+                    elif next_step == "transaction":
+                        async with db.transaction():
+                            await db.execute("insert 1")
+                    else:
+                        await anext(db.iterate("insert 1"))
+
+        async def open_soon() -> None:
+            await anyio.wait_all_tasks_blocked()
+            gate.open()
+
+        async with db.connection():
+            tasks.start_soon(work)
+            await gate.reached()
+            tasks.start_soon(open_soon)
+        await anyio.wait_all_tasks_blocked()
+        assert "select 2" == await db.fetchval("select 2")
+        assert ["BEGIN", "ROLLBACK", "select 2"] == [text for text in fake.sent if text != "settle"]
+
+
 @pytest.mark.parametrize("verb", ["release", "reconnect"])
 @pytest.mark.parametrize("has_block", [False, True])
 async def test_nothing_runs_elsewhere_while_a_release_rolls_back(has_block, verb):

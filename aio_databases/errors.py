@@ -296,6 +296,11 @@ def note_row(exc: BaseException, number: int) -> None:
     exc.row = number  # type: ignore[attr-defined]  # one of `Error`, which it becomes
 
 
+def name_row(error: Error, number: int) -> None:
+    """Have an error of a row of a batch begin with its number, counted from 1."""
+    error.row, error.args = number, (f"row {number}: {error}",)
+
+
 def note_text(exc: BaseException, text: str) -> None:
     """Note on an error of a library, before it is translated, what it is to show instead of its arguments."""
     exc.text = text  # type: ignore[attr-defined]  # one of `Error`, which it becomes

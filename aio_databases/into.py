@@ -64,7 +64,7 @@ def _build(into: Callable[..., Any], names: tuple[str, ...]) -> Mapper:
     kind: Any = get_origin(into) or into  # Page[User], dict[str, int]
     if kind is Union or kind is UnionType or not callable(kind):
         given = type(into).__name__
-        raise ConfigurationError(f"into= takes one class or callable, not a {given}: pass the type that a row becomes.")
+        raise ConfigurationError(f"into= takes one class or callable, not a {given}: pass the type that a row becomes")
 
     if kind is tuple or kind is list:
         return cast("Mapper", kind)
@@ -173,7 +173,7 @@ def _with_conversions(kind: Any, make: Mapper, names: tuple[str, ...], annotatio
 def _scalar(kind: Any, convert: Mapper, names: tuple[str, ...]) -> Mapper:
     if len(names) != 1:
         raise ConfigurationError(
-            f"{_name_of(kind)} takes one column, but the query returns {len(names)}: select only that one."
+            f"{_name_of(kind)} takes one column, but the query returns {len(names)}: select only that one"
         )
     is_one = _test_of(kind)
 
@@ -376,7 +376,7 @@ def _refusal(kind: Any, exc: Exception, field: str | None = None) -> Configurati
     elif library == "msgspec" and (match := _MSGSPEC_FIELD.search(str(exc))):
         fields = [match[1]]
     refused = f"the value of {', '.join(dict.fromkeys(fields))}" if fields else "a value of the row"
-    error = DataError(f"{_name_of(kind)} refuses {refused}: correct the row or the type, the cause tells why.")
+    error = DataError(f"{_name_of(kind)} refuses {refused}: correct the row or the type, the cause tells why")
     error.column = fields[0] if len(fields) == 1 else None
     return error
 
@@ -388,8 +388,8 @@ def _misfit(kind: Any, missing: list[str], extra: list[str]) -> ConfigurationErr
     faults = [f"it needs {', '.join(missing)}"] if missing else []
     faults += [f"it has no place for {', '.join(extra)}"] if extra else []
     return ConfigurationError(
-        f"The columns do not fit {_name_of(kind)}: {' and '.join(faults)}; "
-        "select exactly the columns it takes, with AS where a name differs."
+        f"the columns do not fit {_name_of(kind)}: {' and '.join(faults)}; "
+        "select exactly the columns it takes, with AS where a name differs"
     )
 
 

@@ -115,7 +115,7 @@ def _places_for(where: ListPlaces, source: int, values: list[Any]) -> int:
     return _room(max(sizes))
 
 
-_MIXED = "An empty list and others behind NOT IN need different SQL; run the rows one by one."
+_MIXED = "an empty list and others behind NOT IN need different SQL; run the rows one by one"
 
 
 def _room(size: int) -> int:

@@ -13,7 +13,7 @@ from importlib import import_module
 from types import GeneratorType
 from typing import Any, cast
 
-from .errors import ProgrammingError
+from .errors import ProgrammingError, name_row, note_row
 
 __all__ = ("Rows", "row_kind", "rows_of", "text_and_params")
 
@@ -34,7 +34,7 @@ def text_and_params(query: Any, params: tuple[Any, ...], dialect: str) -> tuple[
     if any(cls.__name__ == "ClauseElement" and cls.__module__.startswith("sqlalchemy.") for cls in kind.__mro__):
         return _from_sqlalchemy(query, params, dialect)
     if issubclass(kind, bytes | bytearray) or kind.__str__ is object.__str__:
-        raise ProgrammingError(f"A query cannot be of type {kind.__name__}; pass SQL as a str.")
+        raise ProgrammingError(f"a query cannot be of type {kind.__name__}; pass SQL as a str")
     return str(query), params
 
 
@@ -55,7 +55,7 @@ def rows_of(params: tuple[Any, ...]) -> Rows:
     if not isinstance(only, _CONTAINERS):
         return Rows(params)
     if isinstance(only, GeneratorType) and only.gi_frame is None:
-        message = "The generator of the rows was read to its end before; pass a new one, or a list to use it again."
+        message = "the generator of the rows was read to its end before; pass a new one, or a list to use it again"
         raise ProgrammingError(message)
     rows = Rows(cast("Iterable[Any]", only))
     is_one_row = bool(rows) and isinstance(only, list) and row_kind(rows[0]) == "value"
@@ -85,7 +85,7 @@ def _is_template(query: Any) -> bool:
 
 def _from_template(template: Any, params: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
     if params:
-        raise ProgrammingError("A template string brings its own values; pass no parameters beside it.")
+        raise ProgrammingError("a template string brings its own values; pass no parameters beside it")
     values: dict[str, Any] = {}
     text = "".join(_pieces(template, values))
     return text, (values,) if values else ()
@@ -96,7 +96,7 @@ def _pieces(template: Any, values: dict[str, Any]) -> Iterator[str]:
     for interpolation, string in zip(template.interpolations, template.strings[1:], strict=True):
         if interpolation.conversion is not None or interpolation.format_spec:
             raise ProgrammingError(
-                "A template string binds values as they are; take the conversion (!) or format (:) out of its braces."
+                "a template string binds values as they are; take the conversion (!) or format (:) out of its braces"
             )
         if _is_template(interpolation.value):
             yield from _pieces(interpolation.value, values)
@@ -122,17 +122,20 @@ def _from_sqlalchemy(statement: Any, params: tuple[Any, ...], dialect: str) -> t
     is_rows = isinstance(only, Iterable) and not isinstance(only, Mapping)
     rows: list[Any] = list(cast("Iterable[Any]", only)) if is_rows else list(params)
     if not all(isinstance(row, Mapping) for row in rows):
-        raise ProgrammingError("A statement of SQLAlchemy names its parameters; pass one mapping, or one for each row.")
+        raise ProgrammingError("a statement of SQLAlchemy names its parameters; pass one mapping, or one for each row")
     sqlalchemy_error: type[Exception] = import_module("sqlalchemy.exc").SQLAlchemyError
     try:
         sent = _compile(statement, [dict(row) for row in rows] or [{}], _dialect(dialect))
     except sqlalchemy_error as error:
         reason = str(error.args[0] if error.args else error).rstrip(".")
-        raise ProgrammingError(f"SQLAlchemy cannot compile the statement for {dialect}: {reason}.") from error
+        failure = ProgrammingError(f"SQLAlchemy cannot compile the statement for {dialect}: {reason}")
+        if number := getattr(error, "row", None):
+            name_row(failure, number)
+        raise failure from error
     text, _ = sent[0]
     if any(other != text for other, _ in sent):
         raise ProgrammingError(
-            "The rows need different SQL, as the lists in them differ in length; run them one by one."
+            "the rows need different SQL, as the lists in them differ in length; run them one by one"
         )
     if params:
         return text, tuple(values for _, values in sent[: len(rows)])
@@ -151,7 +154,19 @@ def _compile(statement: Any, rows: list[dict[str, Any]], dialect: Any) -> list[t
         _refuse_unknown(rows[0], set())
         return [(str(statement.compile(dialect=dialect)), {})]
     compiled = statement.compile(dialect=dialect, column_keys=list(rows[0]))
-    return [_fill(compiled, row) for row in rows]
+    filled: list[tuple[str, dict[str, Any]]] = []
+    try:
+        for row in rows:
+            filled.append(_fill(compiled, row))  # noqa: PERF401 - its length tells which row has failed
+    except ProgrammingError as error:
+        if len(rows) > 1:
+            name_row(error, len(filled) + 1)
+        raise
+    except Exception as error:
+        if len(rows) > 1:
+            note_row(error, len(filled) + 1)
+        raise
+    return filled
 
 
 def _fill(compiled: Any, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -172,7 +187,7 @@ def _fill(compiled: Any, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 def _refuse_unknown(given: dict[str, Any], names: AbstractSet[str]) -> None:
     if unknown := given.keys() - names:
         listed = " and ".join(sorted(map(str, unknown)))
-        raise ProgrammingError(f"The mapping does not match the statement: no parameter is named {listed}.")
+        raise ProgrammingError(f"the mapping does not match the statement: no parameter is named {listed}")
 
 
 def _default_value(column: Any, default: Any, values: dict[str, Any]) -> Any:
@@ -180,7 +195,7 @@ def _default_value(column: Any, default: Any, values: dict[str, Any]) -> Any:
         return default.arg
     if default.is_callable:
         return default.arg(_DefaultContext(values))
-    raise ProgrammingError(f"Only the database can compute the default of column {column.key}; pass a value for it.")
+    raise ProgrammingError(f"only the database can compute the default of column {column.key}; pass a value for it")
 
 
 class _DefaultContext:

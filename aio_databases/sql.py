@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from .errors import ConfigurationError, DataError, ProgrammingError
+from .errors import ConfigurationError, DataError, ProgrammingError, name_row
 from .lists import SINGLE, is_list, list_places, nothing, shape_of, values_in
 from .queries import row_kind
 from .statements import FOREIGN_CHARSET, copy_of, lexer_of, scan, statements, traits_of
@@ -94,7 +94,7 @@ class Translator:
         self._paramstyle = "format" if paramstyle == "pyformat" else paramstyle
         self._convert = convert
         if self._paramstyle not in _MARKS:
-            raise ConfigurationError(f"The paramstyle {paramstyle!r} is not known; use one of {', '.join(_MARKS)}.")
+            raise ConfigurationError(f"the paramstyle {paramstyle!r} is not known; use one of {', '.join(_MARKS)}")
         self._lexer = lexer_of(self._dialect)
         self._raw: dict[str, Plan] = {}
         self._named: dict[str, Plan] = {}
@@ -156,11 +156,14 @@ class Translator:
         fitted: list[Values] = []
         for number, (kind, params) in enumerate(pairs, 1):
             if kind != first and (by_name or "sequence" in (kind, first)):
-                raise ProgrammingError(f"Row {number} is a {kind}, but row 1 is a {first}; pass rows of one kind.")
+                error = ProgrammingError(f"it is a {kind}, but row 1 is a {first}; pass rows of one kind")
+                name_row(error, number)
+                raise error
             try:
                 fitted.append(plan.fit(params))
             except ProgrammingError as error:
-                raise ProgrammingError(f"Row {number}: {error}") from None
+                name_row(error, number)
+                raise
         if plan.lists is not None:
             return self._write_out(plan, [_by_source(plan, params) for _, params in pairs]) or (plan, fitted)
         return plan, fitted
@@ -221,13 +224,13 @@ class Translator:
 
     def _remember(self, plans: dict[str, Plan], text: str) -> Plan:
         if "\0" in text:  # to some libraries it is the end of the statement
-            message = "The statement has a NUL character in its text, which no database takes; pass it as a parameter."
+            message = "the statement has a NUL character in its text, which no database takes; pass it as a parameter"
             raise ProgrammingError(message)
         tokens = scan(text, self._lexer)
         traits = traits_of(text, tokens, self._dialect)
         if self._dialect == "mysql" and traits.session and any(map(FOREIGN_CHARSET.search, statements(tokens))):
-            message = "The character set of the connection is utf8mb4 and must stay so, as values are written in it; "
-            raise ProgrammingError(message + "leave the statement out: the server converts for columns of other sets.")
+            message = "the character set of the connection is utf8mb4 and must stay so, as values are written in it; "
+            raise ProgrammingError(message + "leave the statement out: the server converts for columns of other sets")
         if traits.writes and self._dialect in _COPYING and (copy := copy_of(tokens)):
             message = f"COPY ... {copy} moves its data beside the statement, which no verb does: use the methods for "
             raise ProgrammingError(message + "COPY of the library's own connection, connection.raw")
@@ -261,7 +264,7 @@ class Translator:
         found = [token.name for token in chosen]
         if mixed := kinds & {self._paramstyle, "foreign_number"}:
             mark = next(token.text for token in tokens if token.kind in mixed)
-            raise ProgrammingError(f"The statement mixes {_listed(found)} with {mark}; use placeholders of one kind.")
+            raise ProgrammingError(f"the statement mixes {_listed(found)} with {mark}; use placeholders of one kind")
         numbers = {name: number for number, name in enumerate(dict.fromkeys(found), 1)}
         numbered = [numbers[name] for name in found]
         sql = self._substitute(text, chosen, numbered)
@@ -285,7 +288,7 @@ class Translator:
         style = next((style for style in (self._paramstyle, *_MARKS) if style in kinds), "")
         if not style and kinds & _NAMED:
             names = _listed(token.name for token in tokens if token.kind in _NAMED)
-            raise ProgrammingError(f"The statement names {names}; pass one mapping.")
+            raise ProgrammingError(f"the statement names {names}; pass one mapping")
         chosen = [token for token in tokens if token.kind == style]
         dollars = style == "numeric_dollar"
         numbers = [int(token.text[1:]) if dollars else number for number, token in enumerate(chosen, 1)]
@@ -364,7 +367,7 @@ def _unmatched(keys: AbstractSet[str], mapping: Mapping[str, Any]) -> Programmin
         faults.append(f"it lacks {_listed(sorted(missing))}")
     if extra := mapping.keys() - keys:
         faults.append(f"the statement does not name {_listed(sorted(map(str, extra)))}")
-    return ProgrammingError(f"The mapping does not match the statement: {', and '.join(faults)}.")
+    return ProgrammingError(f"the mapping does not match the statement: {', and '.join(faults)}")
 
 
 def _miscounted(plan: Plan, params: tuple[Any, ...]) -> ProgrammingError:
@@ -377,7 +380,7 @@ def _miscounted(plan: Plan, params: tuple[Any, ...]) -> ProgrammingError:
     hint = "; a mapping goes with named placeholders" if given and isinstance(params[0], Mapping) else ""
     if given == 1 and is_list(cast("object", params[0])):
         hint = "; values are given one by one, not in a list"
-    return ProgrammingError(f"The statement takes {count} value{'s' * (count != 1)}, but got {given}: {fault}{hint}.")
+    return ProgrammingError(f"the statement takes {count} value{'s' * (count != 1)}, but got {given}: {fault}{hint}")
 
 
 def _listed(names: Iterable[str]) -> str:

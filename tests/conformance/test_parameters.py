@@ -145,9 +145,9 @@ def _same(awaitable):
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        ([(4, "Dan"), (5,)], ["Row 2", "takes 2 values", "got 1"]),
-        ([(4, "Dan"), (5, "Eve"), (6, "Fay", SECRET)], ["Row 3", "got 3"]),
-        ([(4, "Dan"), {"id": SECRET}], ["Row 2", "takes 2 values", "got 1"]),
+        ([(4, "Dan"), (5,)], ["row 2", "takes 2 values", "got 1"]),
+        ([(4, "Dan"), (5, "Eve"), (6, "Fay", SECRET)], ["row 3", "got 3"]),
+        ([(4, "Dan"), {"id": SECRET}], ["row 2", "takes 2 values", "got 1"]),
     ],
     ids=["too short", "too long", "mapping"],
 )

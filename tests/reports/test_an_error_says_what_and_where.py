@@ -6,8 +6,9 @@ import logging
 import traceback
 
 import pytest
+import sqlalchemy as sa
 
-from aio_databases import DataError, Error, ForeignKeyViolation, NotNullViolation, UniqueViolation
+from aio_databases import DataError, Error, ForeignKeyViolation, NotNullViolation, ProgrammingError, UniqueViolation
 
 SECRET = "hunter2"
 
@@ -97,3 +98,51 @@ async def test_an_error_that_comes_before_the_rows_has_no_row(shop):
     with pytest.raises(Error) as caught:
         await shop.executemany(f"{BATCH}; select 1", [(5, "a"), (6, "b")])
     assert caught.value.row is None
+
+
+INTO_AUTHORS = "insert into authors (id, name) values"
+SHORT_ROWS = {
+    f"{INTO_AUTHORS} (?, ?)": [(5, "a"), (6, "b"), (7,)],
+    f"{INTO_AUTHORS} (%s, %s)": [(5, "a"), (6, "b"), (7, "c", SECRET)],
+    f"{INTO_AUTHORS} ($1, $2)": [(5, "a"), (6, "b"), SECRET],
+    f"{INTO_AUTHORS} (:id, :name)": [{"id": 5, "name": "a"}, {"id": 6, "name": "b"}, {"id": 7}],
+    f"{INTO_AUTHORS} (%(id)s, %(name)s)": [{"id": 5, "name": "a"}, {"id": 6, "name": "b"}, {"id": 7, "nam": SECRET}],
+    f"{INTO_AUTHORS} (:id, :name) ": [{"id": 5, "name": "a"}, {"id": 6, "name": "b"}, (7, SECRET)],
+}
+
+
+async def test_a_row_that_does_not_match_the_placeholders_has_its_number(shop):
+    """Hostile test: the text began with "Row 3", and `error.row` was None."""
+    for statement, rows in SHORT_ROWS.items():
+        for given in (rows, iter(rows)):
+            with pytest.raises(ProgrammingError) as caught:
+                await shop.executemany(statement, given)
+            assert caught.value.row == 3, statement
+            assert str(caught.value).startswith("row 3: "), statement
+            assert SECRET not in str(caught.value)
+    assert await shop.fetchval("select count(*) from authors") == 1
+
+
+@pytest.mark.targets(scheme={"sqlite", "aiosqlite"}, loop={"asyncio"})
+async def test_a_row_that_does_not_match_the_placeholders_of_sqlite_alone_has_its_number(shop):
+    for statement, rows in (
+        (f"{INTO_AUTHORS} (?1, ?2)", [(5, "a"), (6, "b"), (7,)]),
+        (f"{INTO_AUTHORS} (@id, $name)", [{"id": 5, "name": "a"}, {"id": 6, "name": "b"}, {"id": 7}]),
+    ):
+        with pytest.raises(ProgrammingError) as caught:
+            await shop.executemany(statement, rows)
+        assert caught.value.row == 3, statement
+    assert await shop.fetchval("select count(*) from authors") == 1
+
+
+@pytest.mark.targets(scheme={"sqlite"}, loop={"asyncio"})
+async def test_a_row_that_a_statement_of_sqlalchemy_does_not_take_has_its_number(shop):
+    authors = sa.table("authors", sa.column("id"), sa.column("name"))
+    for statement, rows in (
+        (authors.insert(), [{"id": 5, "name": "a"}, {"id": 6, "name": "b"}, {"id": 7, "nam": SECRET}]),
+        (sa.text(f"{INTO_AUTHORS} (:id, :name)"), [{"id": 5, "name": "a"}, {"id": 6, "name": "b"}, {"id": 7}]),
+    ):
+        with pytest.raises(ProgrammingError, match="row 3: ") as caught:
+            await shop.executemany(statement, rows)
+        assert caught.value.row == 3
+        assert SECRET not in str(caught.value)

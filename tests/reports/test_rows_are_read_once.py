@@ -126,7 +126,7 @@ async def test_a_generator_that_was_read_is_refused():
         async def write():
             await db.executemany("insert $1", rows)
 
-        with pytest.raises(ProgrammingError, match="The generator of the rows was read to its end before"):
+        with pytest.raises(ProgrammingError, match="the generator of the rows was read to its end before"):
             await db.run_transaction(write, backoff=0)
         assert "ROLLBACK" == fake.sent[-1]
 

@@ -452,7 +452,7 @@ def test_a_subclass_of_the_scalar_passes_unchanged():
 def test_a_scalar_refuses_what_it_would_have_to_guess_or_cut(into, value):
     with pytest.raises(DataError) as caught:
         mapper(into, ("column",))((value,))
-    assert f"{into.__name__} refuses a value of the row: correct the row or the type, the cause tells why." == str(
+    assert f"{into.__name__} refuses a value of the row: correct the row or the type, the cause tells why" == str(
         caught.value
     )
     assert isinstance(caught.value.__cause__, (ValueError, TypeError, ArithmeticError))
@@ -460,7 +460,7 @@ def test_a_scalar_refuses_what_it_would_have_to_guess_or_cut(into, value):
 
 @pytest.mark.parametrize("names", [(), ("id", "name")])
 def test_a_scalar_wants_exactly_one_column(names):
-    message = f"int takes one column, but the query returns {len(names)}: select only that one."
+    message = f"int takes one column, but the query returns {len(names)}: select only that one"
     with pytest.raises(ConfigurationError) as caught:
         mapper(int, names)
     assert message == str(caught.value)
@@ -474,8 +474,8 @@ def test_missing_and_extra_columns_are_told_in_one_sentence(into):
     with pytest.raises(ConfigurationError) as caught:
         mapper(into, ("id", "nme", "age", "x y"))
     assert (
-        f"The columns do not fit {into.__name__}: it needs name and it has no place for nme, x y; "
-        "select exactly the columns it takes, with AS where a name differs."
+        f"the columns do not fit {into.__name__}: it needs name and it has no place for nme, x y; "
+        "select exactly the columns it takes, with AS where a name differs"
     ) == str(caught.value)
 
 
@@ -514,7 +514,7 @@ def test_what_is_no_class_or_callable_is_refused(into):
     with pytest.raises(ConfigurationError) as caught:
         mapper(into, NAMES)
     given = type(into).__name__
-    assert f"into= takes one class or callable, not a {given}: pass the type that a row becomes." == str(caught.value)
+    assert f"into= takes one class or callable, not a {given}: pass the type that a row becomes" == str(caught.value)
 
 
 # Values that a type refuses
@@ -551,7 +551,7 @@ class PickyModel(pydantic.BaseModel):
 def test_a_refused_row_names_the_type_and_keeps_the_cause_but_never_the_value(into):
     with pytest.raises(DataError) as caught:
         mapper(into, ("id",))((1,))
-    expected = f"{into.__name__} refuses a value of the row: correct the row or the type, the cause tells why."
+    expected = f"{into.__name__} refuses a value of the row: correct the row or the type, the cause tells why"
     assert (expected, None) == (str(caught.value), caught.value.column)
     assert SECRET in str(caught.value.__cause__)
 
@@ -562,7 +562,7 @@ def test_a_refused_value_names_its_field(into, names):
     row = tuple({"id": SECRET, "name": "Ann", "age": 30}[name] for name in names)
     with pytest.raises(DataError) as caught:
         mapper(into, names)(row)
-    expected = f"{into.__name__} refuses the value of id: correct the row or the type, the cause tells why."
+    expected = f"{into.__name__} refuses the value of id: correct the row or the type, the cause tells why"
     assert (expected, "id") == (str(caught.value), caught.value.column)
     assert caught.value.__cause__ is not None
 

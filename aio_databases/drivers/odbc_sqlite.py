@@ -9,6 +9,7 @@ from urllib.parse import quote
 from aio_databases.drivers.odbc_dialects import BEGINS, Dialect, beginning_with, positional, refusal
 from aio_databases.drivers.odbc_values import for_sqlite
 from aio_databases.drivers.sqlite_capabilities import CAPABILITIES, CONNECT_HINT
+from aio_databases.drivers.sqlite_files import refuse_uri
 from aio_databases.drivers.sqlite_messages import details, failed_constraint
 from aio_databases.error_codes import SQLITE_RESULTS, kind_of_sqlite_name
 from aio_databases.errors import ConfigurationError
@@ -40,6 +41,8 @@ class SQLite(Dialect):
         if driver.located("host") or path in {None, "", ":memory:"}:
             message = f"{driver.address} is no file, and ODBC leads to SQLite's files only: a relative path takes three"
             raise ConfigurationError(message + " slashes, as in 'odbc:///file.db?driver=SQLite3', an absolute one four")
+        if "database" not in driver.options:
+            refuse_uri(driver.address, "leave 'file:' out, as ODBC takes the path alone")
         return {"Database": f"file:{quote(re.sub('^/+', '/', path))}{'?mode=ro' if read_only else ''}"}
 
     def defaults(self, driver: OdbcDriver) -> Mapping[str, Any]:

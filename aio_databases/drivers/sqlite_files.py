@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from aio_databases.url import Address
 
-__all__ = ("URI_PARAMETERS", "Place", "place_of", "set_up")
+__all__ = ("URI_PARAMETERS", "Place", "place_of", "refuse_uri", "set_up")
 
 URI_PARAMETERS = frozenset({"cache", "immutable", "mode", "modeof", "nolock", "psow", "vfs"})
 """What SQLite reads in the query of a URI: https://www.sqlite.org/uri.html."""
@@ -52,7 +52,8 @@ class Place(NamedTuple):
         parameters = dict(self.parameters)
         if read_only and not self.is_in_memory:
             parameters["mode"] = "ro"
-        if not (self.is_uri or parameters):
+        # Some builds of SQLite take each name that begins so for a URI.
+        if not (self.is_uri or parameters or self.path.startswith("file:")):
             return self.path or ":memory:", False
         query = "&".join(f"{name}={quote(value)}" for name, value in parameters.items())
         path = re.sub("^/+", "/", self.path or ":memory:")  # two slashes would name a host
@@ -62,7 +63,7 @@ class Place(NamedTuple):
 def place_of(address: Address, *, is_uri: bool) -> Place:
     """Return where the database of a URL is.  Raises ConfigurationError if the URL has a host.
 
-    The path of a URI may begin with ``file:``, as SQLite writes it, or go without.
+    The path of a URI may begin with ``file:``, as SQLite writes it, or go without; no other path may.
     """
     if address.host is not None:
         hosts = "several hosts" if len(address.hosts) > 1 else "a host"
@@ -70,6 +71,7 @@ def place_of(address: Address, *, is_uri: bool) -> Place:
         message += "'sqlite:///file.db', an absolute one four"
         raise ConfigurationError(message)
     if not is_uri:
+        refuse_uri(address, "take it as one with '?uri=true', or leave 'file:' out")
         return Place(unquote(address.url.path, errors=_ODD_BYTES).removeprefix("/"), {}, is_uri)
     path = address.url.path.removeprefix("/")
     if path.startswith("file:"):
@@ -81,6 +83,13 @@ def place_of(address: Address, *, is_uri: bool) -> Place:
     return Place(
         unquote(path, errors=_ODD_BYTES), {name: value for name, value in pairs if name in URI_PARAMETERS}, is_uri
     )
+
+
+def refuse_uri(address: Address, remedy: str) -> None:
+    """Raise ConfigurationError if a path looks like an SQLite URI where it would be the name of a file."""
+    if address.url.path.removeprefix("/").startswith("file:"):
+        message = f"the path of {address.redacted!r} begins with 'file:', as an SQLite URI does: {remedy}"
+        raise ConfigurationError(f"{message}; a file whose name begins so is written 'file%3A'")
 
 
 def set_up(db: sqlite3.Connection, pragmas: Mapping[str, Any], *, is_writable: bool) -> None:

@@ -128,3 +128,22 @@ async def test_a_name_that_is_no_utf_8_is_that_of_its_file(make_database, target
     assert here.joinpath(os.fsdecode(b"\xffa.db")) in set(here.iterdir())
     async with Database(Path(os.fsdecode(b"\xffa.db"))) as same, same.replica():
         assert 0 == await same.fetchval("select count(*) from t")
+
+
+@pytest.mark.parametrize("path", ["file:x.db", "file:/x.db", "file:///x.db", "file::memory:"])
+async def test_a_uri_that_is_not_said_to_be_one_is_refused(as_target, target, here, path):
+    """Use: it made a file of the name "file:x.db"; one that is to have this name is written so that it is no URI."""
+    with pytest.raises(ConfigurationError) as caught:
+        await Database(as_target(f"sqlite:///{path}")).connect()
+    remedy = "leave 'file:' out, as ODBC takes the path alone" if target.odbc else "take it as one with '?uri=true', or"
+    assert f"begins with 'file:', as an SQLite URI does: {remedy}" in str(caught.value)
+    assert set() == files(here)
+    async with Database(as_target("sqlite:///file%3Ax.db")) as db:
+        await db.execute("create table t (i integer)")
+    assert {"file:x.db"} == files(here)
+
+
+def test_a_path_object_is_no_uri(here):
+    assert Database(Path("file:x.db")).backend
+    assert Database("sqlite:///./file:x.db").backend
+    del here

@@ -190,14 +190,27 @@ class Physical:
             return True
         return False
 
-    async def close(self) -> None:
-        """Close the connection, in good order if that takes no longer than ``cleanup_timeout``."""
+    async def close(self, within: float = float("inf")) -> None:
+        """Close the connection, in good order if that takes no longer than ``cleanup_timeout``.
+
+        What still runs on it, of a user who is gone, has ``within`` seconds of those to end.
+        """
         try:
-            await shielded(self.driver.close, self._options.cleanup_timeout)
+            await shielded(lambda: self._say_good_bye(within), self._options.cleanup_timeout)
         except Exception:  # noqa: BLE001, S110 - a server that is gone cannot be told good-bye
             pass
         finally:
             self.driver.terminate()
+            self.turns.end_all(_CLOSED)
+
+    async def _say_good_bye(self, within: float) -> None:
+        turns = self.turns
+        if not self.driver.is_closed:
+            await turns.take_urgently(min(within, self._options.cleanup_timeout))
+        turns.end_all(_CLOSED)
+        turns.dismiss()
+        await self.driver.close()
 
 
 _A_MOMENT = 1.0  # seconds
+_CLOSED = "its connection was closed"

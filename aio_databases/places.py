@@ -234,16 +234,16 @@ class Places:
         idle = self._idle
         return bool(idle) and now - idle[0].used > self.options.max_idle and self._size > self.options.min_size
 
-    async def _discard(self, physical: Physical) -> None:
+    async def _discard(self, physical: Physical, within: float = float("inf")) -> None:
         try:
-            await self._close_physical(physical)
+            await self._close_physical(physical, within)
         finally:
             self._free_place()
 
-    async def _close_physical(self, physical: Physical) -> None:
+    async def _close_physical(self, physical: Physical, within: float = float("inf")) -> None:
         self._closed += 1
         self._retired.pop(physical, None)
-        await physical.close()
+        await physical.close(within)
 
     def _say(self, what: str) -> str:
         return f"the pool of {self.driver.address} {what}"

@@ -134,15 +134,15 @@ class Pool(Places):
 
         What is lent after another `open` meanwhile is left alone.
         """
-        here = running_loop() is self.loop
+        here, until = running_loop() is self.loop, monotonic() + timeout
         try:
             if here and timeout and self._lent:
-                await self._wait_for_leases(leaving, monotonic() + timeout)
+                await self._wait_for_leases(leaving, until)
             slow = False  # to say good-bye: then nobody is to wait as long for each of them
             for physical in reversed(leaving):
                 if here and not slow and physical in self._retired and physical not in self._lent:
                     began = monotonic()
-                    await self._discard(physical)
+                    await self._discard(physical, max(0.0, until - began))
                     slow = monotonic() - began >= self.options.cleanup_timeout
         finally:
             self.terminate(leaving)

@@ -127,5 +127,5 @@ class AiosqliteDriver(SQLiteDriver):
                 while raw._thread.is_alive():  # noqa: ASYNC110 - nothing tells  # pyright: ignore[reportPrivateUsage]
                     await anyio.sleep(_POLL_EVERY)
             raise
-        connection.json = self.json
+        connection.use_json(self.json)
         return connection

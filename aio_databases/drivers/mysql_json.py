@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from aio_databases.drivers.mysql_literals import literal
 from aio_databases.error_codes import errno_of, kind_of_mysql_errno
 from aio_databases.errors import AuthenticationError, ProgrammingError
-from aio_databases.json_values import unreadable
 from aio_databases.record import record_type
 
 if TYPE_CHECKING:
@@ -106,15 +105,8 @@ class JsonColumns:
     def _read(self, row: tuple[Any, ...], places: list[tuple[int, Any]]) -> tuple[Any, ...]:
         values = list(row)
         for place, field in places:
-            text = values[place]
-            if not isinstance(text, str):
-                continue
-            try:
-                values[place] = self._json.loads(text)
-            except Exception as exc:
-                # What is no JSON stays text: the column may have changed, or another table have taken its name.
-                if field.type_code == _JSON or self._json.is_json(text):
-                    raise unreadable(f"the column {field.name!r}") from exc
+            if isinstance(text := values[place], str):
+                values[place] = self._json.read_unchecked(text, field.name)
         return tuple(values)
 
 

@@ -75,7 +75,7 @@ class SQLiteDriver(Driver):
         """Open a connection; with ``read_only`` the file is opened so that SQLite refuses every write."""
         stop = self.stop()
         connection = SQLiteConnection(stop)
-        connection.json = self.json
+        connection.use_json(self.json)
         await connection.open(lambda: self.open(stop, read_only=read_only))
         return connection
 

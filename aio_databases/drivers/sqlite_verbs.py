@@ -9,16 +9,17 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aio_databases.drivers.base import one_by_one
+from aio_databases.drivers.sqlite_json import JsonColumns
 from aio_databases.drivers.sqlite_values import adapted, are_plain
-from aio_databases.drivers.thread import CLOSED, CallConnection, read
+from aio_databases.drivers.thread import CLOSED, CallConnection
 from aio_databases.errors import ConnectionLost, note_text, too_slow
-from aio_databases.json_values import JsonValues
 from aio_databases.record import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from aio_databases.drivers.base import DriverConnection, TransactionOptions
+    from aio_databases.json_values import JsonValues
     from aio_databases.record import Record
 
 __all__ = ("SQLiteVerbs", "Stop")
@@ -94,7 +95,8 @@ class SQLiteVerbs(CallConnection):
 
     db: sqlite3.Connection
     stop: Stop
-    json = JsonValues({})
+    json: JsonValues
+    json_columns: JsonColumns
     _begins_late = True
     is_fenced = False
     """Whether a transaction that only reads has switched ``query_only`` on."""
@@ -103,6 +105,11 @@ class SQLiteVerbs(CallConnection):
         super().__init__()
         # What begins in the next call, which saves a trip to the thread: BEGIN, and whether the transaction only reads.
         self._due: list[tuple[str, bool]] = []
+
+    def use_json(self, json: JsonValues, columns: JsonColumns | None = None) -> None:
+        """Write and read JSON by ``json``; ``columns`` are those that are known of the database already."""
+        self.json = json
+        self.json_columns = columns or JsonColumns(json)
 
     @property
     def in_transaction(self) -> bool:
@@ -178,6 +185,7 @@ class SQLiteVerbs(CallConnection):
     def _end_now(self, sql: str) -> None:
         if self.db.in_transaction:
             self.db.execute(sql)
+            self.json_columns.look_again()
 
     def open_cursor(self, sql: str, params: Any) -> sqlite3.Cursor:
         """Run a statement and return sqlite3's cursor; part of a call."""
@@ -189,6 +197,16 @@ class SQLiteVerbs(CallConnection):
             cursor.row_factory = None
         return cursor
 
+    def read(self, cursor: Any, sql: str, limit: int | None) -> list[Record]:
+        """Return at most ``limit`` rows of the cursor of a statement as records; part of a call."""
+        if cursor.description is None:
+            self.json_columns.look_again()
+            return []
+        if limit == 0:
+            return []  # to sqlite3, 0 means all
+        rows = cursor.fetchall() if limit is None else cursor.fetchmany(limit)
+        return self.json_columns.records(self.db, sql, cursor.description, rows)
+
     def _value(self, sql: str) -> Any:
         return self.with_rows(self.db.execute(sql)).fetchone()[0]
 
@@ -196,6 +214,8 @@ class SQLiteVerbs(CallConnection):
         before = self.db.total_changes
         cursor = self.open_cursor(sql, params)
         try:
+            if cursor.description is None and cursor.rowcount < 0:
+                self.json_columns.look_again()
             is_hidden = _hides_count(cursor, sql)
             if cursor.description is not None and (cursor.rowcount >= 0 or is_hidden):
                 deque(cursor, maxlen=0)  # RETURNING: the rows are counted only once they are read
@@ -208,7 +228,7 @@ class SQLiteVerbs(CallConnection):
     def _fetch(self, sql: str, params: Any, limit: int | None) -> list[Record]:
         cursor = self.open_cursor(sql, params)
         try:
-            rows = read(self.with_rows(cursor), limit)
+            rows = self.read(self.with_rows(cursor), sql, limit)
             if limit is not None and (cursor.rowcount >= 0 or _hides_count(cursor, sql)):
                 # RETURNING: SQLite commits behind the last row, and sqlite3 drops the error of a cursor's close().
                 deque(cursor, maxlen=0)
@@ -266,7 +286,7 @@ class _ReadOnlyView(SQLiteVerbs):
         """Look through ``connection``."""
         super().__init__()
         self._connection = connection
-        self.json = connection.json
+        self.use_json(connection.json, connection.json_columns)
         self.half_read = connection.half_read
         self.db = connection.db
         self.raw = connection.raw

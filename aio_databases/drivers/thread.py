@@ -95,6 +95,11 @@ class CallConnection(DriverConnection):
         """Return a cursor at the first of its results that has rows, if the library keeps several."""
         return cursor
 
+    def read(self, cursor: Any, sql: str, limit: int | None) -> list[Record]:
+        """Return at most ``limit`` rows of the cursor of a statement as records; part of a call."""
+        del sql
+        return read(cursor, limit)
+
     def lastrowid(self, cursor: Any) -> Any:
         """Return the id of the row that a statement has inserted, where the library tells."""
         return cursor.lastrowid
@@ -113,7 +118,7 @@ class CallConnection(DriverConnection):
     def _fetch(self, sql: str, params: Any, limit: int | None) -> list[Record]:
         cursor = self.open_cursor(sql, params)
         try:
-            return read(self.with_rows(cursor), limit)
+            return self.read(self.with_rows(cursor), sql, limit)
         finally:
             cursor.close()
 
@@ -140,7 +145,7 @@ class CallCursor(Cursor):
         if self._cursor is None:
             self._cursor = self._connection.with_rows(self._connection.open_cursor(*self._statement))
             self._connection.half_read.add(self._cursor)
-        return read(self._cursor, size)
+        return self._connection.read(self._cursor, self._statement[0], size)
 
     def _close(self) -> None:
         cursor, self._cursor = self._cursor, None

@@ -59,7 +59,7 @@ WORDS = {
             "counted": "integer primary key",
             "date": "text",
             "float": "real",
-            "json": "text",
+            "json": "json",
             "numeric": "text",
             "text": "text",
             "time": "text",

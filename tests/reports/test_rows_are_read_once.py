@@ -9,7 +9,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from aio_databases import DeadlockDetected, Error, ProgrammingError
+from aio_databases import ConnectError, ConnectionLost, DeadlockDetected, Error, ProgrammingError
 from unit.fake import connected
 from unit.script import FakeError
 
@@ -83,7 +83,11 @@ async def test_a_stream_that_reads_at_once_compiles_its_statement_once():
 
 async def test_a_batch_in_a_block_that_reconnects_has_all_its_rows():
     async with connected() as (db, fake), db.connection(reconnect=True) as connection:
-        await connection.release()
+        fake.drop("select 1")
+        fake.fail("connect", FakeError("starting", ConnectError))
+        with pytest.raises(ConnectionLost):
+            await connection.fetchval("select 1")
+        assert not connection.is_ready
         await connection.executemany("insert $1", ((number,) for number in range(3)))
         assert "insert $1 x3" == fake.sent[-1]
 

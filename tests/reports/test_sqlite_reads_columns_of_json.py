@@ -1,0 +1,178 @@
+"""A column that was declared as JSON comes back as what is in it, on SQLite too (encode/databases#140)."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from aio_databases.drivers import sqlite_json
+from aio_databases.drivers.sqlite_json import query_of
+
+pytestmark = pytest.mark.targets(dialect="sqlite", odbc=False, pooled=True)
+
+DOC = {"a": [1, None]}
+TABLE = "create table t (id integer primary key, doc json, more JSONB default '[1]', x text default '{}')"
+
+
+@pytest.fixture
+async def filled(db):
+    await db.execute(TABLE)
+    await db.execute("create view v as select doc as seen, x from t")
+    await db.execute("insert into t (doc) values (?)", DOC)
+    return db
+
+
+@pytest.mark.parametrize(
+    ("query", "params", "expected"),
+    [
+        ("select * from t", (), [1, DOC, [1], "{}"]),
+        ("select x, doc as d, t.doc from t where id = ? limit ?", (1, 5), ["{}", DOC, DOC]),
+        ("select a.doc from t as a left join (select doc from t) as b on a.id = :id", ({"id": 1},), [DOC]),
+        ("with c as (select doc as d from t) select d, x from c, t;", (), [DOC, "{}"]),
+        ('select main.t."doc", (select more from t) from main.t -- doc', (), [DOC, [1]]),
+        ("/* ? */ select seen, ':x' from v", (), [DOC, ":x"]),
+        (
+            "select json_extract(doc, '$.a'), coalesce(doc, '{}'), '[]' as doc from t",
+            (),
+            ["[1,null]", '{"a": [1, null]}', "[]"],
+        ),
+        ("insert into t (doc) values (:d) returning id, doc, x, more", ({"d": [2]},), [2, [2], "{}", [1]]),
+        ("insert or ignore into main.t as n (doc) values (?) returning doc;", ("[3]",), [[3]]),
+        ("replace into t (id, doc) values (1, ?) returning *", ({},), [1, {}, [1], "{}"]),
+        ("update t set x = 'y' where id = ? returning x, doc as d -- returning x", (1,), ["y", DOC]),
+        ("with c as (select 1 as one) update or ignore t set x = '' returning upper(x), doc", (), ["", DOC]),
+        ("delete from [t] returning doc", (), [DOC]),
+    ],
+)
+async def test_columns_of_json_are_known_wherever_they_are_named(filled, query, params, expected):
+    async with filled.transaction() as transaction:
+        assert expected == list(await filled.fetchone(query, *params))
+        await transaction.rollback()
+    async with filled.transaction() as transaction:
+        assert [expected] == [list(row) for row in await filled.fetchall(query, *params)]
+        await transaction.rollback()
+    async with filled.transaction() as transaction:
+        assert [expected] == [list(row) async for row in filled.iterate(query, *params)]
+        await transaction.rollback()
+
+
+async def test_what_is_no_text_of_json_comes_as_it_is(filled):
+    values = ["no json", b"[1]", 5, 1.5, None, "", "{"]
+    await filled.executemany("insert into t (doc) values (?)", [(value,) for value in values])
+    assert values == await filled.fetchall("select doc from t where id > 1 order by id", into=lambda doc: doc)
+
+
+async def test_text_is_left_where_json_is_switched_off(make_database):
+    db = await make_database(json=False)
+    await db.execute(TABLE)
+    await db.execute("insert into t (doc) values (?)", DOC)
+    assert '{"a": [1, null]}' == await db.fetchval("select doc from t")
+
+
+async def test_a_table_that_was_made_anew_is_read_as_it_is_now(filled):
+    async with filled.connection():
+        assert DOC == await filled.fetchval("select doc from t")
+        async with filled.transaction() as transaction:
+            await filled.execute("drop view v")
+            await filled.execute("drop table t")
+            await filled.execute("create table t (doc text)")
+            await filled.execute("insert into t values ('[1]')")
+            assert "[1]" == await filled.fetchval("select doc from t")
+            await transaction.rollback()
+        assert DOC == await filled.fetchval("select doc from t")
+        await filled.execute("create temp table t (doc text)")
+        await filled.execute("insert into temp.t values ('[1]')")
+        assert "[1]" == await filled.fetchval("select doc from t")
+        await filled.execute("attach ':memory:' as other")
+        await filled.execute("create table other.o (doc json)")
+        await filled.execute("insert into other.o values ('[2]')")
+        assert [2] == await filled.fetchval("select doc from o")
+
+
+@pytest.mark.targets(memory=False)
+async def test_a_table_that_another_program_makes_anew_is_read_as_it_is_now(db, target, url, monkeypatch):
+    monkeypatch.setattr(sqlite_json, "_FOR", 0.0)  # seconds
+    await db.execute("create table t (doc text)")
+    await db.execute("insert into t values ('[1]')")
+    assert "[1]" == await db.fetchval("select doc from t")
+    path = await db.fetchval("select file from pragma_database_list where name = 'main'")
+    with sqlite3.connect(path) as other:
+        other.executescript("drop table t; create table t (doc json); insert into t values ('[1]')")
+    other.close()
+    assert [1] == await db.fetchval("select doc from t")
+
+
+async def test_looking_for_json_changes_nothing_else(filled):
+    async with filled.connection() as connection:
+        await connection.execute("insert into t (doc) values ('[]'), ('[]'), ('[]')")
+        before = await connection.fetchall("select changes(), total_changes(), last_insert_rowid()")
+        stream = connection.iterate("select id, doc from t order by id", chunk_size=1)
+        assert (1, DOC) == tuple(await anext(stream))
+        assert DOC == await connection.fetchval("select doc from t where id = 1")
+        assert [2, 3, 4] == [row.id async for row in stream]
+        assert before == await connection.fetchall("select changes(), total_changes(), last_insert_rowid()")
+        assert [] == await connection.fetchall("select name from sqlite_temp_master")
+        assert not connection.raw.in_transaction
+
+
+@pytest.mark.parametrize("block", ["readonly", "replica"])
+async def test_a_block_that_only_reads_goes_on_refusing_writes(filled, block):
+    async with filled.transaction(readonly=True) if block == "readonly" else filled.replica():
+        assert DOC == await filled.fetchval("select doc from t")
+        assert 1 == await filled.fetchval("pragma query_only")
+    assert 0 == await filled.fetchval("pragma query_only")
+
+
+async def test_where_no_table_has_json_nothing_is_described(db):
+    async with db.connection() as connection:
+        await db.execute("create table t (x text)")
+        await db.execute("insert into t values ('[1]')")
+        traced = []
+        raw = connection.raw
+        await raw.set_trace_callback(traced.append) if hasattr(raw, "_conn") else raw.set_trace_callback(traced.append)
+        assert "[1]" == await db.fetchval("select x from t")
+        assert "[1]" == await db.fetchval("select x from t where x = ?", "[1]")
+        assert "[1]" == await db.fetchval("select x from t")
+        assert "select x from t" == traced[0] == traced[-1]
+        assert not any("VIEW" in text for text in traced)
+
+
+@pytest.mark.targets(memory=False)
+async def test_a_file_that_is_locked_meanwhile_fails_nothing(make_database, monkeypatch):
+    monkeypatch.setattr(sqlite_json, "_FOR", 0.0)  # seconds
+    db = await make_database(pragmas={"journal_mode": "delete", "busy_timeout": 1})
+    await db.execute(TABLE)
+    path = await db.fetchval("select file from pragma_database_list where name = 'main'")
+    other = sqlite3.connect(path, isolation_level=None)
+    try:
+        other.execute("begin exclusive")
+        assert 1 == await db.fetchval("select 1")
+        assert "a" == await db.fetchval("select 'a'")
+    finally:
+        other.close()
+    await db.execute("insert into t (doc) values ('[1]')")
+    assert [1] == await db.fetchval("select doc from t")
+
+
+@pytest.mark.parametrize(
+    ("sql", "query"),
+    [
+        ("select ?, :a, @b, $c, ?1, '?', \"?\", [?] -- ?", "select NULL, NULL, NULL, NULL, NULL, '?', \"?\", [?] -- ?"),
+        ("values (?)", "values (NULL)"),
+        ("insert into a.b as c values (?) returning c.x, ? + 1;", "SELECT  c.x, NULL + 1\nFROM a.b as c"),
+        (
+            "insert into t select 1 from u where true returning (select returning from v)",
+            "SELECT  (select returning from v)\nFROM t",
+        ),
+        ('update or replace "t" set x = 1 returning *; -- c', 'SELECT  *\nFROM "t"'),
+        ("delete from t where x in (select x from u) returning x", "SELECT  x\nFROM t"),
+        ("insert into t values (1)", None),
+        ("update t set x = 1", None),
+        ("pragma table_info(t)", None),
+        ("", None),
+    ],
+)
+@pytest.mark.targets(scheme="sqlite", loop="asyncio", memory=False)
+def test_a_query_that_has_the_columns_of_a_statement(sql, query):
+    assert query == query_of(sql)

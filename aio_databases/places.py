@@ -7,8 +7,9 @@ surplus ones grow old; waiting tasks are a queue, and a connection that comes ba
 
 from __future__ import annotations
 
+from enum import Enum
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -26,7 +27,16 @@ if TYPE_CHECKING:
     from aio_databases.leases import Leases
     from aio_databases.options import PoolOptions
 
-__all__ = ("Places",)
+__all__ = ("NO_PLACE", "Places")
+
+
+class SentAway(Enum):
+    """What a task in line is handed when it is to wait no more."""
+
+    NO_PLACE = "no place"
+
+
+NO_PLACE: Final = SentAway.NO_PLACE
 
 
 class Places:
@@ -52,7 +62,7 @@ class Places:
         self._size: int = 0
         self._idle: list[Physical] = []
         self._retired: dict[Physical, None] = {}  # to be closed, lent or not: `Pool.shut` has found them
-        self._waiting: WaitQueue[Physical | None] = WaitQueue()
+        self._waiting: WaitQueue[Physical | SentAway | None] = WaitQueue()
 
     def _serve_by(self, driver: Driver) -> None:
         self.driver = driver
@@ -106,8 +116,7 @@ class Places:
         if self.role == "replica":
             if rest:
                 self._logger.warning("a replica is left alone for %.1f s: %s", rest, reason)
-            while self._waiting.wake_next(None):
-                self._size += 1  # the place that the woken task gives back, and does not use
+            self._waiting.wake_all(NO_PLACE)
 
     # Taking a place
 
@@ -183,9 +192,8 @@ class Places:
         return physical
 
     async def _open_in_role(self, within: float, until: float | None) -> Physical:
-        was_sent_away = self._size > self.options.max_size  # see `leave_alone`
-        if was_sent_away or (until is None and (within <= 0 or self.breaker.rests)):
-            raise errors.ConnectError(self._say("does not lead to a server that answers"))
+        if until is None and (within <= 0 or self.breaker.rests):
+            raise self._leads_nowhere()
         pause = _FIRST_PAUSE
         while True:
             began = monotonic()
@@ -208,13 +216,13 @@ class Places:
         elif not self._waiting.waiters or not self._waiting.wake_next(physical):
             self._idle.append(physical)
 
-    def _put_back(self, physical: Physical | None) -> None:
+    def _put_back(self, physical: Physical | SentAway | None) -> None:
         if physical is None:
             self._free_place()
-        else:
+        elif physical is not NO_PLACE:
             self._put(physical)
 
-    def _check_open(self, physical: Physical | None, shuts: int) -> None:
+    def _check_open(self, physical: Physical | SentAway | None, shuts: int) -> None:
         if self._shuts != shuts:
             self._put_back(physical)
             raise errors.PoolClosed(self._say("was disconnected while a task waited for a connection"))
@@ -244,6 +252,9 @@ class Places:
         self._closed += 1
         self._retired.pop(physical, None)
         await physical.close(within)
+
+    def _leads_nowhere(self) -> errors.ConnectError:
+        return errors.ConnectError(self._say("does not lead to a server that answers"))
 
     def _say(self, what: str) -> str:
         return f"the pool of {self.driver.address} {what}"

@@ -19,7 +19,7 @@ from aio_databases.error_codes import is_full
 from aio_databases.forks import keep_for_ever, watch_forks
 from aio_databases.leases import Lease, Leases, PoolStats
 from aio_databases.outbox import Outbox
-from aio_databases.places import Places
+from aio_databases.places import NO_PLACE, Places
 from aio_databases.shields import shielded
 from aio_databases.turns import turns_held_here
 from aio_databases.waiting import FifoLock, WaitQueue
@@ -125,8 +125,7 @@ class Pool(Places):
             physical.retire()
             self._retired[physical] = None
         self._idle.clear()
-        while self._waiting.wake_next(None):
-            self._size += 1  # the place that the woken task gives back
+        self._waiting.wake_all(NO_PLACE)
         return list(self._retired)
 
     async def close(self, leaving: list[Physical], timeout: float) -> None:
@@ -277,6 +276,8 @@ class Pool(Places):
             self._waits += 1
             self._wait_seconds += monotonic() - began
         self._check_open(physical, shuts)
+        if physical is NO_PLACE:
+            raise self._leads_nowhere()
         return physical
 
     # Taking back

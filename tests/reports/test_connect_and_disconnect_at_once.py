@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from aio_databases import PoolClosed
+from aio_databases import ConnectError, PoolClosed
 from unit.fake import connected, make_database, verify_closed
 
 LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])
@@ -48,6 +48,48 @@ async def test_the_old_disconnect_does_not_wait_for_what_was_leased_later():
             await old.release()
             with anyio.fail_after(2):
                 await ended.wait()
+
+
+@pytest.mark.parametrize("waiting", [1, 3])
+@pytest.mark.parametrize("reason", ["disconnect", "disconnect of a replica", "silent replica"])
+async def test_who_comes_in_the_moment_after_others_were_sent_away_waits_for_a_place_of_its_own(waiting, reason):
+    """Of those who were sent away it got a place that was not there, and was told that the server does not answer."""
+    replica = "replica" in reason
+    options = {"replicas": ["fake://one/db"]} if replica else {}
+    async with connected(max_size=1, **options) as (db, fake), anyio.create_task_group() as tasks:
+        block, pool = (db.replica, db._replicas.own[0].pool) if replica else (db.connection, db._pool)
+        given_back = anyio.Event()
+
+        async def hold() -> None:
+            async with block():
+                await given_back.wait()
+
+        async def wait() -> None:
+            with pytest.raises(ConnectError if reason == "silent replica" else PoolClosed):
+                await pool.acquire()
+
+        for each in (hold, *[wait] * waiting):
+            tasks.start_soon(each)
+            await anyio.wait_all_tasks_blocked()
+        # Those who wait have not run yet when the next comes.
+        if reason == "silent replica":
+            leaving = []
+            pool.leave_alone("silent")
+        else:
+            leaving = pool.shut()  # as disconnect() does
+            pool.open_lazily()
+        tasks.start_soon(open_soon, given_back)
+        with anyio.fail_after(2):
+            physical = await pool.acquire()
+        await pool.release(physical)
+        await pool.close(leaving, 2.0)
+        assert (1, 1, 0) == pool.stats[:3]
+        assert fake.max_open <= 1
+
+
+async def open_soon(event: anyio.Event) -> None:
+    await anyio.wait_all_tasks_blocked()
+    event.set()
 
 
 async def test_what_comes_back_from_before_the_disconnect_is_closed_and_not_lent_again():

@@ -170,7 +170,7 @@ class AiopgConnection(ListConnection, CursorConnection):
         mogrify = self.raw.raw.cursor().mogrify
         # The line break ends a comment at the end of the statement.
         batches = [
-            b"\n;".join(mogrify(sql, _adapted(row, self.json)) for row in rows[start : start + _BATCH])
+            b"\n;".join(mogrify(sql or _NOTHING, _adapted(row, self.json)) for row in rows[start : start + _BATCH])
             for start in range(0, len(rows), _BATCH)
         ]
         # One batch is one transaction by itself.
@@ -239,6 +239,7 @@ class _Typed:
 
 
 _BATCH = 1000  # rows
+_NOTHING = ";"  # psycopg 2 makes no text of an empty one
 _FIRST_OF_USERS = 16384  # the number of a type that was created
 
 

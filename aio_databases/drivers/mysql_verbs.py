@@ -398,7 +398,7 @@ _TOO_LONG = 1153
 _FATAL = frozenset({1043, _TOO_LONG})  # after which the server hangs up
 _A_PACKET = 1024  # bytes, the least that a server can be set to
 _COMMAND = 2  # bytes of a packet that are not the statement's: what it is, and one that must be left
-_NOTHING = SimpleNamespace(affected_rows=-1, insert_id=None, rows=None, description=None, unbuffered_active=False)
+_NOTHING = SimpleNamespace(affected_rows=0, insert_id=None, rows=None, description=None, unbuffered_active=False)
 
 _DEFINES = re.compile(r"(?i)\s*(?:CREATE|ALTER|DROP|RENAME)\b")
 _BATCH = 1_000_000  # bytes of an INSERT; every server takes a statement of 1 MB

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -27,12 +28,13 @@ class OdbcCursor:
 
     def run(self, sql: str, params: Any) -> None:
         """Run a statement, and go on to its first rows."""
-        sql = sql if sql.strip("; \t\r\n") else _NOTHING
+        sql = _NOTHING if _SAYS_NOTHING.match(sql) else sql
         adapted = self._ways.adapted(params, self._connection.driver.json.dumps)
         several = self._ways.has_several
         self._is_only = several is not None and several.match(sql) is None
         self._connection.stop.watch(self._cursor.execute, sql, adapted)
-        self.rowcount = cast("int", self._cursor.rowcount)
+        is_counted = self._ways.counts is None or self._ways.counts.match(sql)
+        self.rowcount = cast("int", self._cursor.rowcount) if is_counted else -1
         while self._cursor.description is None and self._has_more():
             pass
 
@@ -73,4 +75,5 @@ class OdbcCursor:
         self._cursor.close()
 
 
-_NOTHING = "/* nothing */"  # unixODBC refuses an empty text, MariaDB's driver one without a word
+_NOTHING = "/* nothing */"  # unixODBC refuses an empty text, MariaDB's driver others without a word
+_SAYS_NOTHING = re.compile(r"(?s)(?:[\s;]|--(?=\s|\Z)[^\n]*(?:\n|\Z)|/\*(?!M?!).*?\*/)*+\Z")

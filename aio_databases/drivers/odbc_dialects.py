@@ -66,6 +66,8 @@ class Dialect:
     """Statements that end a transaction."""
     has_several: ClassVar[re.Pattern[str] | None] = None
     """Statements that may give several results; None: any may, and the ODBC driver can be asked after all of them."""
+    counts: ClassVar[re.Pattern[str] | None] = None
+    """Statements whose rows the ODBC driver counts; None: it tells of any statement whether it does."""
     keeps_failed_rows: ClassVar[bool] = False
     """In a transaction, what executemany() did before it failed is still there, unless a savepoint takes it back."""
     keeps_refused_rows: ClassVar[bool] = False

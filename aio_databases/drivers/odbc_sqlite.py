@@ -33,6 +33,8 @@ class SQLite(Dialect):
     connect_hint: ClassVar[str] = CONNECT_HINT
     takes_braces: ClassVar[bool] = False
     begins: ClassVar[re.Pattern[str] | None] = beginning_with(BEGINS)
+    # Of others it tells 0, and of a comment what the statement before has changed.
+    counts: ClassVar[re.Pattern[str] | None] = beginning_with("INSERT|REPLACE|UPDATE|DELETE")
     keeps_failed_rows: ClassVar[bool] = True
 
     def place(self, driver: OdbcDriver, *, read_only: bool) -> dict[str, Any]:

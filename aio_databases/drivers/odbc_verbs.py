@@ -221,7 +221,9 @@ class OdbcConnection(ThreadConnection):
         finally:
             if cursor is not None:
                 cursor.close()
-        return -1 if -1 in rowcounts else sum(rowcounts)
+        if -1 in rowcounts and (self.driver.ways.counts is None or _MAY_CHANGE.match(sql)):
+            return -1
+        return sum(max(rowcount, 0) for rowcount in rowcounts)
 
     def _insist(self, function: Callable[..., None], *args: Any) -> None:
         # The request that stops a cancelled statement may reach the one that clears up after it.
@@ -379,6 +381,7 @@ class OdbcConnection(ThreadConnection):
 
 _MANY = "aiodb_many"
 _INSERT = beginning_with("INSERT|REPLACE")
+_MAY_CHANGE = beginning_with("WITH")  # rows that are not counted
 _PLAIN = TransactionOptions()
 _FAILED_TRANSACTION = "25P02"
 _LATE_REQUESTS = 3

@@ -52,6 +52,7 @@ class Connection(Verbs):
         "_losses",
         "_physical",
         "_reconnects",
+        "_releases",
         "_translator",
         "is_usable",
         "lease",
@@ -88,7 +89,7 @@ class Connection(Verbs):
         self._use_pool(pool)
         self._lock = FifoLock()
         self._losses: Losses | None = None
-        self.lease = 0
+        self.lease = self._releases = 0
         self._detach()
 
     def _use_pool(self, pool: Pool) -> None:
@@ -172,18 +173,27 @@ class Connection(Verbs):
     async def acquire(self) -> Connection:
         """Take a connection from the pool, unless there is one already, and return this object.
 
-        Raises PoolTimeout, PoolClosed or ConnectError.
+        Raises PoolTimeout, PoolClosed or ConnectError, and InterfaceError where it is released meanwhile.
         """
         if self._physical is None:
-            await self._lock.acquire(float("inf"))
-            try:
-                if self._physical is None:
-                    physical = await self._borrow()
+            await self._take_another(self._releases)
+        return self
+
+    async def _take_another(self, releases: int) -> None:
+        """Take a connection from the pool for a task that began to wait after so many releases."""
+        await self._lock.acquire(float("inf"))
+        try:
+            if self._physical is None and self._releases == releases:
+                physical = await self._borrow()
+                if self._releases == releases:
                     self.pool.note_block(physical)
                     self.attach(physical)
-            finally:
-                self._lock.release()
-        return self
+                elif not self.pool.release_nowait(physical):
+                    await self.pool.release(physical)
+        finally:
+            self._lock.release()
+        if self._releases != releases:
+            raise ConnectionReleased.of(self)
 
     async def make_ready(self) -> None:
         """Acquire a connection that was lost anew, before it is used.
@@ -206,7 +216,7 @@ class Connection(Verbs):
         """Give the connection back to the pool if there is nothing to clear up, and return whether that was so."""
         physical = self._physical
         if physical is None:
-            self._detach()
+            self.abandon()
             return True
         if any(transaction.is_on(self) for transaction in physical.turns.stack):
             return False
@@ -215,21 +225,18 @@ class Connection(Verbs):
         if not self.pool.release_nowait(physical):
             return False
         self._detach()
-        self._forget_losses()
+        self._end()
         return True
 
     async def release(self, *_: object) -> None:
         """Give the connection back to the pool; its transactions are rolled back.  Does nothing the second time."""
         try:
-            await self._give_back()
+            while self._physical is not None:  # a reconnect() may replace it meanwhile
+                await self._give_back(self._physical)
         finally:
-            self._forget_losses()
+            self.abandon()
 
-    async def _give_back(self, *, lost: bool = False) -> None:
-        physical = self._physical
-        if physical is None:
-            self._detach(lost=lost)
-            return
+    async def _give_back(self, physical: Physical, *, lost: bool = False) -> None:
         mine = next((transaction for transaction in physical.turns.stack if transaction.is_on(self)), None)
         try:
             if mine is not None:
@@ -242,8 +249,10 @@ class Connection(Verbs):
 
     async def reconnect(self) -> None:
         """Give the connection back and take another one; open transactions are lost and say so when they are used."""
-        await self._give_back(lost=self._reconnects)
-        await self.acquire()
+        releases = self._releases
+        if self._physical is not None:
+            await self._give_back(self._physical, lost=self._reconnects)
+        await self._take_another(releases)
 
     async def end_lease(self, exc: BaseException | None) -> None:
         """Give the connection back when ``exc``, or nothing, leaves what it was leased for."""
@@ -255,13 +264,18 @@ class Connection(Verbs):
     def abandon(self, _: object = None) -> None:
         """Give the connection back without waiting, when its user is gone."""
         physical = self._detach()
-        if physical is None:
-            return
-        if any(transaction.is_on(self) for transaction in physical.turns.stack):
+        if physical is not None and any(transaction.is_on(self) for transaction in physical.turns.stack):
             physical.in_doubt = True
             physical.turns.end_all("the coroutine that used its connection was closed")
-        self._forget_losses()
-        self.pool.abandon(physical)
+        self._end()
+        if physical is not None:
+            self.pool.abandon(physical)
+
+    def _end(self) -> None:
+        """Leave nothing to the next lease, and have those who wait for another connection give it back."""
+        self._releases += 1
+        if self._losses is not None:
+            self._losses.end()
 
     # Transactions that calls have to look at
 
@@ -271,10 +285,6 @@ class Connection(Verbs):
         if self._losses is None:
             self._losses = Losses(self)
         return self._losses
-
-    def _forget_losses(self) -> None:
-        if self._losses is not None:
-            self._losses.end()
 
     def _check_standing(self) -> None:
         if self._losses is not None:
@@ -445,6 +455,8 @@ class Connection(Verbs):
         if self._reconnects and self._physical is physical and physical.driver.is_closed and isinstance(exc, Exception):
             try:
                 await self.reconnect()
+            except ConnectionReleased:
+                pass  # and nobody needs another one any more
             except errors.Error as failure:
                 self.logger.warning("a lost connection could not be replaced yet: %s", failure)
         if isinstance(error, errors.Error) and error.statement is None:

@@ -284,11 +284,22 @@ def _differs_by_database(cls: type) -> bool:
     return issubclass(cls, Enum) or (cls in _converters() and cls not in {bytes, float, int, str})
 
 
+def _number(value: Any) -> Any:
+    """Return what a number is made of.  Raises ValueError for a text that is one in Python's spelling only."""
+    if type(value) in _BINARY or (isinstance(value, str) and ("_" in value or not value.isascii())):
+        raise ValueError(_LOSSY)
+    return value
+
+
 def _to_int(value: Any) -> int:
-    number = int(value)
-    if isinstance(value, bytes) or (not isinstance(value, str) and number != value):
+    number = int(_number(value))
+    if not isinstance(value, str) and number != value:
         raise ValueError(_LOSSY)
     return number
+
+
+def _to_float(value: Any) -> float:
+    return float(_number(value))
 
 
 def _to_bool(value: Any) -> bool:
@@ -331,10 +342,10 @@ def _converters() -> dict[type, Mapper]:
     from uuid import UUID  # noqa: PLC0415 - see above
 
     def to_decimal(value: Any) -> Decimal:
-        return Decimal(repr(value) if isinstance(value, float) else value)
+        return Decimal(repr(value) if isinstance(value, float) else _number(value))
 
     def to_uuid(value: Any) -> UUID:
-        return UUID(bytes=value) if isinstance(value, bytes) else UUID(str(value))
+        return UUID(bytes=value) if isinstance(value, bytes) else UUID(_number(str(value)))
 
     def to_date(value: Any) -> date:
         text = value.isoformat().removesuffix("T00:00:00") if isinstance(value, datetime) else value
@@ -343,7 +354,7 @@ def _converters() -> dict[type, Mapper]:
     return {
         bool: _to_bool,
         int: _to_int,
-        float: float,
+        float: _to_float,
         str: _to_str,
         bytes: _to_bytes,
         Decimal: to_decimal,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import math
 import sys
 import uuid
 from collections import OrderedDict
@@ -371,10 +372,14 @@ KEY = UUID(int=7)
     [
         (int, 7, 7),
         (int, "7", 7),
+        (int, " 7 ", 7),  # as a column of CHAR(3) is padded
+        (int, "-07", -7),
         (int, 7.0, 7),
         (int, Decimal(7), 7),
         (int, True, 1),
         (float, "1.5", 1.5),
+        (float, "1e5", 100000.0),
+        (float, "-inf", -math.inf),
         (float, Decimal("1.5"), 1.5),
         (float, 1, 1.0),
         (str, "x", "x"),
@@ -389,6 +394,7 @@ KEY = UUID(int=7)
         (bytes, bytearray(b"x"), b"x"),
         (Decimal, 0.1, Decimal("0.1")),
         (Decimal, "0.10", Decimal("0.10")),
+        (Decimal, "1E+5", Decimal(100000)),
         (Decimal, 3, Decimal(3)),
         (UUID, str(KEY), KEY),
         (UUID, KEY.bytes, KEY),
@@ -428,6 +434,17 @@ def test_a_subclass_of_the_scalar_passes_unchanged():
         (int, 1.5),
         (int, b"7"),
         (int, float("inf")),
+        *(
+            (kind, text)
+            for kind in (int, float, Decimal)
+            for text in ("1_0", "\uff11", "\u0663", "1\u00a0", "", "0x10", b"1")
+        ),
+        *((int, text) for text in ("nan", "inf", "1e5", "1.0", "1.", "1 0")),
+        (float, bytearray(b"1.5")),
+        (float, "1_0.5"),
+        (Decimal, "1_0.5"),
+        (UUID, "1234567812345678_123456781234567"),
+        (UUID, "1234567812345678\uff11123456781234567"),
         (float, SECRET),
         (bool, "false"),
         (bool, 2),
@@ -444,6 +461,9 @@ def test_a_subclass_of_the_scalar_passes_unchanged():
         (datetime, 0),
         (date, MOMENT),
         (time, SECRET),
+        (date, "\uff12026-11-21"),
+        (datetime, "2026-11-2\uff11 10:30"),
+        (time, "\uff110:30"),
         (timedelta, 60),
         (Color, SECRET),
         (UserId, SECRET),

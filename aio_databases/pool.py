@@ -322,8 +322,9 @@ class Pool(Places):
                 self.leave_alone("it did not answer when a connection was cleaned up")
         finally:
             self._warn_of_long_leases()
-            self._end_lease(physical, monotonic())
-            if keep:
+            if not self._end_lease(physical, monotonic()):
+                physical.driver.terminate()  # `close` was called in another event loop, and has counted it out
+            elif keep:
                 physical.renew()
                 self._put(physical)
             else:

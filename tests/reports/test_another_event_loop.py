@@ -134,3 +134,31 @@ async def test_no_number_of_seconds_is_refused_when_a_database_opens_and_closes(
     with pytest.raises(ConfigurationError, match="timeout must be a number of seconds"):
         await db.disconnect(timeout=value)
     verify_closed(db)
+
+
+@pytest.mark.parametrize("other", ["asyncio", "trio"])
+@pytest.mark.parametrize("where", ["reset", "close"])
+async def test_a_connection_that_is_being_taken_back_is_counted_once(where, other):
+    """disconnect() in another loop meanwhile left a pool of -1 connections, which opened more than max_size later."""
+    db = make_database(max_size=1)
+    fake = script_of(db)
+    await db.connect()
+    gate = fake.wait(where)
+
+    async def lease() -> None:
+        async with db.connection() as connection:
+            await connection.execute("set x = 1")
+            if where == "close":
+                connection.physical.retire()
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lease)
+            await gate.reached()
+            await anyio.to_thread.run_sync(run, other, db.disconnect)
+            gate.open()
+        assert (0, 0, 0) == db.stats()["primary"][:3]
+        async with db:
+            assert "select 1" == await db.fetchval("select 1")
+            assert (1, 1, 0) == db.stats()["primary"][:3]
+    verify_closed(db)

@@ -250,7 +250,8 @@ class Database(Verbs):
         function is run again in a new transaction, up to ``retries`` times, after a random pause of at most ``backoff``
         seconds, which doubles each time up to 10.  The other options are those of `transaction`, for each try.
 
-        Raises TransactionError inside of a transaction, and what the last try has raised.
+        Raises TransactionError inside of a transaction, TypeError for an argument that the first try would use up, and
+        what the last try has raised.
         """
         options = TransactionOptions(isolation, readonly, deferrable, mode)
         begin = partial(Transaction, self, options, self._lease, timeout=timeout, outermost=True)

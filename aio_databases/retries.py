@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
-from inspect import isasyncgen, isawaitable, iscoroutine
+from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
@@ -102,12 +102,31 @@ def _check_again(function: Any, args: tuple[Any, ...]) -> None:
     """Raise TypeError for arguments that would be used up at a second try."""
     if isinstance(function, partial):
         args = (*function.args, *function.keywords.values(), *args)
+        function = function.func
+    to_verb = _package_of(function) == __package__  # which reads it to its end
     arg: Any
     for arg in args:
-        kind = type(arg).__name__
-        if iscoroutine(arg) or isasyncgen(arg) or isinstance(arg, Iterator):
-            message = f"run_transaction() may call the function again, when its argument of type {kind} "
+        if _is_used_up(arg, to_verb=to_verb):
+            message = f"run_transaction() may call the function again, when its argument of type {type(arg).__name__} "
             raise TypeError(message + "is used up: pass a list, make it inside of the function, or set retries=0")
 
 
+def _is_used_up(arg: Any, *, to_verb: bool) -> bool:
+    """Return whether the first try leaves nothing of an argument.
+
+    An iterator of another making may be a mere tool of the user's function: a file, a counter, a source of ids.
+    """
+    kind = cast("type[object]", type(arg))
+    if not issubclass(kind, Iterator | AsyncIterator):
+        return iscoroutine(arg)
+    return to_verb or (_package_of(kind) in _MADE_TO_BE_READ and kind.__name__ not in _ENDLESS)
+
+
+def _package_of(made: Any) -> str:
+    """Return the package, or module without one, in which a function or class was made."""
+    return str(getattr(made, "__module__", None)).partition(".")[0]
+
+
 _LONGEST_PAUSE = 10.0  # seconds
+_MADE_TO_BE_READ = {"builtins", "itertools", __package__}  # map, zip, those of containers, generators; our streams
+_ENDLESS = {"count", "cycle", "repeat"}

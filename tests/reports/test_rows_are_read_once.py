@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import itertools
 from contextlib import suppress
 from functools import partial
+from inspect import iscoroutine
 
 import anyio
 import pytest
 import sqlalchemy as sa
 
-from aio_databases import ConnectError, ConnectionLost, DeadlockDetected, Error, ProgrammingError
+from aio_databases import ConnectError, ConnectionLost, Database, DeadlockDetected, Error, ProgrammingError
 from unit.fake import connected
 from unit.script import FakeError
 
@@ -106,6 +110,109 @@ async def test_run_transaction_refuses_what_is_used_up_at_its_second_try(argumen
     async with connected() as (db, fake):
         with pytest.raises(TypeError, match=r"is used up: pass a list, make it inside of the function, or set ret"):
             await db.run_transaction(*arguments(db))
+        assert [] == fake.sent
+
+
+async def _consume(*_):
+    raise AssertionError("it is not called")
+
+
+async def _coroutine():
+    """Be closed by the test."""
+
+
+async def _asynchronous():
+    yield 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda _: (number for number in range(3)),
+        lambda _: map(str, [1]),
+        lambda _: filter(None, [1]),
+        lambda _: zip([1], [2], strict=True),
+        lambda _: enumerate([1]),
+        lambda _: reversed([1]),
+        lambda _: iter([1]),
+        lambda _: iter((1,)),
+        lambda _: iter({1}),
+        lambda _: iter({1: 2}.items()),
+        lambda _: iter(range(3)),
+        lambda _: iter("ab"),
+        lambda _: iter([1].pop, None),
+        lambda _: itertools.chain([1], [2]),
+        lambda _: itertools.islice([1, 2], 1),
+        lambda _: itertools.tee([1])[0],
+        lambda _: _coroutine(),
+        lambda _: _asynchronous(),
+        lambda db: db.iterate("select 1"),
+    ],
+)
+@pytest.mark.parametrize("how", ["argument", "partial", "keyword"])
+async def test_a_function_is_not_given_what_its_first_try_uses_up(make, how):
+    async with connected() as (db, fake):
+        argument = make(db)
+        calls = {
+            "argument": (_consume, argument),
+            "partial": (partial(_consume, argument),),
+            "keyword": (partial(_consume, rows=argument),),
+        }
+        with pytest.raises(TypeError, match="is used up"):
+            await db.run_transaction(*calls[how])
+        if iscoroutine(argument):
+            argument.close()
+        assert [] == fake.sent
+
+
+class _Ids:
+    """Give one number after the other."""
+
+    def __init__(self):
+        self.last = 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.last += 1
+        return self.last
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        itertools.count,
+        lambda: itertools.cycle([1, 2]),
+        lambda: itertools.repeat(1),
+        _Ids,
+        lambda: io.StringIO("1\n2\n"),
+        lambda: io.BytesIO(b"1\n2\n"),
+        lambda: csv.reader(["1", "2"]),
+    ],
+)
+async def test_a_function_may_take_iterators_that_are_its_tools(make):
+    async def use(source):
+        await db.execute("insert $1", next(iter(source)))
+
+    async with connected() as (db, fake):
+        fake.fail("insert", FakeError("deadlock", DeadlockDetected))
+        await db.run_transaction(use, make(), backoff=0)
+        assert ["BEGIN", "insert $1", "ROLLBACK", "BEGIN", "insert $1", "COMMIT"] == fake.sent
+
+
+@pytest.mark.parametrize("make", [lambda: csv.reader(["1"]), _Ids, lambda: itertools.repeat((1,), 2)])
+@pytest.mark.parametrize("given", ["database", "connection", "class", "partial"])
+async def test_a_verb_is_not_given_an_iterator_of_whatever_making(make, given):
+    async with connected() as (db, fake), db.connection() as connection:
+        verbs = {
+            "database": (db.executemany,),
+            "connection": (connection.executemany,),
+            "class": (Database.executemany, db),
+            "partial": (partial(db.executemany),),
+        }
+        with pytest.raises(TypeError, match="is used up"):
+            await db.run_transaction(*verbs[given], "insert $1", make())
         assert [] == fake.sent
 
 

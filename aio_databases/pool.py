@@ -425,9 +425,14 @@ class Pool(Places):
 
 _MOST_TOLD = 100  # texts
 _FOR_SESSION = re.compile(
-    r"\s*(SET(?!\s+(?:GLOBAL|PERSIST|PASSWORD|@@GLOBAL))|LISTEN|BEGIN|START\s+TRANSACTION|SAVEPOINT|USE|ATTACH|PREPARE"
-    r"|LOCK\s+TABLES?|CREATE\s+(?:LOCAL\s+)?TEMP(?:ORARY)?"
-    # those that are written into the file stay
-    r"|PRAGMA(?!\s+(?:\w+\.)?(?:application_id|auto_vacuum|encoding|journal_mode|optimize|page_size|user_version|wal_)))\b",
+    # what is set for the server, or an account, stays, and what is set for one statement is not meant to
+    r"\s*(SET(?!\s+(?:(?:@@)?(?:GLOBAL|PERSIST(?:_ONLY)?)|PASSWORD|DEFAULT\s+ROLE|STATEMENT)\b)"
+    r"|LISTEN|START\s+TRANSACTION|SAVEPOINT|USE|ATTACH|PREPARE(?!\s+TRANSACTION)|LOCK\s+TABLES?"
+    # any other BEGIN is that of a block of statements
+    r"|BEGIN(?=[\s;]*$|\s+(?:WORK|TRAN|TRANSACTION|DEFERRED|IMMEDIATE|EXCLUSIVE|CONCURRENT|ISOLATION|READ|DEFERRABLE"
+    r"|NOT\s+DEFERRABLE)\b)|CREATE\s+(?:LOCAL\s+)?TEMP(?:ORARY)?"
+    # those that are written into the file, or set for the process, stay, and some do a thing once
+    r"|PRAGMA(?!\s+(?:\w+\s*\.\s*)?(?:application_id|auto_vacuum|default_cache_size|encoding|journal_mode|page_size"
+    r"|schema_version|user_version|(?:hard|soft)_heap_limit|incremental_vacuum|optimize|shrink_memory|wal_checkpoint)\b))\b",
     re.IGNORECASE,
 )

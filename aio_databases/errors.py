@@ -314,7 +314,9 @@ def too_slow(option: str, limit: float) -> str:
 
 def _complete(error: Error, exc: BaseException) -> None:
     """Have a column and its row of a batch stand wherever users may look for them."""
-    if error.row is None:
+    if isinstance(error, ConnectionLost):
+        error.row = None  # the link breaks whatever row is on its way
+    elif error.row is None:
         error.row = getattr(exc, "row", None)
     if not error.columns and error.column is not None:
         error.columns = (error.column,)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from decimal import Decimal
 from enum import Enum
-from itertools import chain, count
+from itertools import accumulate, chain, count, islice
 from typing import TYPE_CHECKING, Any, cast
 
 import aiopg
@@ -18,15 +18,16 @@ import psycopg2.extensions as pg
 from psycopg2.extensions import AsIs
 from psycopg2.extras import Json
 
-from aio_databases.drivers.base import run_aside
+from aio_databases.drivers.base import one_by_one, run_aside
 from aio_databases.drivers.cursor import CursorConnection
 from aio_databases.drivers.libpq_lists import ListConnection, has_list, is_list
 from aio_databases.drivers.postgresql import BATCH
+from aio_databases.errors import note_row
 from aio_databases.record import Result
 
 if TYPE_CHECKING:
     from asyncio import Future
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from aio_databases.drivers.libpq import LibpqDriver
     from aio_databases.drivers.libpq_lists import Kind, Kinds
@@ -167,22 +168,27 @@ class AiopgConnection(ListConnection, CursorConnection):
         """Run a statement once per row of parameters, all or nothing; psycopg 2 does not count the changed rows."""
         if has_list(chain.from_iterable(rows)):
             rows = await self.fitted(sql, rows)
-        mogrify = self.raw.raw.cursor().mogrify
-        # The line break ends a comment at the end of the statement.
-        batches = [
-            b"\n;".join(mogrify(sql or _NOTHING, _adapted(row, self.json)) for row in rows[start : start + _BATCH])
-            for start in range(0, len(rows), _BATCH)
-        ]
+        with one_by_one(rows) as given:
+            batches = [_END.join(self._written(sql, islice(given, _BATCH))) for _ in range(0, len(rows), _BATCH)]
         # One batch is one transaction by itself.
         several = len(batches) > 1
         around, within = several and not self.in_transaction, several and self.in_transaction
         if within:
             await self.savepoint(BATCH)
         self._is_within_batch = within
+        first: int | None = None  # of the rows that are sent
         try:
-            for batch in chain([b"BEGIN"] * around, batches, [b"COMMIT"] * around):
+            if around:
+                await self.execute("BEGIN", ())
+            for number, batch in enumerate(batches):
+                first = number * _BATCH
                 await self.execute(batch.decode(), ())
-        except psycopg2.Error:
+            first = None
+            if around:
+                await self.execute("COMMIT", ())
+        except psycopg2.Error as exc:
+            if first is not None and (row := self._row_of(exc, sql, rows[first : first + _BATCH])):
+                note_row(exc, first + row)
             if around and self.in_transaction:
                 await self.rollback()
             await self._undo_batch()
@@ -191,6 +197,20 @@ class AiopgConnection(ListConnection, CursorConnection):
         if within:
             await self.release_savepoint(BATCH)
         return Result(-1 if rows else 0)
+
+    def _written(self, sql: str, rows: Iterable[Any]) -> Iterator[bytes]:
+        mogrify = self.raw.raw.cursor().mogrify
+        return (mogrify(sql or _NOTHING, _adapted(row, self.json)) for row in rows)
+
+    def _row_of(self, exc: psycopg2.Error, sql: str, rows: Sequence[Any]) -> int | None:
+        """Return which of the rows that were sent together an error is about: the only one, or as the server points."""
+        if len(rows) == 1:
+            return 1
+        position = getattr(exc.diag, "statement_position", None)
+        if not position:
+            return None
+        ends = accumulate(len((written + _END).decode()) for written in self._written(sql, rows))
+        return next((number for number, end in enumerate(ends, 1) if int(position) <= end), None)
 
     async def _undo_batch(self) -> None:
         """Undo the first rows of a batch that has failed, or was cancelled, in a transaction that goes on."""
@@ -239,6 +259,7 @@ class _Typed:
 
 
 _BATCH = 1000  # rows
+_END = b"\n;"  # the line break ends a comment at the end of a statement
 _NOTHING = ";"  # psycopg 2 makes no text of an empty one
 _FIRST_OF_USERS = 16384  # the number of a type that was created
 

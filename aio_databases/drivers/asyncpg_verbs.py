@@ -11,7 +11,7 @@ from aio_databases.drivers.asyncpg_schema import CHANGED, OUTDATED, Schema
 from aio_databases.drivers.base import Cursor, DriverConnection, begin_statement
 from aio_databases.drivers.postgresql import BATCH, RESET, ROLLED_BACK
 from aio_databases.drivers.postgresql_options import styles_to_set
-from aio_databases.errors import ConnectionLost, DataError, Diagnosis
+from aio_databases.errors import ConnectionLost, DataError, Diagnosis, note_row
 from aio_databases.record import Record, Result
 
 if TYPE_CHECKING:
@@ -133,6 +133,8 @@ class AsyncpgConnection(DriverConnection):
             else:
                 await self.raw.executemany(sql, fed)
         except Exception as exc:
+            if len(rows) == 1:
+                note_row(exc, 1)
             # A row that asyncpg itself refuses leaves those before it, and the transaction goes on.
             if within and self.in_transaction and not getattr(exc, "severity", None):
                 await self.rollback_to_savepoint(BATCH)

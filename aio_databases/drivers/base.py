@@ -176,6 +176,11 @@ class DriverConnection(ABC):
     raw: Any
     """The library's own connection object."""
 
+    @property
+    def sends_ahead(self) -> bool:
+        """Whether the library sends rows of a batch before the server has answered to those before them."""
+        return False
+
     cancels_no_task: ClassVar[bool] = False
     """Whether `commit` and `rollback` never cancel the task they run in, as asyncio's time limits do to end a wait.
 
@@ -319,17 +324,17 @@ async def run_aside(driver: Driver, sql: str) -> None:
 
 
 @contextmanager
-def one_by_one(rows: Sequence[Any]) -> Generator[Iterator[Any]]:
+def one_by_one(rows: Sequence[Any], *, ahead: bool = False) -> Generator[Iterator[Any]]:
     """Give the rows of a batch to a library that runs each as it takes it, and note on its error which one failed.
 
-    An error with a SQLSTATE comes from a server that has been sent rows ahead: it does not show which one is meant.
+    If the library sends rows ahead, an error with a SQLSTATE, which is the server's, does not show which one is meant.
     """
     left = iter(rows)
     try:
         yield left
     except Exception as exc:
         taken = len(rows) - length_hint(left)
-        if taken and getattr(exc, "sqlstate", None) is None:
+        if taken and (not ahead or len(rows) == 1 or getattr(exc, "sqlstate", None) is None):
             errors.note_row(exc, taken)
         raise
 

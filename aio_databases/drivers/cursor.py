@@ -52,7 +52,7 @@ class CursorConnection(DriverConnection):
         if not rows:
             return Result(0)
         cursor = self.new_cursor()
-        with one_by_one(rows) as given:
+        with one_by_one(rows, ahead=self.sends_ahead) as given:
             await cursor.executemany(sql, given)
         result = Result(cursor.rowcount)
         await cursor.close()

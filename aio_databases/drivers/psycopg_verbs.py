@@ -50,6 +50,11 @@ class PsycopgConnection(ListConnection):
         """Whether the open transaction has failed."""
         return bool(self.raw.pgconn.transaction_status == TransactionStatus.INERROR)
 
+    @property
+    def sends_ahead(self) -> bool:
+        """Whether psycopg sends a batch as a pipeline, which takes libpq 14."""
+        return psycopg.Pipeline.is_supported()
+
     def reported(self, name: str) -> str:
         """Return the value of a setting that the server reports by itself."""
         return (self.raw.pgconn.parameter_status(name.encode()) or b"").decode()

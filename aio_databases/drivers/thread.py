@@ -109,7 +109,7 @@ class CallConnection(DriverConnection):
             return Result(0)
         cursor = self.new_cursor()
         try:
-            with one_by_one(rows) as given:
+            with one_by_one(rows, ahead=self.sends_ahead) as given:
                 cursor.executemany(sql, given)
             return Result(cursor.rowcount)
         finally:

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from aio_databases import DataError, Error, ForeignKeyViolation, NotNullViolation, ProgrammingError, UniqueViolation
+from aio_databases.errors import ConnectionLost, Diagnosis, note_row, translate
 
 SECRET = "hunter2"
 
@@ -63,6 +64,59 @@ async def test_a_row_that_the_database_refuses_has_its_number_where_rows_are_run
     counted = target.odbc or target.dialect == "sqlite"
     assert caught.value.row == (34 if counted else None)
     assert await shop.fetchval("select count(*) from authors") == 1
+
+
+async def test_the_only_row_is_the_one_that_the_database_refuses(shop):
+    """Hostile test: on PostgreSQL it had no number, nor had it on a server's answer to any batch."""
+    for connection in (shop.connection(), shop.transaction()):
+        with pytest.raises(UniqueViolation) as caught:
+            async with connection:
+                await shop.executemany(BATCH, [(43, "Ann")])
+        assert caught.value.row == 1
+
+
+@pytest.mark.targets(scheme="psycopg")
+async def test_psycopg_tells_the_row_where_libpq_has_no_pipeline(shop, monkeypatch):
+    monkeypatch.setattr("psycopg._pipeline_base.BasePipeline.is_supported", lambda: False)
+    rows = [(number, f"{number}") for number in range(10, 60)]
+    rows[33] = (43, "Ann")
+    for connection in (shop.connection(), shop.transaction()):
+        with pytest.raises(UniqueViolation) as caught:
+            async with connection:
+                await shop.executemany(BATCH, rows)
+        assert caught.value.row == 34
+    assert await shop.fetchval("select count(*) from authors") == 1
+
+
+@pytest.mark.targets(scheme="aiopg")
+@pytest.mark.parametrize("wrong", [0, 1, 33, 999, 1000, 1033, 2000])
+async def test_aiopg_tells_the_row_where_the_server_tells_the_place(shop, wrong):
+    """A thousand statements are sent at a time; the server points at a value that it cannot read."""
+    rows = [(f"{number}", f"\u20ac\n; {number}") for number in range(10, 2011)]
+    rows[wrong] = (SECRET, "\u20ac\n;")
+    for connection in (shop.connection(), shop.transaction()):
+        with pytest.raises(DataError) as caught:
+            async with connection:
+                await shop.executemany(f"{BATCH} -- end", rows)
+        assert caught.value.row == wrong + 1
+    assert await shop.fetchval("select count(*) from authors") == 1
+
+
+@pytest.mark.targets(scheme="aiopg")
+async def test_aiopg_tells_the_row_that_is_sent_alone(shop):
+    rows = [(number, f"{number}") for number in range(10, 1011)]
+    rows[1000] = (9, "Ann")
+    with pytest.raises(UniqueViolation) as caught:
+        await shop.executemany(BATCH, rows)
+    assert caught.value.row == 1001
+
+
+def test_a_link_that_breaks_is_about_no_row():
+    exc = OSError("broken")
+    note_row(exc, 5)
+    error = translate(exc, Diagnosis(ConnectionLost))
+    assert isinstance(error, ConnectionLost)
+    assert error.row is None
 
 
 COLUMNS = (

@@ -124,7 +124,7 @@ class Transaction(Level):
                 raise
             # The block around it ended while BEGIN waited for its turn: it begins where a call made now would.
             return await self.start()
-        if self.has_block or self._owned:
+        if self.has_block or self._owned or _is_of_another_task(connection):
             self.enter(self.task)
         if self.generator is not None:
             _ = connection.losses  # so that its calls are looked at
@@ -351,6 +351,14 @@ def _check(options: TransactionOptions, connection: Connection) -> None:
             message = "a replica only reads: use transaction(readonly=True), or db.connection() to reach the primary"
             raise errors.ReadOnlyError(message)
     connection.pool.driver.check_options(options)
+
+
+def _is_of_another_task(connection: Connection) -> bool:
+    """Return whether another task has opened the block of a connection, and may end it before this one is through."""
+    block = current_block.get()
+    while block is not None and (block.ended or block.connection is not connection):
+        block = block.outer
+    return block is not None and block.task is not None and not block.task.is_current
 
 
 _LEFT_EARLY = "the async generator that held the transaction was left early"

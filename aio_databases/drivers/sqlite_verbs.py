@@ -185,7 +185,7 @@ class SQLiteVerbs(CallConnection):
     def _end_now(self, sql: str) -> None:
         if self.db.in_transaction:
             self.db.execute(sql)
-            self.json_columns.look_again()
+            self.json_columns.notice(self.db, sql)
 
     def open_cursor(self, sql: str, params: Any) -> sqlite3.Cursor:
         """Run a statement and return sqlite3's cursor; part of a call."""
@@ -200,7 +200,7 @@ class SQLiteVerbs(CallConnection):
     def read(self, cursor: Any, sql: str, limit: int | None) -> list[Record]:
         """Return at most ``limit`` rows of the cursor of a statement as records; part of a call."""
         if cursor.description is None:
-            self.json_columns.look_again()
+            self.json_columns.notice(self.db, sql)
             return []
         if limit == 0:
             return []  # to sqlite3, 0 means all
@@ -215,7 +215,7 @@ class SQLiteVerbs(CallConnection):
         cursor = self.open_cursor(sql, params)
         try:
             if cursor.description is None and cursor.rowcount < 0:
-                self.json_columns.look_again()
+                self.json_columns.notice(self.db, sql)
             is_hidden = _hides_count(cursor, sql)
             if cursor.description is not None and (cursor.rowcount >= 0 or is_hidden):
                 deque(cursor, maxlen=0)  # RETURNING: the rows are counted only once they are read

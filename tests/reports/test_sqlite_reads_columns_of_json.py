@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from inspect import isawaitable
 
+import anyio
 import pytest
 
 from aio_databases.drivers import sqlite_json
@@ -43,6 +45,8 @@ async def filled(db):
         ("update t set x = 'y' where id = ? returning x, doc as d -- returning x", (1,), ["y", DOC]),
         ("with c as (select 1 as one) update or ignore t set x = '' returning upper(x), doc", (), ["", DOC]),
         ("delete from [t] returning doc", (), [DOC]),
+        ("with c as (select ? as n) update t set x = 'y' returning doc, (select n from c)", (5,), [DOC, 5]),
+        ("; -- c\n ; select doc from t;", (), [DOC]),
     ],
 )
 async def test_columns_of_json_are_known_wherever_they_are_named(filled, query, params, expected):
@@ -129,8 +133,7 @@ async def test_where_no_table_has_json_nothing_is_described(db):
         await db.execute("create table t (x text)")
         await db.execute("insert into t values ('[1]')")
         traced = []
-        raw = connection.raw
-        await raw.set_trace_callback(traced.append) if hasattr(raw, "_conn") else raw.set_trace_callback(traced.append)
+        await call(connection.raw.set_trace_callback, traced.append)
         assert "[1]" == await db.fetchval("select x from t")
         assert "[1]" == await db.fetchval("select x from t where x = ?", "[1]")
         assert "[1]" == await db.fetchval("select x from t")
@@ -139,20 +142,139 @@ async def test_where_no_table_has_json_nothing_is_described(db):
 
 
 @pytest.mark.targets(memory=False)
-async def test_a_file_that_is_locked_meanwhile_fails_nothing(make_database, monkeypatch):
-    monkeypatch.setattr(sqlite_json, "_FOR", 0.0)  # seconds
+async def test_a_file_that_is_locked_meanwhile_fails_nothing(make_database):
     db = await make_database(pragmas={"journal_mode": "delete", "busy_timeout": 1})
     await db.execute(TABLE)
-    path = await db.fetchval("select file from pragma_database_list where name = 'main'")
-    other = sqlite3.connect(path, isolation_level=None)
-    try:
-        other.execute("begin exclusive")
-        assert 1 == await db.fetchval("select 1")
-        assert "a" == await db.fetchval("select 'a'")
-    finally:
-        other.close()
     await db.execute("insert into t (doc) values ('[1]')")
-    assert [1] == await db.fetchval("select doc from t")
+    path = await db.fetchval("select file from pragma_database_list where name = 'main'")
+    async with db.connection():
+        other = sqlite3.connect(path, isolation_level=None)
+        try:
+            other.execute("begin exclusive")
+            assert 1 == await db.fetchval("select 1")
+            assert "a" == await db.fetchval("select 'a' from (select 1)")
+        finally:
+            other.close()
+        assert [1] == await db.fetchval("select doc from t")
+
+
+async def test_what_names_no_table_does_not_ask_for_the_schema(filled):
+    async with filled.connection() as connection:
+        traced = []
+        await call(connection.raw.set_trace_callback, traced.append)
+        assert 1 == await filled.fetchval("select 1")
+        assert ["select 1"] == traced
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select id, doc from t union all select id, doc from u union all select id, doc from t",
+        "select t.id, (select doc from u where u.id = t.id and exists (select * from v)) as doc from t",
+    ],
+)
+async def test_what_is_half_read_goes_on_while_other_texts_are_new(filled, query):
+    await filled.execute("create table u (id integer primary key, doc json)")
+    await filled.execute("insert into t (doc) values ('[2]'), ('[3]')")
+    await filled.execute("insert into u select id, doc from t")
+    async with filled.connection() as connection:
+        by_hand = await call(connection.raw.execute, query)
+        expected = [list(row) for row in await filled.fetchall(query)]
+        found = []
+        async for row in filled.iterate(query, chunk_size=1):
+            assert DOC == await filled.fetchval(f"select doc from t where id = 1 and {len(found)} = {len(found)}")
+            found.append(list(row))
+        assert expected == found
+        assert 3 <= len(expected) == len(await call(by_hand.fetchall))
+        await call(by_hand.close)
+
+
+async def test_a_table_of_another_connection_is_known_at_once(filled, monkeypatch):
+    monkeypatch.setattr(sqlite_json, "_FOR", 3600.0)  # seconds
+    async with filled.connection() as connection:
+        assert DOC == await connection.fetchval("select doc from t")
+        async with anyio.create_task_group() as tasks:  # the new task has a connection of its own
+            tasks.start_soon(filled.execute, "create table u (doc json)")
+        await connection.execute("insert into u values ('[1]')")
+        assert [1] == await connection.fetchval("select doc from u")
+
+
+async def test_a_schema_of_the_same_version_is_another_one(filled):
+    async with filled.connection():
+        for kind, expected in (("json", [1]), ("text", "[1]"), ("json", [1])):
+            async with filled.transaction() as transaction:
+                await filled.execute(f"create table o (doc {kind})")
+                await filled.execute("insert into o values ('[1]')")
+                assert expected == await filled.fetchval("select doc from o")
+                await transaction.rollback()
+            await filled.execute("attach ':memory:' as other")
+            await filled.execute(f"create table other.o (doc {kind})")
+            await filled.execute("insert into o values ('[1]')")
+            assert expected == await filled.fetchval("select doc from o")
+            await filled.execute("detach other")
+
+
+async def test_names_that_have_to_be_quoted(filled):
+    async with filled.connection():
+        await filled.execute("attach ':memory:' as \"a 't\"")
+        await filled.execute('create table "a \'t"."b""`c" ("d""e" json, "select" "jsonb", f text)')
+        insert = 'insert into "a \'t"."b""`c" values (?, ?, ?) returning "d""e" as "select", *'
+        assert [[1], [1], [2], "[3]"] == list(await filled.fetchone(insert, "[1]", "[2]", "[3]"))
+        assert [[1], [2], "[3]"] == list(await filled.fetchone('select * from `b"``c`'))
+
+
+async def test_functions_and_collations_of_the_caller(filled):
+    class Sum:
+        def step(self, *_):
+            pass
+
+        def value(self):
+            return 5
+
+        finalize = value
+        inverse = step
+
+    async with filled.connection() as connection:
+        raw = connection.raw
+        await call(raw.create_function, "mine", 1, lambda value: value)
+        await call(getattr(raw, "_conn", raw).create_window_function, "total_of", 1, Sum)
+        await call(getattr(raw, "_conn", raw).create_collation, "odd", lambda a, b: (a > b) - (a < b))
+        await connection.execute("create view w as select mine(x) as y, doc from t")
+        for query in (
+            "select mine(x), doc from t where mine(doc) is not null order by x collate odd",
+            "select y, doc from w order by y collate odd",
+        ):
+            assert ["{}", DOC] == list(await connection.fetchone(query))
+        for query in ("total_of(id)", "total_of(id) over ()", "total_of(id) filter (where true)"):
+            assert [5, DOC] == list(await connection.fetchone(f"select {query}, doc from t"))
+
+
+async def test_virtual_tables(filled):
+    await filled.execute("create virtual table f using fts5(a)")
+    await filled.execute("insert into f values ('word')")
+    query = (
+        "select f.*, g.*, doc, e.* from f('word') as f join f_content as g on g.id = f.rowid, t, json_each(doc) as e"
+    )
+    async with filled.connection():
+        assert ["word", 1, "word", DOC, "a", "[1,null]"] == list(await filled.fetchone(query))[:6]
+        query = "select doc, s.name from t, sqlite_master as s, pragma_table_info('t') where s.name = 'f'"
+        assert [DOC, "f"] == list(await filled.fetchone(query))
+
+
+async def test_a_text_factory_of_the_caller(filled):
+    async with filled.connection() as connection:
+        raw = connection.raw
+        raw.text_factory = bytes
+        try:
+            assert b'{"a": [1, null]}' == await connection.fetchval("select doc from t")
+        finally:
+            raw.text_factory = str
+
+
+async def call(function, *args):
+    """Call a method of sqlite3's connection, or of aiosqlite's."""
+    result = function(*args)
+    return await result if isawaitable(result) else result
 
 
 @pytest.mark.parametrize(
@@ -167,6 +289,9 @@ async def test_a_file_that_is_locked_meanwhile_fails_nothing(make_database, monk
         ),
         ('update or replace "t" set x = 1 returning *; -- c', 'SELECT  *\nFROM "t"'),
         ("delete from t where x in (select x from u) returning x", "SELECT  x\nFROM t"),
+        ("with c as (select ?) delete from t returning ?, x", "with c as (select NULL) SELECT  NULL, x\nFROM t"),
+        ('insert into "a""b" . `c``d` values (1) returning x', 'SELECT  x\nFROM "a""b" . `c``d`'),
+        (";;select x from t", "select x from t"),
         ("insert into t values (1)", None),
         ("update t set x = 1", None),
         ("pragma table_info(t)", None),

@@ -140,8 +140,9 @@ class Places:
                 # Nobody is to wait as long for the others, which are older, nor for good-byes.
                 self.drop_idle()
                 physical.driver.terminate()
+            left = min(within, self.options.cleanup_timeout) - (monotonic() - now)
             try:
-                await self._close_physical(physical)
+                await self._close_physical(physical, max(0.0, left))
             except BaseException:
                 self._free_place()
                 raise

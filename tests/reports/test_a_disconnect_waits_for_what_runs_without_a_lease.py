@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from aio_databases import CommitUncertainError, ConnectionLost, Error, TransactionError, TransactionState
+from aio_databases.turns import Turns
 from unit.fake import connected
 
 LONG = 100.0  # seconds, of which no test waits one
@@ -106,6 +107,26 @@ async def test_what_does_not_end_in_the_time_for_good_byes_is_cut():
             await db.disconnect()
         assert isinstance(log[0], CommitUncertainError)
         assert transaction.may_be_committed
+
+
+async def test_the_next_user_waits_once_for_a_statement_that_does_not_end(monkeypatch):
+    take, waited = Turns.take_urgently, []
+
+    async def note_time(turns, timeout):
+        waited.append(timeout)
+        await take(turns, timeout)
+
+    monkeypatch.setattr(Turns, "take_urgently", note_time)
+    async with connected(max_size=1, cleanup_timeout=0.05) as (db, fake), anyio.create_task_group() as tasks:
+        gate, log = fake.wait("insert 1"), []
+        connection = await db.connection().acquire()
+        tasks.start_soon(meet, lambda: connection.execute("insert 1"), Error, log)
+        await gate.reached()
+        connection.abandon()
+        await db.execute("insert 2")
+        first, second = waited
+        assert second < 0.2 * first  # a timer may be early by a thousandth of a second
+        assert isinstance(log[0], ConnectionLost)
 
 
 @pytest.mark.targets(memory=True, pooled=True)

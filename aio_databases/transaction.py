@@ -354,9 +354,9 @@ def _check(options: TransactionOptions, connection: Connection) -> None:
 
 
 def _is_of_another_task(connection: Connection) -> bool:
-    """Return whether another task has opened the block of a connection, and may end it before this one is through."""
+    """Return whether another task has opened the block of a connection, and may end it, or is ending it already."""
     block = current_block.get()
-    while block is not None and (block.ended or block.connection is not connection):
+    while block is not None and block.connection is not connection:
         block = block.outer
     return block is not None and block.task is not None and not block.task.is_current
 

@@ -55,6 +55,32 @@ async def test_statements_raise_until_it_is_ended(around, verb, end):
         assert "insert 3" == fake.sent[-1]
 
 
+@pytest.mark.parametrize("verb", ["execute", "iterate", "transaction"])
+async def test_a_block_that_ends_while_it_is_begun_counts(verb):
+    async with connected(max_size=2) as (db, fake), anyio.create_task_group() as tasks:
+        gate = fake.wait("SAVEPOINT aiodb_1")
+
+        async def child() -> None:
+            transaction = await db.transaction().start()
+            with pytest.raises(TransactionError):
+                await use(db, verb)
+            with pytest.raises(TransactionError):
+                await transaction.commit()
+
+        async def open_soon() -> None:
+            await anyio.wait_all_tasks_blocked()
+            gate.open()
+
+        with pytest.raises(ZeroDivisionError):
+            async with db.transaction():
+                tasks.start_soon(child)
+                await gate.reached()
+                tasks.start_soon(open_soon)
+                raise ZeroDivisionError
+        await anyio.wait_all_tasks_blocked()
+        assert fake.sent == ["BEGIN", "SAVEPOINT aiodb_1", "ROLLBACK"]
+
+
 async def use(db: Database, verb: str) -> None:
     if verb == "execute":
         await db.execute("insert 2")

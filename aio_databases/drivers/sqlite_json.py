@@ -56,7 +56,7 @@ class JsonColumns:
     def __init__(self, json: JsonValues) -> None:
         """Know nothing yet."""
         self._json = json
-        self._versions: dict[str, int] = {}  # of the schemas
+        self._versions: dict[str, list[Row]] = {}  # of the schemas
         self._tables: list[_Table] = []  # none where none has JSON
         self._columns: dict[_Table, list[_Column]] = {}
         # Keys have the hash of the text in place of the text, which may be long.
@@ -116,7 +116,7 @@ class JsonColumns:
     def _check(self, db: sqlite3.Connection) -> None:
         now = monotonic()
         schemas = [row[1] for row in _rows(db, "PRAGMA database_list")]
-        versions = {schema: _rows(db, f"PRAGMA {_quoted(schema)}.schema_version")[0][0] for schema in schemas}
+        versions = {schema: _rows(db, f"PRAGMA {_quoted(schema)}.schema_version") for schema in schemas}
         if versions != self._versions:
             self._places.clear()
             self._columns.clear()

@@ -271,6 +271,21 @@ async def test_a_text_factory_of_the_caller(filled):
             raw.text_factory = str
 
 
+@pytest.mark.parametrize("answer", [sqlite3.SQLITE_DENY, sqlite3.SQLITE_IGNORE])
+async def test_an_authorizer_of_the_caller_that_hides_the_schema(filled, answer):
+    def authorize(action, *_):
+        return answer if action == sqlite3.SQLITE_PRAGMA else sqlite3.SQLITE_OK
+
+    async with filled.connection() as connection:
+        raw = connection.raw
+        await call(raw.set_authorizer, authorize)
+        try:
+            assert '{"a": [1, null]}' == await connection.fetchval("select doc from t")
+        finally:
+            await call(raw.set_authorizer, None)
+        assert DOC == await connection.fetchval("select doc from t -- a new text")
+
+
 async def call(function, *args):
     """Call a method of sqlite3's connection, or of aiosqlite's."""
     result = function(*args)

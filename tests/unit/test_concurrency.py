@@ -67,6 +67,7 @@ async def test_a_waiter_gives_up_after_its_timeout_and_cannot_be_woken_then():
 
 async def test_a_queue_skips_those_who_gave_up():
     queue = WaitQueue()
+    gave_up = anyio.Event()
     got = []
 
     async def client(name, timeout):
@@ -74,12 +75,13 @@ async def test_a_queue_skips_those_who_gave_up():
             got.append((name, await queue.wait(timeout, pytest.fail)))
         except TimeoutError:
             got.append((name, "timeout"))
+            gave_up.set()
 
     async with anyio.create_task_group() as tasks:
         for name, timeout in (("a", 0.001), ("b", 10), ("c", 10)):
             tasks.start_soon(client, name, timeout)
             await pause()
-        await anyio.sleep(0.02)
+        await gave_up.wait()
         assert 2 == len(queue)
         assert queue.wake_next(1)
         await pause()

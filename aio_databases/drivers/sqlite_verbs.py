@@ -79,6 +79,8 @@ class Stop:
 
 _BEHIND_WITH = re.compile(r"(?:[\s;]|--[^\n]*\n|/\*.*?\*/)*+WITH\b", re.IGNORECASE | re.DOTALL)
 _IS_COUNTED = re.compile(r"\s*(?:INSERT|REPLACE|UPDATE|DELETE)\b", re.IGNORECASE)  # what executemany() is fast for
+_EMPTY = "; \t\r\n"
+_EXPLAINS = re.compile(r"\s*EXPLAIN\b", re.IGNORECASE)
 _SELECT = frozenset("Ss")
 _STEPS = 200_000  # of SQLite's virtual machine, a few milliseconds
 
@@ -99,7 +101,9 @@ class SQLiteVerbs(CallConnection):
     json_columns: JsonColumns
     _begins_late = True
     is_fenced = False
-    """Whether a transaction that only reads has switched ``query_only`` on."""
+    """Whether a transaction that only reads is open, and writes are refused."""
+    _looks_ahead = False
+    """Whether that is done by looking at each statement, as ``query_only`` would stop what is half read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,7 +144,7 @@ class SQLiteVerbs(CallConnection):
         await self._end("ROLLBACK")
 
     def read_only_view(self) -> DriverConnection:
-        """Return this connection with every call fenced by ``query_only``: `replica()` on a database in memory."""
+        """Return this connection for one reader, who cannot write: `replica()` on a database in memory."""
         return _ReadOnlyView(self)
 
     def begin_now(self) -> None:
@@ -149,9 +153,10 @@ class SQLiteVerbs(CallConnection):
             return
         sql, reads_only = self._due.pop()
         self.db.execute(sql)
-        if reads_only and not self._value("PRAGMA query_only"):  # else it is so for good
-            self.db.execute("PRAGMA query_only = ON")
-            self.is_fenced = True
+        if reads_only and not (self._looks_ahead or self._value("PRAGMA query_only")):  # else it is so for good
+            self.is_fenced, self._looks_ahead = True, bool(self.half_read)
+            if not self._looks_ahead:
+                self.db.execute("PRAGMA query_only = ON")
 
     def begin_for_raw_use(self) -> None:
         """Begin the transaction that is due in the thread of the caller; it stays due if that fails."""
@@ -171,8 +176,9 @@ class SQLiteVerbs(CallConnection):
                 return function(*args)
             finally:
                 if self.is_fenced and not self.db.in_transaction:
-                    self._insist("PRAGMA query_only = OFF")
-                    self.is_fenced = False
+                    if not self._looks_ahead:
+                        self._insist("PRAGMA query_only = OFF")
+                    self.is_fenced = self._looks_ahead = False
 
         return call
 
@@ -189,7 +195,20 @@ class SQLiteVerbs(CallConnection):
 
     def open_cursor(self, sql: str, params: Any) -> sqlite3.Cursor:
         """Run a statement and return sqlite3's cursor; part of a call."""
-        return self.db.execute(sql, adapted(params, self.json.dumps))
+        values = adapted(params, self.json.dumps)
+        if self._looks_ahead:
+            self._refuse_writing(sql, values)
+        return self.db.execute(sql, values)
+
+    def _refuse_writing(self, sql: str, values: Any) -> None:
+        """Raise what SQLite does where only reading is allowed: https://www.sqlite.org/opcode.html."""
+        if _EXPLAINS.match(sql):
+            return
+        for _, operation, _, second, *_ in self.with_rows(self.db.execute(f"EXPLAIN {sql.lstrip(_EMPTY)}", values)):
+            if operation == "Vacuum" or (operation == "Transaction" and second):
+                refusal = sqlite3.OperationalError("attempt to write a readonly database")
+                refusal.sqlite_errorcode, refusal.sqlite_errorname = sqlite3.SQLITE_READONLY, "SQLITE_READONLY"
+                raise refusal
 
     def with_rows(self, cursor: Any) -> Any:
         """Return a cursor whose rows are tuples, whatever the connection of sqlite3 was told to make of them."""
@@ -255,7 +274,7 @@ class SQLiteVerbs(CallConnection):
 
     def _run_rows(self, sql: str, rows: Sequence[Any]) -> int:
         # What returns rows, or hides behind a WITH, is refused by sqlite3's executemany(), or not counted.
-        is_counted = _IS_COUNTED.match(sql) is not None and "RETURNING" not in sql.upper()
+        is_counted = _IS_COUNTED.match(sql) is not None and "RETURNING" not in sql.upper() and not self._looks_ahead
         with one_by_one(rows) as given:
             if not is_counted:
                 return sum(max(self._execute(sql, row).rowcount, 0) for row in given)
@@ -278,9 +297,10 @@ class SQLiteVerbs(CallConnection):
 
 
 class _ReadOnlyView(SQLiteVerbs):
-    """A connection that others write on, fenced for one reader: SQLite refuses writes during its calls."""
+    """A connection that others write on, for one reader, who cannot write."""
 
     _begins_late = False  # what is due stands in the connection itself, for everybody
+    _looks_ahead = True
 
     def __init__(self, connection: SQLiteVerbs) -> None:
         """Look through ``connection``."""
@@ -297,15 +317,7 @@ class _ReadOnlyView(SQLiteVerbs):
         return self._connection.is_closed
 
     async def run(self, function: Callable[..., T], /, *args: Any) -> T:
-        return await self._connection.run(self._fenced, function, *args)
-
-    def _fenced(self, function: Callable[..., T], /, *args: Any) -> T:
-        self.db.execute("PRAGMA query_only = ON")
-        try:
-            return function(*args)
-        finally:
-            if not self._connection.is_fenced:
-                self._insist("PRAGMA query_only = OFF")
+        return await self._connection.run(function, *args)
 
     async def settle(self) -> bool:
         """Stop a cancelled statement."""

@@ -8,6 +8,7 @@ from inspect import isawaitable
 import anyio
 import pytest
 
+from aio_databases import ReadOnlyError
 from aio_databases.drivers import sqlite_json
 from aio_databases.drivers.sqlite_json import query_of
 
@@ -124,7 +125,8 @@ async def test_looking_for_json_changes_nothing_else(filled):
 async def test_a_block_that_only_reads_goes_on_refusing_writes(filled, block):
     async with filled.transaction(readonly=True) if block == "readonly" else filled.replica():
         assert DOC == await filled.fetchval("select doc from t")
-        assert 1 == await filled.fetchval("pragma query_only")
+        with pytest.raises(ReadOnlyError):
+            await filled.fetchall("delete from t returning doc")
     assert 0 == await filled.fetchval("pragma query_only")
 
 

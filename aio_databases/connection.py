@@ -237,15 +237,29 @@ class Connection(Verbs):
             self.abandon()
 
     async def _give_back(self, physical: Physical, *, lost: bool = False) -> None:
-        mine = next((transaction for transaction in physical.turns.stack if transaction.is_on(self)), None)
         try:
-            if mine is not None:
-                # Kept until then, so that its statements wait and hear of it, instead of running elsewhere.
-                await mine.abort("its connection was released")
+            await self._roll_back(physical)
         finally:
             if self._physical is physical:
                 self._detach(lost=lost)
                 await self.pool.release(physical)
+
+    async def _roll_back(self, physical: Physical) -> None:
+        """Roll back what is open on this lease, those that begin meanwhile included; then a cancellation goes on.
+
+        The connection is kept until then, so that their statements wait and hear of it, instead of running elsewhere.
+        """
+        interruption: BaseException | None = None
+        try:
+            while mine := next((each for each in physical.turns.stack if each.is_on(self)), None):
+                try:
+                    await mine.abort("its connection was released")
+                except BaseException as exc:  # noqa: BLE001 - raised below
+                    interruption = interruption or exc
+            if interruption is not None:
+                raise interruption
+        finally:
+            del interruption  # whose traceback holds this frame
 
     async def reconnect(self) -> None:
         """Give the connection back and take another one; open transactions are lost and say so when they are used."""

@@ -5,8 +5,11 @@ Its statements ran on another connection, each committed by itself, and its COMM
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from aio_databases import CommitUncertainError, Error, TransactionError
 from unit.fake import connected
@@ -72,6 +75,59 @@ async def test_nothing_runs_elsewhere_in_the_moment_after_it_began(next_step, sh
         await anyio.wait_all_tasks_blocked()
         assert "select 2" == await db.fetchval("select 2")
         assert ["BEGIN", "ROLLBACK", "select 2"] == [text for text in fake.sent if text != "settle"]
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("awaits", range(8))
+async def test_what_begins_while_a_release_waits_for_a_commit_is_rolled_back(awaits, shared, cancelled):
+    """Its further statements ran on another connection, each committed by itself, and it was told as rolled back."""
+    async with connected(max_size=3, shared=shared) as (db, fake), anyio.create_task_group() as tasks:
+        commit = fake.wait("COMMIT")
+
+        async def first() -> None:
+            async with db.transaction():
+                await db.execute("insert 1")
+
+        async def second() -> None:
+            with suppress(TransactionError):
+                async with db.transaction():
+                    for _ in range(30):
+                        await db.execute("insert 2")
+
+        async def open_soon() -> None:
+            await anyio.wait_all_tasks_blocked()
+            if cancelled:
+                scope.cancel()
+            begin.open()
+
+        with anyio.CancelScope() as scope:
+            async with db.connection():
+                tasks.start_soon(first)
+                await commit.reached()
+                begin = fake.wait("BEGIN")
+                tasks.start_soon(second)
+                await anyio.wait_all_tasks_blocked()
+                tasks.start_soon(open_soon)
+                commit.open()
+                for _ in range(awaits):
+                    await checkpoint()
+        await anyio.wait_all_tasks_blocked()
+        assert "select 1" == await db.fetchval("select 1")
+        assert [] == committed_by_themselves(fake.log)
+
+
+def committed_by_themselves(log: list[str]) -> list[str]:
+    """Return the writes that no transaction was open for, on their connection."""
+    found, in_transaction = [], set()
+    for number, _, what in (line.partition(" ") for line in log):
+        if what == "BEGIN":
+            in_transaction.add(number)
+        elif what in {"COMMIT", "ROLLBACK", "terminate"}:
+            in_transaction.discard(number)
+        elif what.startswith("insert") and number not in in_transaction:
+            found.append(f"{number} {what}")
+    return found
 
 
 @pytest.mark.parametrize("verb", ["release", "reconnect"])

@@ -124,8 +124,6 @@ class Transaction(Level):
                 raise
             # The block around it ended while BEGIN waited for its turn: it begins where a call made now would.
             return await self.start()
-        if self.has_block or self._owned or _is_of_another_task(connection):
-            self.enter(self.task)
         if self.generator is not None:
             _ = connection.losses  # so that its calls are looked at
         return self
@@ -137,6 +135,7 @@ class Transaction(Level):
         if connection is None:
             connection = self._lease()
         self._connection = connection
+        enters = self.has_block or self._owned or _is_of_another_task(connection)  # whose block may end meanwhile
         _check(self._options, connection)
         self._starting = True
         try:
@@ -151,6 +150,8 @@ class Transaction(Level):
             raise
         finally:
             self._starting = False
+        if enters:
+            self.enter(self.task)
         return connection
 
     def _check_new(self) -> None:
@@ -354,9 +355,9 @@ def _check(options: TransactionOptions, connection: Connection) -> None:
 
 
 def _is_of_another_task(connection: Connection) -> bool:
-    """Return whether another task has opened the block of a connection, and may end it, or is ending it already."""
+    """Return whether another task has opened the block of a connection, and may end it before this one is through."""
     block = current_block.get()
-    while block is not None and block.connection is not connection:
+    while block is not None and (block.ended or block.connection is not connection):
         block = block.outer
     return block is not None and block.task is not None and not block.task.is_current
 

@@ -79,8 +79,9 @@ async def test_nothing_runs_elsewhere_in_the_moment_after_it_began(next_step, sh
 
 @pytest.mark.parametrize("cancelled", [False, True])
 @pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("has_block", [False, True])
 @pytest.mark.parametrize("awaits", range(8))
-async def test_what_begins_while_a_release_waits_for_a_commit_is_rolled_back(awaits, shared, cancelled):
+async def test_what_begins_while_a_release_waits_for_a_commit_is_rolled_back(awaits, has_block, shared, cancelled):
     """Its further statements ran on another connection, each committed by itself, and it was told as rolled back."""
     async with connected(max_size=3, shared=shared) as (db, fake), anyio.create_task_group() as tasks:
         commit = fake.wait("COMMIT")
@@ -91,6 +92,14 @@ async def test_what_begins_while_a_release_waits_for_a_commit_is_rolled_back(awa
 
         async def second() -> None:
             with suppress(TransactionError):
+                if not has_block:
+                    transaction = await db.transaction().start()
+                    try:
+                        for _ in range(30):
+                            await db.execute("insert 2")
+                    finally:
+                        await transaction.commit()
+                    return
                 async with db.transaction():
                     for _ in range(30):
                         await db.execute("insert 2")

@@ -253,7 +253,10 @@ class Level(Block):
             await (driver.release_savepoint(savepoint) if savepoint else driver.commit())
             if self in turns.stack:
                 for transaction in turns.end(self):
-                    transaction.finish(TransactionState.COMMITTED)
+                    if transaction is self or transaction.task is None or transaction.task.is_current:
+                        transaction.finish(TransactionState.COMMITTED)
+                    else:
+                        transaction.fail("it was committed with the transaction around it", uncertain=True)
             elif not savepoint:
                 self.state = TransactionState.COMMITTED  # the answer came when it was given up
             else:

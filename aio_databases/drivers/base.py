@@ -273,7 +273,7 @@ class DriverConnection(ABC):
         await self.execute(f"SAVEPOINT {name}", ())
 
     async def release_savepoint(self, name: str) -> None:
-        """Commit a nested transaction."""
+        """Commit a nested transaction, with those inside of it."""
         await self.execute(f"RELEASE SAVEPOINT {name}", ())
 
     async def rollback_to_savepoint(self, name: str) -> None:

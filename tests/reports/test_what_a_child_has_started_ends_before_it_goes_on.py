@@ -6,6 +6,7 @@ connections, each committed by itself.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import anyio
@@ -53,6 +54,43 @@ async def test_statements_raise_until_it_is_ended(around, verb, end):
         await anyio.wait_all_tasks_blocked()
         assert "insert 2" not in fake.sent
         assert "insert 3" == fake.sent[-1]
+
+
+@pytest.mark.parametrize("verb", ["execute", "iterate", "transaction"])
+@pytest.mark.parametrize("around", ["transaction", "started", "nested"])
+async def test_statements_raise_after_it_was_committed_with_the_transaction_around_it(around, verb):
+    async with connected(max_size=2) as (db, fake), anyio.create_task_group() as tasks:
+        has_begun, has_ended = anyio.Event(), anyio.Event()
+        called = []
+
+        async def child() -> None:
+            transaction = await db.transaction().start()
+            transaction.on_commit(lambda: called.append("commit"))
+            has_begun.set()
+            await has_ended.wait()
+            with pytest.raises(TransactionError, match=r"it was committed with the transaction around it$"):
+                await use(db, verb)
+            with pytest.raises(TransactionError, match=r"it was committed with the transaction around it$"):
+                await transaction.commit()
+            await db.execute("insert 3")
+
+        async with contextlib.AsyncExitStack() as blocks:
+            if around == "nested":
+                await blocks.enter_async_context(db.transaction())
+            if around == "started":
+                transaction = await db.transaction().start()
+                tasks.start_soon(child)
+                await has_begun.wait()
+                await transaction.commit()
+            else:
+                async with db.transaction():
+                    tasks.start_soon(child)
+                    await has_begun.wait()
+            has_ended.set()
+            await anyio.wait_all_tasks_blocked()
+        assert ["commit"] == called
+        assert "insert 2" not in fake.sent
+        assert "insert 3" in fake.sent
 
 
 @pytest.mark.parametrize("verb", ["execute", "iterate", "transaction"])

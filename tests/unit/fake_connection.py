@@ -86,12 +86,12 @@ class FakeConnection(DriverConnection):
         await self._do(f"SAVEPOINT {name}", lambda: self._savepoints.append(name))
 
     async def release_savepoint(self, name: str) -> None:
-        """Release the innermost savepoint."""
-        await self._do(f"RELEASE {name}", lambda: self._note_pop(name))
+        """Release a savepoint with those inside of it, as SQL does."""
+        await self._do(f"RELEASE {name}", lambda: self._note_cut("RELEASE", name))
 
     async def rollback_to_savepoint(self, name: str) -> None:
         """Roll back to a savepoint, and forget it with those inside of it."""
-        await self._do(f"ROLLBACK TO {name}", lambda: self._note_cut(name))
+        await self._do(f"ROLLBACK TO {name}", lambda: self._note_cut("ROLLBACK TO", name))
 
     async def ping(self) -> None:
         """Answer."""
@@ -184,12 +184,8 @@ class FakeConnection(DriverConnection):
         self._in_transaction = False
         self._savepoints.clear()
 
-    def _note_pop(self, name: str) -> None:
-        self._expect(self._savepoints[-1:] == [name], f"RELEASE {name} of {self._savepoints}")
-        self._savepoints[-1:] = []
-
-    def _note_cut(self, name: str) -> None:
-        self._expect(name in self._savepoints, f"ROLLBACK TO {name} of {self._savepoints}")
+    def _note_cut(self, verb: str, name: str) -> None:
+        self._expect(name in self._savepoints, f"{verb} {name} of {self._savepoints}")
         del self._savepoints[self._savepoints.index(name) :]
 
     def _note_close(self) -> None:

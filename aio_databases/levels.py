@@ -253,7 +253,7 @@ class Level(Block):
             await (driver.release_savepoint(savepoint) if savepoint else driver.commit())
             if self in turns.stack:
                 for transaction in turns.end(self):
-                    if transaction is self or transaction.task is None or transaction.task.is_current:
+                    if transaction is self or transaction.ended or transaction.is_entered_here:
                         transaction.finish(TransactionState.COMMITTED)
                     else:
                         transaction.fail("it was committed with the transaction around it", uncertain=True)

@@ -58,6 +58,14 @@ class _Connection(Guard, asyncmy.connection.Connection):
         super().close()
 
 
+class _Portions(asyncmy.connection._MySQLProtocol):  # type: ignore[name-defined, misc]  # its types leave it out
+    """Takes no more at a time than a portion: uvloop reads 32 times before the reader can tell it to wait."""
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        buffer: memoryview = super().get_buffer(sizehint)
+        return buffer[:_PORTION]
+
+
 class AsyncmyConnection(MySQLConnection):
     """A connection of asyncmy."""
 
@@ -73,6 +81,9 @@ class AsyncmyConnection(MySQLConnection):
         if isinstance(protocol._loop, asyncio.BaseEventLoop):  # which uvloop is not, and needs no help
             # All that asyncmy wants of its event loop from now on is futures, for what comes from the server.
             protocol._loop = SimpleNamespace(create_future=partial(Reply, loop=protocol._loop))
+        else:
+            protocol.__class__ = _Portions
+            self.raw._transport.set_protocol(protocol)  # uvloop has kept the method that is another one now
 
     @property
     def socket(self) -> Any:
@@ -145,5 +156,6 @@ class AsyncmyDriver(MySQLDriver):
             raise ConfigurationError(message)
 
 
+_PORTION = 1 << 18  # bytes
 _TLS = 1 << 11  # the flag for it
 _DEPRECATE_EOF = 1 << 24

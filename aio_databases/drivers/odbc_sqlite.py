@@ -8,8 +8,7 @@ from urllib.parse import quote
 
 from aio_databases.drivers.odbc_dialects import BEGINS, Dialect, beginning_with, positional, refusal
 from aio_databases.drivers.odbc_values import for_sqlite
-from aio_databases.drivers.sqlite_capabilities import CAPABILITIES, CONNECT_HINT
-from aio_databases.drivers.sqlite_files import refuse_uri
+from aio_databases.drivers.sqlite_capabilities import CAPABILITIES, CONNECT_HINT, refuse_uri
 from aio_databases.drivers.sqlite_messages import details, failed_constraint
 from aio_databases.error_codes import SQLITE_RESULTS, kind_of_sqlite_name
 from aio_databases.errors import ConfigurationError

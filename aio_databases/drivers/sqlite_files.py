@@ -8,6 +8,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote
 
+from aio_databases.drivers.sqlite_capabilities import refuse_uri
 from aio_databases.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from aio_databases.url import Address
 
-__all__ = ("URI_PARAMETERS", "Place", "place_of", "refuse_uri", "set_up")
+__all__ = ("URI_PARAMETERS", "Place", "place_of", "set_up")
 
 URI_PARAMETERS = frozenset({"cache", "immutable", "mode", "modeof", "nolock", "psow", "vfs"})
 """What SQLite reads in the query of a URI: https://www.sqlite.org/uri.html."""
@@ -83,13 +84,6 @@ def place_of(address: Address, *, is_uri: bool) -> Place:
     return Place(
         unquote(path, errors=_ODD_BYTES), {name: value for name, value in pairs if name in URI_PARAMETERS}, is_uri
     )
-
-
-def refuse_uri(address: Address, remedy: str) -> None:
-    """Raise ConfigurationError if a path looks like an SQLite URI where it would be the name of a file."""
-    if address.url.path.removeprefix("/").startswith("file:"):
-        message = f"the path of {address.redacted!r} begins with 'file:', as an SQLite URI does: {remedy}"
-        raise ConfigurationError(f"{message}; a file whose name begins so is written 'file%3A'")
 
 
 def set_up(db: sqlite3.Connection, pragmas: Mapping[str, Any], *, is_writable: bool) -> None:

@@ -29,6 +29,7 @@ SIZE = 4
 ROUNDS = 70
 AT_ONCE = 5
 LONGEST = 0.012  # seconds until a task is cancelled
+LEFT_ALONE = 0.1  # of the tasks are not: on a busy machine all others may be
 
 DRIVERS = [
     *(("asyncio", scheme) for scheme in ("sqlite", "aiosqlite")),
@@ -190,7 +191,11 @@ async def test_whenever_tasks_are_cancelled_every_answer_is_the_right_one(site, 
         own = random.Random(seed)  # noqa: S311 - as above
         cancel = own.choice(WAYS[anyio_backend])
         work = own.choice(KINDS)(db, next(numbers), own)
-        cancelled.append(await cancel(work, own.random() * LONGEST))
+        if own.random() < LEFT_ALONE:
+            await work
+            cancelled.append(False)
+        else:
+            cancelled.append(await cancel(work, own.random() * LONGEST))
 
     db = site.make(size=SIZE)
     async with db:

@@ -314,8 +314,8 @@ class Connection:
             self._seen[way] = (earlier + data)[-len(trigger.pattern) :]
             return await self._send(way, data, sink)
         border = max(0, at - len(earlier)) if trigger.before else len(data)
+        self._proxy.fired += 1  # before the data is sent, whose reader may look at this at once
         await self._send(way, data[:border], sink)
-        self._proxy.fired += 1
         self.enter(trigger.then)
         if border < len(data) and not self._mode.end:
             await self._forward(way, data[border:], sink)

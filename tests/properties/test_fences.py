@@ -123,7 +123,7 @@ WRITES = {
         "select set_config ( 'transaction_' || 'read_only' , 'off' , false )",
         "select set_config ( lower ( 'X' ) , 'off' , false )",
         "do 'begin end'",
-        "copy t from stdin",
+        "copy t from 'x'",
         "execute x",
         "commit ; select 1",
     ],

@@ -6,6 +6,7 @@ It is started by `soak.py`, reads its task as one line of JSON, and reports in l
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import faulthandler
 import gc
 import json
@@ -219,6 +220,7 @@ class Worker:
     def sample(self, second: float) -> None:
         """Note what the process has."""
         gc.collect()
+        trim()
         now = resources()
         self.memory.append((second, now.pop("bytes")))
         self.blocks.append((second, sys.getallocatedblocks()))
@@ -256,6 +258,12 @@ class Worker:
     def warned(self, message: Warning | str, category: type[Warning], *where: Any, **_: Any) -> None:
         """Count a warning, such as of something that was left open."""
         self.tally.surprise(f"{category.__name__}: {str(message)[:60]}", f"{message} at {where[:2]}\n")
+
+
+def trim() -> None:
+    """Have the allocator give back what is free: under faults it is in pieces, and is kept for longer and longer."""
+    with suppress(OSError, AttributeError):  # of another library than glibc
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def resources() -> dict[str, int]:

@@ -6,28 +6,28 @@ from logging import DEBUG
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aio_databases import errors
+from aio_databases.concurrency.queues import FifoLock
 from aio_databases.drivers.base import TransactionOptions
-from aio_databases.losses import Losses
-from aio_databases.misfits import name_parameter, name_placeholder
-from aio_databases.queries import rows_of, text_and_params
-from aio_databases.recovery import clear_up, note_transaction, recover, translated
+from aio_databases.physical_connection.lock import ConnectionReleased, add_place, describe
+from aio_databases.physical_connection.losses import Losses
+from aio_databases.physical_connection.recovery import clear_up, note_transaction, recover, translated
+from aio_databases.sql.bad_parameters import name_parameter, name_placeholder
+from aio_databases.sql.query_objects import rows_of, text_and_params
 from aio_databases.streams import RecordStream
 from aio_databases.transaction import Transaction
-from aio_databases.turns import ConnectionReleased, add_place, describe
+from aio_databases.transactions.write_tracker import note_use
 from aio_databases.verbs import Verbs
-from aio_databases.waiting import FifoLock
-from aio_databases.writes import note_use
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Awaitable, Callable, Coroutine
 
     from aio_databases.drivers.base import DriverConnection
-    from aio_databases.levels import Level
-    from aio_databases.physical import Physical
-    from aio_databases.pool import Pool
-    from aio_databases.sql import Plan, Values
-    from aio_databases.turns import Turns
+    from aio_databases.physical_connection.connection import Physical
+    from aio_databases.physical_connection.lock import Turns
+    from aio_databases.pool.pool import Pool
+    from aio_databases.sql.translator import Plan, Values
+    from aio_databases.transactions.scope import Level
 
     Args = tuple[Any, ...]
     Lend = Callable[[], Awaitable[tuple[Pool, Physical]]]

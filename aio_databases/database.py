@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import anyio
 
+from aio_databases.blocks import ConnectionBlock, CurrentConnection, ReplicaBlock, in_primary_transaction
 from aio_databases.connection import Connection
-from aio_databases.context import ConnectionBlock, CurrentConnection, ReplicaBlock, in_primary_transaction
-from aio_databases.deadlines import duration
 from aio_databases.drivers.base import TransactionOptions
 from aio_databases.errors import AuthenticationError, ConfigurationError, ConnectError, TransactionError
-from aio_databases.freshness import Wanted
-from aio_databases.positions import ask_position
-from aio_databases.queries import text_and_params
-from aio_databases.replicas import make_pools
+from aio_databases.physical_connection.lock import ConnectionReleased, connections_here, current_block, live_connection
+from aio_databases.replicas.lag import Wanted
+from aio_databases.replicas.positions import ask_position
+from aio_databases.replicas.router import make_pools
 from aio_databases.retries import run_until_committed
-from aio_databases.sql import Plan
+from aio_databases.sql.query_objects import text_and_params
+from aio_databases.sql.translator import Plan
 from aio_databases.streams import RecordStream
 from aio_databases.transaction import Transaction
-from aio_databases.turns import ConnectionReleased, connections_here, current_block, live_connection
+from aio_databases.transactions.deadline import duration
 from aio_databases.verbs import Verbs
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, TypeVar, TypeVarTuple, Unpack
 
+    from aio_databases.config.options import Options
     from aio_databases.drivers.base import Driver
-    from aio_databases.leases import PoolStats
-    from aio_databases.options import Options
+    from aio_databases.pool.leases import PoolStats
 
     Args = tuple[Any, ...]
     T = TypeVar("T")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import anyio
 
 from aio_databases import errors
-from aio_databases.deadlines import duration
-from aio_databases.levels import TransactionState, is_refusal
+from aio_databases.transactions.deadline import duration
+from aio_databases.transactions.scope import TransactionState, is_refusal
 
 if TYPE_CHECKING:
     import logging

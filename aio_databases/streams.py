@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from aio_databases.concurrency.loop_callbacks import Outbox
 from aio_databases.errors import DataError, InterfaceError
-from aio_databases.into import mapper
-from aio_databases.misfits import name_parameter
-from aio_databases.outbox import Outbox
-from aio_databases.queries import text_and_params
-from aio_databases.turns import ConnectionReleased
+from aio_databases.physical_connection.lock import ConnectionReleased
+from aio_databases.rows.mapping import mapper
+from aio_databases.sql.bad_parameters import name_parameter
+from aio_databases.sql.query_objects import text_and_params
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from aio_databases.connection import Connection
     from aio_databases.drivers.base import Cursor
-    from aio_databases.levels import Level
-    from aio_databases.physical import Physical
-    from aio_databases.record import Record
-    from aio_databases.sql import Plan
-    from aio_databases.turns import Turns
+    from aio_databases.physical_connection.connection import Physical
+    from aio_databases.physical_connection.lock import Turns
+    from aio_databases.rows.record import Record
+    from aio_databases.sql.translator import Plan
+    from aio_databases.transactions.scope import Level
 
 __all__ = ("CHUNK", "RecordStream")
 

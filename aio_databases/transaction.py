@@ -8,11 +8,11 @@ from inspect import currentframe, iscoroutinefunction
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aio_databases import errors
-from aio_databases.deadlines import Deadline
-from aio_databases.hooks import Hooks, When
-from aio_databases.levels import Level, TransactionState
-from aio_databases.stacks import generator_around
-from aio_databases.turns import ConnectionReleased, current_block, live_connection
+from aio_databases.concurrency.stack_traces import generator_around
+from aio_databases.physical_connection.lock import ConnectionReleased, current_block, live_connection
+from aio_databases.transactions.deadline import Deadline
+from aio_databases.transactions.hooks import Hooks, When
+from aio_databases.transactions.scope import Level, TransactionState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -6,15 +6,15 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from aio_databases.errors import InterfaceError
-from aio_databases.into import mapper
-from aio_databases.queries import rows_of
+from aio_databases.rows.mapping import mapper
+from aio_databases.sql.query_objects import rows_of
 from aio_databases.streams import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from types import UnionType
 
-    from aio_databases.record import Record, Result
+    from aio_databases.rows.record import Record, Result
     from aio_databases.streams import RecordStream
 
     Args = tuple[Any, ...]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import places
 from aio_databases import Database
-from aio_databases.record import records
+from aio_databases.rows.record import records
 from machine import about
 
 if TYPE_CHECKING:

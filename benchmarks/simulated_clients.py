@@ -43,7 +43,7 @@ class Pool:
 
     @property
     def rank(self) -> tuple[bool, bool, float, float]:
-        """The order among replicas, as in `aio_databases.replicas`: ties are broken by chance, and by weight."""
+        """The order among replicas, as in `aio_databases.replicas.router`: ties are broken by chance, and by weight."""
         chance = -(self.server.draw.random() ** (1 / self.weight))
         load = self.leases.count + len(self.leases.queue)
         return bool(self.unsettled), load >= self.leases.capacity, load / self.weight, chance
@@ -170,7 +170,7 @@ class Process:
         return Answer("primary", waited)
 
     def is_near(self, pool: Pool) -> Steps:
-        """Return whether a replica is known to be at most `max_lag` behind, as `aio_databases.freshness` finds out."""
+        """Return whether a replica is known to be at most `max_lag` behind, as `replicas.lag` finds out."""
         if not self.setup.max_lag:
             return True
         newest = self.samples[-1][0] if self.samples else float("-inf")

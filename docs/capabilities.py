@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aio_databases.drivers import _DRIVERS, driver_class
+from aio_databases.drivers.auto import Choice
 from aio_databases.drivers.base import Capabilities
-from aio_databases.drivers.choice import Choice
-from aio_databases.drivers.odbc import OdbcDriver
-from aio_databases.drivers.odbc_dialects import Dialect
-from aio_databases.drivers.odbc_mysql import MySQL
-from aio_databases.drivers.odbc_postgresql import PostgreSQL
-from aio_databases.drivers.odbc_sqlite import SQLite
+from aio_databases.drivers.odbc.dialect import Dialect
+from aio_databases.drivers.odbc.family import OdbcDriver
+from aio_databases.drivers.odbc.mysql import MySQL
+from aio_databases.drivers.odbc.postgresql import PostgreSQL
+from aio_databases.drivers.odbc.sqlite import SQLite
 from pages import renew, table
 
 if TYPE_CHECKING:

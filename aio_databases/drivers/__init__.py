@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from aio_databases.config.url import near_misses
 from aio_databases.errors import DriverNotInstalled, UnknownDriver
-from aio_databases.url import near_misses
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
@@ -19,20 +19,20 @@ ENTRY_POINTS = "aio_databases.drivers"
 """The entry-point group in which other packages offer drivers, under the name of their URL scheme."""
 
 _DRIVERS = {
-    "sqlite": "aio_databases.drivers.sqlite:SQLiteDriver",
-    "aiosqlite": "aio_databases.drivers.aiosqlite:AiosqliteDriver",
-    "postgresql": "aio_databases.drivers.postgresql:AnyPostgreSQL",
-    "asyncpg": "aio_databases.drivers.asyncpg:AsyncpgDriver",
-    "psycopg": "aio_databases.drivers.psycopg:PsycopgDriver",
-    "aiopg": "aio_databases.drivers.aiopg:AiopgDriver",
-    "mysql": "aio_databases.drivers.mysql:AnyMySQL",
-    "asyncmy": "aio_databases.drivers.asyncmy:AsyncmyDriver",
-    "aiomysql": "aio_databases.drivers.aiomysql:AiomysqlDriver",
-    "pymysql": "aio_databases.drivers.pymysql:PyMySQLDriver",
-    "trio-mysql": "aio_databases.drivers.trio_mysql:TrioMySQLDriver",
-    "odbc": "aio_databases.drivers.odbc:AnyODBC",
-    "aioodbc": "aio_databases.drivers.aioodbc:AioodbcDriver",
-    "pyodbc": "aio_databases.drivers.pyodbc:PyodbcDriver",
+    "sqlite": "aio_databases.drivers.sqlite.driver:SQLiteDriver",
+    "aiosqlite": "aio_databases.drivers.sqlite.aiosqlite:AiosqliteDriver",
+    "postgresql": "aio_databases.drivers.postgresql.family:AnyPostgreSQL",
+    "asyncpg": "aio_databases.drivers.postgresql.asyncpg:AsyncpgDriver",
+    "psycopg": "aio_databases.drivers.postgresql.psycopg:PsycopgDriver",
+    "aiopg": "aio_databases.drivers.postgresql.aiopg:AiopgDriver",
+    "mysql": "aio_databases.drivers.mysql.family:AnyMySQL",
+    "asyncmy": "aio_databases.drivers.mysql.asyncmy:AsyncmyDriver",
+    "aiomysql": "aio_databases.drivers.mysql.aiomysql:AiomysqlDriver",
+    "pymysql": "aio_databases.drivers.mysql.pymysql:PyMySQLDriver",
+    "trio-mysql": "aio_databases.drivers.mysql.trio_mysql:TrioMySQLDriver",
+    "odbc": "aio_databases.drivers.odbc.family:AnyODBC",
+    "aioodbc": "aio_databases.drivers.odbc.aioodbc:AioodbcDriver",
+    "pyodbc": "aio_databases.drivers.odbc.pyodbc:PyodbcDriver",
     "dummy": "aio_databases.drivers.dummy:DummyDriver",
 }
 

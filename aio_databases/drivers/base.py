@@ -22,17 +22,17 @@ from operator import length_hint
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from aio_databases import errors
-from aio_databases.concurrency import runs_on_trio
-from aio_databases.error_codes import without_value
-from aio_databases.json_values import JsonValues
-from aio_databases.sql import Translator
+from aio_databases.concurrency.loops import runs_on_trio
+from aio_databases.dialects.error_codes import without_value
+from aio_databases.rows.json_values import JsonValues
+from aio_databases.sql.translator import Translator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
+    from aio_databases.config.url import Address
     from aio_databases.errors import Diagnosis
-    from aio_databases.record import Record, Result
-    from aio_databases.url import Address
+    from aio_databases.rows.record import Record, Result
 
 __all__ = ("Capabilities", "Cursor", "Driver", "DriverConnection", "TransactionOptions", "one_by_one")
 

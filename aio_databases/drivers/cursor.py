@@ -6,12 +6,12 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from aio_databases.drivers.base import DriverConnection, one_by_one
-from aio_databases.record import Result, records
+from aio_databases.rows.record import Result, records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aio_databases.record import Record
+    from aio_databases.rows.record import Record
 
 __all__ = ("CursorConnection",)
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from aio_databases.drivers.base import Capabilities, Cursor, Driver, DriverConnection
 from aio_databases.errors import ConfigurationError
-from aio_databases.record import Result, record_type
+from aio_databases.rows.record import Result, record_type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from aio_databases.config.url import Address
     from aio_databases.drivers.base import TransactionOptions
     from aio_databases.errors import Diagnosis
-    from aio_databases.record import Record
-    from aio_databases.url import Address
+    from aio_databases.rows.record import Record
 
 __all__ = ("DummyConnection", "DummyDriver")
 

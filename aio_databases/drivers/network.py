@@ -7,15 +7,15 @@ from itertools import chain
 from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from aio_databases.config.url import anything, integer, optional, seconds
 from aio_databases.drivers.base import Driver
 from aio_databases.drivers.keepalive import Keepalive
 from aio_databases.errors import ConfigurationError
-from aio_databases.url import anything, integer, optional, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from aio_databases.url import Address
+    from aio_databases.config.url import Address
 
 __all__ = ("SSL_MODES", "NetworkDriver", "certificate_authorities", "no_network", "ssl_context", "statement_timeout")
 

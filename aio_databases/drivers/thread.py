@@ -14,17 +14,17 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from aio_databases.concurrency import new_waiter
+from aio_databases.concurrency.loop_callbacks import Outbox
+from aio_databases.concurrency.loops import new_waiter
 from aio_databases.drivers.base import Cursor, DriverConnection, one_by_one
 from aio_databases.drivers.worker import Call, work
 from aio_databases.errors import ConnectionLost
-from aio_databases.outbox import Outbox
-from aio_databases.record import Result, records
+from aio_databases.rows.record import Result, records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from aio_databases.record import Record
+    from aio_databases.rows.record import Record
 
 CLOSED = "the connection was closed while it was in use"
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Any
 
-from aio_databases.concurrency import new_waiter
+from aio_databases.concurrency.loops import new_waiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from queue import SimpleQueue
 
-    from aio_databases.outbox import Outbox
+    from aio_databases.concurrency.loop_callbacks import Outbox
 
 __all__ = ("Call", "work")
 

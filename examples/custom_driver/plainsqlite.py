@@ -5,17 +5,17 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from aio_databases.config.url import seconds
+from aio_databases.dialects.error_codes import kind_of_sqlite_name
 from aio_databases.drivers.base import Capabilities, Driver
 from aio_databases.drivers.thread import ThreadConnection
-from aio_databases.error_codes import kind_of_sqlite_name
 from aio_databases.errors import DatabaseError, Diagnosis, NotSupportedError
-from aio_databases.url import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from aio_databases.drivers.base import DriverConnection, TransactionOptions
-    from aio_databases.record import Result
+    from aio_databases.rows.record import Result
 
 
 class PlainConnection(ThreadConnection):

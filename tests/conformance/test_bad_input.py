@@ -98,10 +98,10 @@ def test_a_bad_replica_is_refused_like_a_bad_primary():
 # Libraries
 
 
-@pytest.mark.parametrize("library", ["asyncpg", "aiosqlite"])
-def test_a_missing_library_is_refused_with_the_command_that_installs_it(library, monkeypatch):
+@pytest.mark.parametrize(("library", "family"), [("asyncpg", "postgresql"), ("aiosqlite", "sqlite")])
+def test_a_missing_library_is_refused_with_the_command_that_installs_it(library, family, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)  # so that its import fails as if it were not installed
-    monkeypatch.delitem(sys.modules, f"aio_databases.drivers.{library}")
+    monkeypatch.delitem(sys.modules, f"aio_databases.drivers.{family}.{library}")
     with pytest.raises(DriverNotInstalled) as caught:
         Database(f"{library}:///test?password={SECRET}")
     assert f"pip install 'aio-databases[{library}]'" in str(caught.value)
@@ -115,7 +115,7 @@ def test_a_broken_library_shows_its_own_error(monkeypatch, tmp_path):
     (tmp_path / "asyncpg.py").write_text("import what_it_needs\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "asyncpg")
-    monkeypatch.delitem(sys.modules, "aio_databases.drivers.asyncpg")
+    monkeypatch.delitem(sys.modules, "aio_databases.drivers.postgresql.asyncpg")
     with pytest.raises(ModuleNotFoundError, match="what_it_needs") as caught:
         Database("asyncpg://localhost/test")
     assert not isinstance(caught.value, DriverNotInstalled)

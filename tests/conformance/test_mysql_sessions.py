@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from aio_databases import AuthenticationError, ConnectError, Database, PoolTimeout, ProgrammingError, QueryTimeout
-from aio_databases.drivers import mysql_verbs
+from aio_databases.drivers.mysql import connection as mysql_verbs
 from conformance.addresses import placed
 from loops import run
 from servers import MariaDBServer

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from aio_databases import ConfigurationError, NotSupportedError, TransactionError
-from aio_databases.positions import Position
+from aio_databases.replicas.positions import Position
 
 COUNT = "select count(*) from users"
 INSERT = "insert into users (id, name) values (4, 'Dan')"

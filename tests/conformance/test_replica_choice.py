@@ -8,7 +8,8 @@ import socket
 import anyio
 import pytest
 
-from aio_databases import ConnectError, ConnectionLost, PoolClosed, PoolTimeout, ReadOnlyError, breaker
+from aio_databases import ConnectError, ConnectionLost, PoolClosed, PoolTimeout, ReadOnlyError
+from aio_databases.pool import breaker
 from conformance.addresses import placed, with_option
 
 INSERT = "insert into users (id, name) values (4, 'Dan')"

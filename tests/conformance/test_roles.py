@@ -152,7 +152,7 @@ async def test_a_standby_that_is_named_on_purpose_serves_reads(make_database, re
             await database.execute("create table t (i integer)")
         assert "25006" == caught.value.sqlstate
     assert 1 == database.stats()["primary"].opened
-    monkeypatch.setattr("aio_databases.physical._A_MOMENT", 0.0)
+    monkeypatch.setattr("aio_databases.physical_connection.connection._A_MOMENT", 0.0)
     with pytest.raises(ReadOnlyError):
         await database.execute("create table t (i integer)")
     for _ in range(3):

@@ -261,12 +261,12 @@ def test_the_matrix_has_every_driver_on_the_event_loops_that_it_runs_on():
 @pytest.mark.parametrize("scheme", [*LIBRARIES, "dummy"])
 def test_importing_a_driver_imports_its_library_alone_and_starts_nothing(scheme):
     every = frozenset().union(*(library.modules for library in LIBRARIES.values()))
-    module = scheme.replace("-", "_")
+    module = driver_class(scheme, scheme).__module__
     script = f"""
 import sys, threading
 import aio_databases
 assert not {set(every)} & set(sys.modules), "the library alone brings a driver"
-import aio_databases.drivers.{module}
+import {module}
 print(*sorted({set(every)} & set(sys.modules)), threading.active_count())
 """
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=".")

@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 from aio_databases import ConnectError, ConnectionLost, Database, TransactionError, TransactionState
-from aio_databases.concurrency import runs_on_trio
+from aio_databases.concurrency.loops import runs_on_trio
 from faults.sites import SIZE
 from faults.test_cancellation import SCENARIOS, lease, sweep, transaction_by_hand
 from servers import MariaDBServer

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aio_databases.sql import Translator
+from aio_databases.sql.translator import Translator
 
 DIALECTS = ("sqlite", "postgresql", "mysql", "odbc")
 

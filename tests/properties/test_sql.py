@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aio_databases.errors import ProgrammingError
-from aio_databases.sql import Translator
+from aio_databases.sql.translator import Translator
 
 DIALECTS = ("sqlite", "postgresql", "mysql", "odbc", "dummy")
 MARKS = {"qmark": "?", "format": "%s", "numeric_dollar": "$1"}

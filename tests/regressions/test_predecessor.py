@@ -259,7 +259,7 @@ async def test_k18_is_connected_tells_the_truth_and_unknown_drivers_are_named():
 
 async def test_k18_a_driver_that_is_not_installed_is_named_with_the_way_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "aiosqlite", None)
-    monkeypatch.delitem(sys.modules, "aio_databases.drivers.aiosqlite", raising=False)
+    monkeypatch.delitem(sys.modules, "aio_databases.drivers.sqlite.aiosqlite", raising=False)
     with pytest.raises(DriverNotInstalled, match=r"pip install 'aio-databases\[aiosqlite\]'"):
         Database("aiosqlite:///x.db")
 

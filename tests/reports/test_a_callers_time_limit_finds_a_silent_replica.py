@@ -11,7 +11,7 @@ from time import monotonic
 import anyio
 import pytest
 
-from aio_databases.breaker import CircuitBreaker
+from aio_databases.pool.breaker import CircuitBreaker
 from unit.fake import connected
 
 pytestmark = pytest.mark.parametrize("loop", ["asyncio", "trio"])

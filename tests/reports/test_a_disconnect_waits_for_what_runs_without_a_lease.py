@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from aio_databases import CommitUncertainError, ConnectionLost, Error, TransactionError, TransactionState
-from aio_databases.turns import Turns
+from aio_databases.physical_connection.lock import Turns
 from unit.fake import connected
 
 LONG = 100.0  # seconds, of which no test waits one

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aio_databases import ConnectError
-from aio_databases.error_codes import is_full
+from aio_databases.dialects.error_codes import is_full
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from aio_databases import AuthenticationError
-from aio_databases.drivers.postgresql import refused_login
+from aio_databases.drivers.postgresql.family import refused_login
 from aio_databases.errors import ConnectError
 
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import pytest
 
 from aio_databases import ConfigurationError, ConnectError, Database, ReadOnlyError
-from aio_databases.drivers.sqlite_files import Place
+from aio_databases.drivers.sqlite.files import Place
 
 FILES = {"sqlite", "aiosqlite"}
 NAMES = ["c#.db", "a?mode=ro.db", "p%23.db", "50% off+.db", "sp ace/ü.db", "x:memory:.db", "file:x.db"]

@@ -9,7 +9,7 @@ from contextlib import suppress
 import anyio
 import pytest
 
-from aio_databases.waiting import WaitQueue
+from aio_databases.concurrency.queues import WaitQueue
 from unit.fake import connected
 
 LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])

@@ -20,7 +20,7 @@ import pydantic
 import pytest
 
 from aio_databases import DataError
-from aio_databases.into import mapper
+from aio_databases.rows.mapping import mapper
 
 Day = NewType("Day", date)
 NAMES = ("d", "at", "t", "price", "key", "paid", "state", "size", "note")

@@ -6,7 +6,7 @@ from time import process_time
 
 import pytest
 
-from aio_databases.sql import Translator
+from aio_databases.sql.translator import Translator
 
 DRIVERS = [("sqlite", "qmark"), ("postgresql", "numeric_dollar"), ("mysql", "format"), ("odbc", "qmark")]
 ROWS = ", ".join(f"({number}, 'name {number}', null, -1.5)" for number in range(60_000))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from aio_databases import DataError, Error
-from aio_databases.drivers import mysql_json
+from aio_databases.drivers.mysql import json as mysql_json
 
 pytestmark = pytest.mark.targets(scheme={"asyncmy", "aiomysql", "pymysql", "trio-mysql"}, pooled=True)
 

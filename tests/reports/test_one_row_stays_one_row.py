@@ -11,8 +11,8 @@ from uuid import UUID
 
 import pytest
 
-from aio_databases.queries import Rows, rows_of
-from aio_databases.record import records
+from aio_databases.rows.record import records
+from aio_databases.sql.query_objects import Rows, rows_of
 
 
 class Point(NamedTuple):

@@ -12,7 +12,7 @@ from time import monotonic
 import anyio
 import pytest
 
-from aio_databases.positions import _POSTGRESQL
+from aio_databases.replicas.positions import _POSTGRESQL
 from unit.fake import connected
 
 ASK, ASK_PRIMARY = _POSTGRESQL

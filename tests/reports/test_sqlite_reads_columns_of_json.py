@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from aio_databases import ReadOnlyError
-from aio_databases.drivers import sqlite_json
-from aio_databases.drivers.sqlite_json import query_of
+from aio_databases.drivers.sqlite import json as sqlite_json
+from aio_databases.drivers.sqlite.json import query_of
 
 pytestmark = pytest.mark.targets(dialect="sqlite", odbc=False, pooled=True)
 

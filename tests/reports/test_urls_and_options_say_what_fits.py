@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from aio_databases import ConfigurationError, Database, DriverNotInstalled, UnknownDriver
-from aio_databases.drivers.sqlite_files import URI_PARAMETERS
+from aio_databases.drivers.sqlite.files import URI_PARAMETERS
 
 
 @pytest.mark.parametrize(
@@ -81,10 +81,10 @@ def test_what_is_no_url_is_refused(value):
 
 
 def test_trio_mysql_without_trio_names_its_extra(monkeypatch):
-    monkeypatch.delitem(sys.modules, "aio_databases.drivers.trio_mysql", raising=False)
+    monkeypatch.delitem(sys.modules, "aio_databases.drivers.mysql.trio_mysql", raising=False)
     for name in [name for name in sys.modules if name.split(".")[0] in {"trio", "trio_mysql"}]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "aio_databases.drivers.trio_mysql_verbs", raising=False)
+    monkeypatch.delitem(sys.modules, "aio_databases.drivers.mysql.trio_mysql_connection", raising=False)
     monkeypatch.setitem(sys.modules, "trio", None)
     with pytest.raises(DriverNotInstalled, match=r"pip install 'aio-databases\[trio-mysql\]'"):
         Database("trio-mysql://host/db")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from aio_databases.positions import _POSTGRESQL
+from aio_databases.replicas.positions import _POSTGRESQL
 from unit.fake import connected
 
 if TYPE_CHECKING:

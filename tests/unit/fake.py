@@ -164,7 +164,7 @@ def make_database(
         "shared": shared or driver.shared,
     }
     made = type("FakeDriver", (driver,), dict(members))
-    with patch("aio_databases.replicas.driver_class", return_value=made):
+    with patch("aio_databases.replicas.router.driver_class", return_value=made):
         return Database(url, **options)
 
 

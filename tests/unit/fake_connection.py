@@ -8,14 +8,14 @@ from anyio.lowlevel import checkpoint
 
 from aio_databases import errors
 from aio_databases.drivers.base import Cursor, DriverConnection, begin_statement
-from aio_databases.record import Result, records
+from aio_databases.rows.record import Result, records
 from unit.script import FakeError, LinkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from aio_databases.drivers.base import TransactionOptions
-    from aio_databases.record import Record
+    from aio_databases.rows.record import Record
     from unit.fake import FakeDriver
     from unit.script import Gate
 

@@ -8,9 +8,14 @@ import asyncpg
 import pytest
 
 from aio_databases import Database, errors
-from aio_databases.drivers.asyncpg_schema import Schema
-from aio_databases.drivers.asyncpg_verbs import AsyncpgConnection, AsyncpgCursor, AsyncpgRecord, _affected
-from aio_databases.recovery import translated
+from aio_databases.drivers.postgresql.asyncpg_connection import (
+    AsyncpgConnection,
+    AsyncpgCursor,
+    AsyncpgRecord,
+    _affected,
+)
+from aio_databases.drivers.postgresql.asyncpg_schema import Schema
+from aio_databases.physical_connection.recovery import translated
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aio_databases import breaker
-from aio_databases.breaker import CircuitBreaker
+from aio_databases.pool import breaker
+from aio_databases.pool.breaker import CircuitBreaker
 
 
 @pytest.fixture

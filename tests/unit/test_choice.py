@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from aio_databases import ConfigurationError, Database, DriverNotInstalled, NotSupportedError
-from aio_databases.drivers.mysql import AnyMySQL
-from aio_databases.drivers.postgresql import AnyPostgreSQL
+from aio_databases.drivers.mysql.family import AnyMySQL
+from aio_databases.drivers.postgresql.family import AnyPostgreSQL
 
 LIBRARIES = ("asyncpg", "psycopg", "asyncmy", "aiomysql", "pymysql", "trio_mysql")
 
@@ -22,8 +22,9 @@ def install(monkeypatch):
     def install(*names):
         for name in set(LIBRARIES).difference(names):
             monkeypatch.setitem(sys.modules, name, None)
-            for file in (name, f"{name}_verbs"):
-                monkeypatch.delitem(sys.modules, f"aio_databases.drivers.{file}", raising=False)
+            family = "postgresql" if name in {"asyncpg", "psycopg"} else "mysql"
+            for file in (name, f"{name}_connection"):
+                monkeypatch.delitem(sys.modules, f"aio_databases.drivers.{family}.{file}", raising=False)
 
     return install
 
@@ -119,7 +120,11 @@ def test_before_the_first_connect_the_backend_is_the_choice(url, choice):
 def test_a_library_that_is_broken_shows_its_own_error(monkeypatch, tmp_path):
     (tmp_path / "asyncpg.py").write_text("import what_it_needs")
     monkeypatch.syspath_prepend(tmp_path)
-    for name in ("asyncpg", "aio_databases.drivers.asyncpg", "aio_databases.drivers.asyncpg_verbs"):
+    for name in (
+        "asyncpg",
+        "aio_databases.drivers.postgresql.asyncpg",
+        "aio_databases.drivers.postgresql.asyncpg_connection",
+    ):
         monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(ModuleNotFoundError, match="what_it_needs") as caught:
         picked(Database("postgresql://server/db"), "asyncio")

@@ -11,9 +11,9 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from aio_databases.concurrency import Reply, current_task, new_waiter, running_loop, runs_on_trio, task_name
-from aio_databases.outbox import Outbox
-from aio_databases.waiting import FifoLock, WaitQueue
+from aio_databases.concurrency.loop_callbacks import Outbox
+from aio_databases.concurrency.loops import Reply, current_task, new_waiter, running_loop, runs_on_trio, task_name
+from aio_databases.concurrency.queues import FifoLock, WaitQueue
 
 
 async def pause(awaits=6):

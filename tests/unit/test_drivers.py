@@ -141,7 +141,8 @@ def test_a_driver_of_another_package_that_is_broken_shows_its_own_error(offer):
     [("asyncpg", "asyncpg"), ("postgresql+asyncpg", "asyncpg"), ("aiosqlite", "aiosqlite"), ("psycopg", "psycopg")],
 )
 def test_a_library_that_is_missing_is_named_with_the_command_that_installs_it(monkeypatch, scheme, library):
-    monkeypatch.delitem(sys.modules, f"aio_databases.drivers.{library}", raising=False)
+    family = "sqlite" if library == "aiosqlite" else "postgresql"
+    monkeypatch.delitem(sys.modules, f"aio_databases.drivers.{family}.{library}", raising=False)
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(DriverNotInstalled) as caught:
         Database(f"{scheme}://u:secret@/db")
@@ -161,7 +162,7 @@ def test_a_library_that_is_missing_is_named_with_the_command_that_installs_it(mo
 def test_a_broken_install_shows_its_own_error(monkeypatch, tmp_path, source, error):
     (tmp_path / "asyncpg.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
-    for module in ("asyncpg", "aio_databases.drivers.asyncpg"):
+    for module in ("asyncpg", "aio_databases.drivers.postgresql.asyncpg"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     with pytest.raises(ImportError, match=error) as caught:
         driver_class("asyncpg", "")

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from aio_databases import errors
-from aio_databases.error_codes import (
+from aio_databases.dialects.error_codes import (
     _SQLSTATES,
     kind_of_dbapi_class,
     kind_of_mysql_errno,

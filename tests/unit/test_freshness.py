@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from aio_databases import ConfigurationError
-from aio_databases.freshness import History, Wanted
-from aio_databases.positions import Position
+from aio_databases.replicas.lag import History, Wanted
+from aio_databases.replicas.positions import Position
 
 LONG_AGO = float("-inf")
 

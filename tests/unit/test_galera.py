@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from aio_databases import ConnectError, errors, hosts, positions
+from aio_databases import ConnectError, errors
+from aio_databases.pool import connector as hosts
+from aio_databases.replicas import positions
 from unit.fake import FakeDriver, FakeError, make_database
 
 

@@ -419,7 +419,7 @@ async def test_a_write_on_a_read_only_pool_tells_nothing_but_a_node_that_is_not_
 @pytest.fixture
 def aged(monkeypatch):
     """Have connections that were just opened count as old ones."""
-    monkeypatch.setattr("aio_databases.physical._A_MOMENT", 0.0)
+    monkeypatch.setattr("aio_databases.physical_connection.connection._A_MOMENT", 0.0)
 
 
 @pytest.mark.usefixtures("aged")

@@ -22,8 +22,8 @@ import pydantic.dataclasses
 import pytest
 
 from aio_databases.errors import ConfigurationError, DataError
-from aio_databases.into import _build_once, mapper
-from aio_databases.record import record_type
+from aio_databases.rows.mapping import _build_once, mapper
+from aio_databases.rows.record import record_type
 
 T = TypeVar("T")
 NAMES = ("id", "name", "age")
@@ -307,7 +307,7 @@ def test_msgspec_refuses_two_columns_for_one_renamed_field():
 
 
 def test_no_library_of_types_is_imported_by_the_mapper():
-    module = sys.modules["aio_databases.into"]
+    module = sys.modules["aio_databases.rows.mapping"]
     assert set() == {"attrs", "attr", "msgspec", "pydantic"} & set(vars(module))
 
 

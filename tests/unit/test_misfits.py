@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 
 from aio_databases.errors import DataError
-from aio_databases.misfits import name_parameter
-from aio_databases.sql import Translator
+from aio_databases.sql.bad_parameters import name_parameter
+from aio_databases.sql.translator import Translator
 
 SECRET = "hunter2"
 EAST = timezone(timedelta(hours=5))

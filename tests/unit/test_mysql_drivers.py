@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aio_databases import ConfigurationError, ConnectError, Database, errors
-from aio_databases.batches import split_values
-from aio_databases.drivers.mysql_literals import literal, with_values
-from aio_databases.error_codes import kind_of_mysql_errno
-from aio_databases.sql import Translator
+from aio_databases.dialects.error_codes import kind_of_mysql_errno
+from aio_databases.drivers.mysql.literals import literal, with_values
+from aio_databases.sql.insert_batches import split_values
+from aio_databases.sql.translator import Translator
 from unit.mysql_server import OK, ScriptedServer, answer_queries, greeting, sha2_login
 
 SCHEMES = ("asyncmy", "aiomysql", "pymysql", "trio-mysql")
@@ -363,7 +363,7 @@ def test_a_session_begins_with_as_few_statements_as_possible():
 def test_the_shared_parts_import_no_library():
     script = """
 import sys
-import aio_databases.drivers.mysql
+import aio_databases.drivers.mysql.family
 print([name for name in ("pymysql", "aiomysql", "asyncmy", "trio_mysql", "trio") if name in sys.modules])
 """
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

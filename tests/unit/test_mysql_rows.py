@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aio_databases import Database, DataError, ProgrammingError
-from aio_databases.batches import Split, join_rows
-from aio_databases.concurrency import Reply
-from aio_databases.drivers.mysql_literals import rows_with_values, with_values
+from aio_databases.concurrency.loops import Reply
+from aio_databases.drivers.mysql.literals import rows_with_values, with_values
+from aio_databases.sql.insert_batches import Split, join_rows
 from unit.mysql_server import OK, ScriptedServer, greeting
 
 LOOPS = [("asyncmy", "asyncio"), ("aiomysql", "asyncio"), ("pymysql", "asyncio"), ("pymysql", "trio")]

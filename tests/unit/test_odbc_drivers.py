@@ -11,17 +11,17 @@ import pytest
 
 from aio_databases import ConfigurationError, DataError, NotSupportedError, ProgrammingError
 from aio_databases import errors as e
+from aio_databases.config.options import split_options
+from aio_databases.config.url import parse_url
 from aio_databases.drivers.base import TransactionOptions
-from aio_databases.drivers.odbc import AnyODBC, OdbcDriver
-from aio_databases.drivers.odbc_dialects import Dialect, Failure
-from aio_databases.drivers.odbc_mysql import MySQL
-from aio_databases.drivers.odbc_others import Db2, Oracle, SQLServer
-from aio_databases.drivers.odbc_postgresql import PostgreSQL
-from aio_databases.drivers.odbc_sqlite import SQLite
-from aio_databases.drivers.odbc_strings import keywords, redacted
-from aio_databases.drivers.odbc_values import duration, for_mysql, for_postgresql, for_sqlite, uuid
-from aio_databases.options import split_options
-from aio_databases.url import parse_url
+from aio_databases.drivers.odbc.connection_strings import keywords, redacted
+from aio_databases.drivers.odbc.dialect import Dialect, Failure
+from aio_databases.drivers.odbc.family import AnyODBC, OdbcDriver
+from aio_databases.drivers.odbc.mysql import MySQL
+from aio_databases.drivers.odbc.others import Db2, Oracle, SQLServer
+from aio_databases.drivers.odbc.postgresql import PostgreSQL
+from aio_databases.drivers.odbc.sqlite import SQLite
+from aio_databases.drivers.odbc.values import duration, for_mysql, for_postgresql, for_sqlite, uuid
 
 FILES = {
     "postgresql": "/usr/lib/odbc/psqlodbcw.so",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from aio_databases.drivers.asyncpg import AsyncpgDriver
-from aio_databases.drivers.mysql import MYSQL_OPTIONS
-from aio_databases.drivers.postgresql_options import POSTGRESQL_OPTIONS
-from aio_databases.drivers.sqlite import SQLiteDriver
-from aio_databases.options import _ALIASES, _DRIVER, _POOL, Options
+from aio_databases.config.options import _ALIASES, _DRIVER, _POOL, Options
+from aio_databases.drivers.mysql.family import MYSQL_OPTIONS
+from aio_databases.drivers.postgresql.asyncpg import AsyncpgDriver
+from aio_databases.drivers.postgresql.options import POSTGRESQL_OPTIONS
+from aio_databases.drivers.sqlite.driver import SQLiteDriver
 
 
 def test_each_option_has_a_type():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from aio_databases import ConfigurationError, Database
-from aio_databases.drivers.sqlite import SQLiteDriver
-from aio_databases.options import PoolOptions, split_options
-from aio_databases.url import parse_url
+from aio_databases.config.options import PoolOptions, split_options
+from aio_databases.config.url import parse_url
+from aio_databases.drivers.sqlite.driver import SQLiteDriver
 from unit.fake import make_database
 
 

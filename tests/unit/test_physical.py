@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aio_databases import AuthenticationError, ConnectError, NotSupportedError
-from aio_databases.physical import Physical
+from aio_databases.physical_connection.connection import Physical
 from unit.fake import FakeError, connected, make_database
 
 

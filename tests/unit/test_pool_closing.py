@@ -11,7 +11,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from aio_databases import AuthenticationError, ConnectError, InterfaceError, PoolClosed
-from aio_databases.pool import Pool
+from aio_databases.pool.pool import Pool
 from unit.fake import FakeError, LinkError, connected, make_database, script_of, verify_closed
 
 

@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from aio_databases import ConfigurationError, NotSupportedError, ProgrammingError, TargetNotFound, positions
-from aio_databases.positions import Position, ask_position
+from aio_databases import ConfigurationError, NotSupportedError, ProgrammingError, TargetNotFound
+from aio_databases.replicas import positions
+from aio_databases.replicas.positions import Position, ask_position
 from unit.fake import make_database
 
 UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"

@@ -20,7 +20,7 @@ ENTRY_POINT = "aio_databases.contrib.pyinstaller:hook_dirs"
 
 def submodules(name):
     package = import_module(name)
-    return [name, *(each.name for each in pkgutil.iter_modules(package.__path__, f"{name}."))]
+    return [name, *(each.name for each in pkgutil.walk_packages(package.__path__, f"{name}."))]
 
 
 def test_the_hook_collects_every_driver(monkeypatch):

@@ -14,8 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 from aio_databases.errors import ProgrammingError
-from aio_databases.queries import text_and_params
-from aio_databases.sql import Translator
+from aio_databases.sql.query_objects import text_and_params
+from aio_databases.sql.translator import Translator
 
 STYLES = {"sqlite": "qmark", "postgresql": "numeric_dollar", "mysql": "format", "odbc": "qmark", "dummy": "qmark"}
 NOON = dt.datetime(2026, 1, 2, 12)  # noqa: DTZ001 - a column without time zone

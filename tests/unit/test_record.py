@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aio_databases.record import Record, Result, record_type, records
+from aio_databases.rows.record import Record, Result, record_type, records
 
 ROW = record_type(("id", "name"))((1, "Ann"))
 

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from aio_databases import ConnectError, PoolClosed, PoolTimeout, ReadOnlyError
-from aio_databases import breaker as module
+from aio_databases.pool import breaker as module
 from unit.fake import FakeError, connected
 
 TWO = ["fake://one/db", "fake://two/db"]

@@ -17,7 +17,7 @@ from aio_databases import (
     TargetNotFound,
     TransactionError,
 )
-from aio_databases.positions import _POSTGRESQL
+from aio_databases.replicas.positions import _POSTGRESQL
 from unit.fake import FakeError, connected, make_database
 
 ASK, ASK_PRIMARY = _POSTGRESQL

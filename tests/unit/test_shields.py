@@ -8,7 +8,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from aio_databases.shields import shielded
+from aio_databases.concurrency.shields import shielded
 
 ASYNCIO = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 
@@ -111,7 +111,7 @@ async def test_work_with_a_grace_is_ended_soon_after_the_cancellation(anyio_back
 
 @ASYNCIO
 async def test_work_that_will_not_end_is_left_behind(monkeypatch, anyio_backend, in_place):
-    monkeypatch.setattr("aio_databases.shields._GRACE", 0.01)
+    monkeypatch.setattr("aio_databases.concurrency.shields._GRACE", 0.01)
     free = asyncio.Event()
 
     async def work():

@@ -10,7 +10,7 @@ from collections import OrderedDict, UserDict, defaultdict
 import pytest
 
 from aio_databases.errors import ConfigurationError, ProgrammingError
-from aio_databases.sql import MAX_CACHED_LENGTH, MAX_PLANS, Translator
+from aio_databases.sql.translator import MAX_CACHED_LENGTH, MAX_PLANS, Translator
 from conformance import tricks
 
 SQLITE = ("sqlite", "qmark")
@@ -1010,7 +1010,7 @@ def test_refused_parameters_are_refused_again():
 
 
 def test_threads_share_a_translator(monkeypatch):
-    monkeypatch.setattr("aio_databases.sql.MAX_PLANS", 8)
+    monkeypatch.setattr("aio_databases.sql.translator.MAX_PLANS", 8)
     translator = Translator(*POSTGRESQL)
     wrong = []
 

@@ -12,9 +12,9 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from aio_databases import ConnectionLost, Database
+from aio_databases.concurrency.loop_callbacks import Outbox
 from aio_databases.drivers.base import TransactionOptions
 from aio_databases.drivers.thread import ThreadConnection
-from aio_databases.outbox import Outbox
 from unit.threads import ENDLESS, NUMBERS, new_threads, on_both_loops, opened, verify_ended
 
 

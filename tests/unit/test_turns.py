@@ -9,7 +9,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from aio_databases import DatabaseError, Error, TransactionError, TransactionState, TurnTimeout
-from aio_databases.turns import Turns
+from aio_databases.physical_connection.lock import Turns
 from unit.fake import connected
 
 

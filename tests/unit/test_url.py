@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aio_databases import ConfigurationError, Database, Error
-from aio_databases.url import (
+from aio_databases.config.url import (
     boolean,
     function,
     integer,

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from aio_databases import Database, ReadOnlyError
-from aio_databases.writes import Writes
+from aio_databases.transactions.write_tracker import Writes
 from unit.fake import connected
 
 

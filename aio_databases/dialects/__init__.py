@@ -1,0 +1,1 @@
+"""What the core asks of a database, as data."""

@@ -1,0 +1,1 @@
+"""One connection to a database server, and everything that runs on it."""

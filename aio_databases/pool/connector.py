@@ -1,0 +1,215 @@
+"""The hosts of a URL: a connection is opened on one that answers, and whose server has the role that is wanted.
+
+The primary takes the writes, and replicas follow it; a failover gives the roles to other servers.
+"""
+
+from __future__ import annotations
+
+import random
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from aio_databases import errors
+from aio_databases.concurrency.shields import shielded
+from aio_databases.dialects.error_codes import is_full
+from aio_databases.replicas.positions import MYSQL_READS_ONLY
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable
+
+    from aio_databases.drivers.base import Driver, DriverConnection
+
+    Init = Callable[[Any], Any] | None
+
+__all__ = ("NOT_READY", "Hosts")
+
+
+class Hosts:
+    """The hosts of a driver, and what role their servers have to have."""
+
+    def __init__(
+        self, driver: Driver, target: str | None, logger: logging.Logger, *, role: str, read_only: bool
+    ) -> None:
+        """Keep where to connect.
+
+        ``target`` is the option of that name; by default it is any server for one host, and for several those of the
+        ``role`` that the whole URL stands for, ``"primary"`` or ``"replica"``.  Raises ConfigurationError for a
+        database that has no roles.
+        """
+        several = len(driver.address.hosts) > 1
+        by_default = ("read-write" if role == "primary" else "read-only") if several else "any"
+        self.target = target or by_default
+        self._driver = driver
+        self._drivers = [driver.at(index) for index in range(len(driver.address.hosts))] if several else [driver]
+        self._read_only = read_only
+        self._logger = logger
+        self.last = 0
+        """The index of the host that a connection was opened on last."""
+        self._rests_until = [0.0] * len(self._drivers)
+        # A node of Galera that has lost the others lets clients in: it is to be found out before a read fails on it.
+        self.asks_at_once = self.watches_roles or (driver.dialect == "mysql" and role == "replica")
+        if self.target != "any" and driver.dialect not in {*_QUERIES, "odbc"}:
+            raise self._has_no_roles()
+
+    @property
+    def watches_roles(self) -> bool:
+        """Whether a connection is of no use any more when its server changes its role."""
+        return self.target in {"read-write", "read-only"}
+
+    async def connect(self, within: float, init: Init) -> DriverConnection:
+        """Open a connection in at most ``within`` seconds, and call the user's ``init`` with it.
+
+        Raises ConnectError with one sentence: TargetNotFound when there are servers, but none has the role; at once
+        AuthenticationError, and LockTimeout of an SQLite file that is locked; and unchanged what ``init`` raises.
+        """
+        if self.target != "prefer-read-only":
+            return await self._connect(within, init, _ROLES.get(self.target))
+        try:
+            return await self._connect(within / 2, init, "replica")
+        except errors.AuthenticationError:
+            raise
+        except errors.ConnectError:
+            return await self._connect(within / 2, init, None)
+
+    async def fits(self, connection: DriverConnection) -> bool:
+        """Return whether the server of an open connection has, or still has, a role that will do."""
+        if self._driver.dialect not in _QUERIES:
+            await connection.ping()
+            return True
+        role = await self._role_of(connection)
+        if self.target == "any":
+            # Behind a name or a load balancer that leads to the primary, there may be another one by now.
+            return self._read_only or role == "primary"
+        return role == _ROLES.get(self.target, role)
+
+    async def _connect(self, within: float, init: Init, role: str | None) -> DriverConnection:
+        deadline, order = monotonic() + within, self._order()
+        failures: dict[int, errors.ConnectError] = {}
+        for number, index in enumerate(order):
+            # One that does not answer must not take the time of the others.
+            share = max(0.0, deadline - monotonic()) / (len(order) - number)
+            try:
+                connection = await self._open(self._drivers[index], share, init, role)
+            except errors.AuthenticationError:
+                raise
+            except errors.ConnectError as exc:
+                failures[index] = exc
+                if not isinstance(exc, errors.TargetNotFound):
+                    self._rests_until[index] = monotonic() + _REST
+            else:
+                self.last, self._rests_until[index] = index, 0.0
+                for failure in failures.values():
+                    if not isinstance(failure, errors.TargetNotFound):
+                        self._logger.warning("connected to %s, as %s", self._drivers[index].address.place, failure)
+                return connection
+        raise self._in_vain([failures[index] for index in sorted(failures)])
+
+    def _order(self) -> list[int]:
+        """Return in which order to try the hosts: those that have just failed come last."""
+        now = monotonic()
+        spreads = self._read_only and self.target != "read-write"
+        chances = [random.random() if spreads else index != self.last for index in range(len(self._drivers))]  # noqa: S311 - to spread the load
+        return sorted(range(len(self._drivers)), key=lambda index: (now < self._rests_until[index], chances[index]))
+
+    async def _open(self, driver: Driver, within: float, init: Init, role: str | None) -> DriverConnection:
+        opened: DriverConnection | None = None
+        init_failed = False
+
+        async def connect() -> DriverConnection:
+            nonlocal opened, init_failed
+            opened = await driver.connect(read_only=self._read_only)
+            found = await self._role_of(opened) if role is not None or self.asks_at_once else None
+            if role is not None and found != role:
+                await opened.close()
+                message = f"{driver.address.place or 'the server'} is a {found}"
+                raise errors.TargetNotFound(message)
+            if init is not None:
+                try:
+                    await opened.initialise(init)
+                except Exception:
+                    init_failed = True
+                    raise
+            return opened
+
+        try:
+            return await shielded(connect, within, grace=_CONNECT_GRACE)
+        except BaseException as exc:
+            if opened is not None:
+                opened.terminate()
+            if isinstance(exc, Exception) and not init_failed:
+                raise self._translated(driver, exc, within) from exc
+            raise
+
+    async def _role_of(self, connection: DriverConnection) -> str:
+        query = _QUERIES.get(self._driver.dialect)
+        if query is None:
+            raise self._has_no_roles()
+        rows = await connection.fetch(query, (), None)
+        return "primary" if f"{rows[0][0]}".lower() in _NO else "replica"
+
+    # Errors
+
+    def _has_no_roles(self) -> errors.ConfigurationError:
+        dialect = self._driver.dialect
+        message = f"the option target={self.target!r} of {self._driver.address} cannot be followed: nothing is known "
+        hint = ", or tell by db_type= what database it is" if dialect == "odbc" else ""
+        return errors.ConfigurationError(f"{message}of primaries and replicas of {dialect}; leave it out{hint}")
+
+    def _translated(self, driver: Driver, exc: Exception, within: float) -> Exception:
+        if isinstance(exc, errors.Error):
+            return exc
+        diagnosis = driver.diagnose(exc)
+        if isinstance(exc, TimeoutError):
+            diagnosis = errors.Diagnosis(errors.ConnectError, text=f"no answer within {round(within, 2):g} s")
+        elif diagnosis is None and isinstance(exc, TypeError | ValueError):
+            diagnosis = errors.Diagnosis(errors.ConfigurationError)
+        if diagnosis is None:
+            return exc
+        kind, reason = diagnosis.kind, " ".join((diagnosis.text or str(exc)).split())
+        if issubclass(kind, errors.ConfigurationError):
+            kind, hint = errors.ConfigurationError, "check the options of the driver and connect_args"
+        elif issubclass(kind, errors.AuthenticationError):
+            hint = "check user and password"
+        elif is_full(diagnosis):
+            kind, hint = (
+                errors.ConnectError,
+                "have fewer connections in all pools (max_size), or let it have more",
+            )
+        elif issubclass(kind, errors.LockTimeout):
+            hint = "another connection holds the whole file: have it end its transaction"
+        else:
+            kind, hint = kind if issubclass(kind, errors.ConnectError) else errors.ConnectError, driver.connect_hint
+        message = f"cannot connect to {driver.address}: {reason}; {hint}"
+        if len(self._drivers) > 1 and hint is driver.connect_hint:
+            message = f"{driver.address.place} failed ({reason})"  # in a sentence with the others
+        return errors.translate(exc, diagnosis._replace(kind=kind, text=None), message)
+
+    def _in_vain(self, failures: list[errors.ConnectError]) -> errors.ConnectError:
+        """Return the error for hosts of which none will do."""
+        last, reasons = failures[-1], "; ".join(map(str, failures))
+        without_role = (
+            isinstance(failure, errors.TargetNotFound) or failure.errno == NOT_READY for failure in failures
+        )
+        if self.target != "any" and any(without_role):
+            message = f"cannot connect to {self._driver.address} with target={self.target!r}: {reasons}; if this is no "
+            error = errors.TargetNotFound(message + "failover that ends soon, check the hosts, or say target='any'")
+            error.__cause__ = last
+            return error
+        if len(self._drivers) > 1:
+            last.args = (f"cannot connect to {self._driver.address}: {reasons}; {self._driver.connect_hint}",)
+        return last
+
+
+NOT_READY = 1047
+"""The number of the error of a node of Galera that has lost the others."""
+
+_CONNECT_GRACE = 1.0  # seconds for a connection that is being opened when its task is cancelled
+_REST = 10.0  # seconds for which a host that has failed is tried after the others
+_ROLES = {"read-write": "primary", "read-only": "replica"}
+_QUERIES = {
+    # From a table, if not a real one: a node of Galera that has lost the others answers all questions that have none.
+    "mysql": f"SELECT {MYSQL_READS_ONLY} FROM (SELECT 1) AS node",
+    "postgresql": "SELECT pg_catalog.pg_is_in_recovery()",
+}
+_NO = {"0", "f", "false", "off"}

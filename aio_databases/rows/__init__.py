@@ -1,0 +1,1 @@
+"""Rows, and the Python values made of them."""

@@ -1,0 +1,1 @@
+"""SQL texts and query objects: placeholders, classification, batches."""

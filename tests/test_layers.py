@@ -31,6 +31,7 @@ LAYERS = (
     ("pool.leases",),
     ("physical_connection.connection",),
     ("pool.connector", "physical_connection.lock"),
+    ("drivers.api",),
     ("drivers", "drivers.*"),
     ("drivers.base",),
     ("config.options",),

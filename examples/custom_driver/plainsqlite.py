@@ -5,17 +5,13 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from aio_databases.config.url import seconds
-from aio_databases.dialects.error_codes import kind_of_sqlite_name
-from aio_databases.drivers.base import Capabilities, Driver
-from aio_databases.drivers.thread import ThreadConnection
-from aio_databases.errors import DatabaseError, Diagnosis, NotSupportedError
+from aio_databases import DatabaseError, NotSupportedError
+from aio_databases.drivers.api import Capabilities, Diagnosis, Driver, ThreadConnection, kind_of_sqlite_name, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from aio_databases.drivers.base import DriverConnection, TransactionOptions
-    from aio_databases.rows.record import Result
+    from aio_databases.drivers.api import DriverConnection, Result, TransactionOptions
 
 
 class PlainConnection(ThreadConnection):

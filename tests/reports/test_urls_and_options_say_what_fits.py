@@ -84,7 +84,7 @@ def test_trio_mysql_without_trio_names_its_extra(monkeypatch):
     monkeypatch.delitem(sys.modules, "aio_databases.drivers.mysql.trio_mysql", raising=False)
     for name in [name for name in sys.modules if name.split(".")[0] in {"trio", "trio_mysql"}]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "aio_databases.drivers.mysql.trio_mysql_connection", raising=False)
+    monkeypatch.delitem(sys.modules, "aio_databases.drivers.mysql.trio_mysql", raising=False)
     monkeypatch.setitem(sys.modules, "trio", None)
     with pytest.raises(DriverNotInstalled, match=r"pip install 'aio-databases\[trio-mysql\]'"):
         Database("trio-mysql://host/db")

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from aio_databases import Database, errors
-from aio_databases.drivers.postgresql.asyncpg_connection import (
+from aio_databases.drivers.postgresql.asyncpg import (
     AsyncpgConnection,
     AsyncpgCursor,
     AsyncpgRecord,

@@ -23,8 +23,7 @@ def install(monkeypatch):
         for name in set(LIBRARIES).difference(names):
             monkeypatch.setitem(sys.modules, name, None)
             family = "postgresql" if name in {"asyncpg", "psycopg"} else "mysql"
-            for file in (name, f"{name}_connection"):
-                monkeypatch.delitem(sys.modules, f"aio_databases.drivers.{family}.{file}", raising=False)
+            monkeypatch.delitem(sys.modules, f"aio_databases.drivers.{family}.{name}", raising=False)
 
     return install
 
@@ -120,11 +119,7 @@ def test_before_the_first_connect_the_backend_is_the_choice(url, choice):
 def test_a_library_that_is_broken_shows_its_own_error(monkeypatch, tmp_path):
     (tmp_path / "asyncpg.py").write_text("import what_it_needs")
     monkeypatch.syspath_prepend(tmp_path)
-    for name in (
-        "asyncpg",
-        "aio_databases.drivers.postgresql.asyncpg",
-        "aio_databases.drivers.postgresql.asyncpg_connection",
-    ):
+    for name in ("asyncpg", "aio_databases.drivers.postgresql.asyncpg"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(ModuleNotFoundError, match="what_it_needs") as caught:
         picked(Database("postgresql://server/db"), "asyncio")

@@ -15,7 +15,7 @@ import pytest
 
 from aio_databases import ConfigurationError, Database, LockTimeout, NotSupportedError, ReadOnlyError, errors
 from aio_databases.drivers.base import TransactionOptions
-from aio_databases.drivers.sqlite.thread import SQLiteConnection
+from aio_databases.drivers.sqlite.driver import SQLiteConnection
 from unit.threads import ENDLESS, NUMBERS, new_threads, on_both_loops, opened, verify_ended
 
 

@@ -9,8 +9,7 @@ from urllib.parse import quote
 from aio_databases.dialects.error_codes import SQLITE_RESULTS, kind_of_sqlite_name
 from aio_databases.drivers.odbc.dialect import BEGINS, Dialect, beginning_with, positional, refusal
 from aio_databases.drivers.odbc.values import for_sqlite
-from aio_databases.drivers.sqlite.capabilities import CAPABILITIES, CONNECT_HINT, refuse_uri
-from aio_databases.drivers.sqlite.messages import details, failed_constraint
+from aio_databases.drivers.sqlite.family import CAPABILITIES, CONNECT_HINT, details, failed_constraint, refuse_uri
 from aio_databases.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from aio_databases.drivers.mysql.literals import literal
-from aio_databases.drivers.postgresql.arrays import array_text
+from aio_databases.drivers.postgresql.family import array_text
 from aio_databases.drivers.sqlite.values import adapted
 from aio_databases.errors import DataError
 from aio_databases.rows.json_values import dumps

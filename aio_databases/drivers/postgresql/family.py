@@ -22,7 +22,7 @@ from aio_databases.drivers.postgresql.read_only import ReadOnlyTransactions
 from aio_databases.errors import ConfigurationError, ConnectionLost, Diagnosis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from aio_databases.config.url import Address
     from aio_databases.rows.record import Record, Result
@@ -36,9 +36,24 @@ __all__ = (
     "DeclaredCursor",
     "PostgreSQLConnection",
     "PostgreSQLDriver",
+    "array_text",
     "diagnosis",
     "refused_login",
 )
+
+
+def array_text(values: Iterable[Any], text_of: Callable[[Any], str]) -> str:
+    """Return an array as text, a list within it as another dimension; ``text_of`` writes each other value."""
+    return f"{{{','.join([_element(value, text_of) for value in values])}}}"
+
+
+def _element(value: Any, text_of: Callable[[Any], str]) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, list):
+        return array_text(value, text_of)  # pyright: ignore[reportUnknownArgumentType]
+    return '"' + text_of(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
 
 POSTGRESQL = Capabilities(
     isolation_levels=frozenset({"read uncommitted", "read committed", "repeatable read", "serializable"}),

@@ -12,8 +12,7 @@ from itertools import chain, count
 from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from aio_databases.drivers.postgresql.arrays import array_text
-from aio_databases.drivers.postgresql.family import PostgreSQLConnection
+from aio_databases.drivers.postgresql.family import PostgreSQLConnection, array_text
 from aio_databases.errors import DataError
 from aio_databases.sql.statements import lexer_of, scan
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from aio_databases import errors
 from aio_databases.config.url import boolean, function, optional
 from aio_databases.dialects.error_codes import SQLITE_RESULTS, kind_of_dbapi_class, kind_of_sqlite_name
 from aio_databases.drivers.base import Driver, diagnose_builtin
 from aio_databases.drivers.network import no_network, statement_timeout
-from aio_databases.drivers.sqlite.capabilities import CAPABILITIES, CONNECT_HINT
-from aio_databases.drivers.sqlite.connection import Stop
+from aio_databases.drivers.sqlite.connection import SQLiteVerbs, Stop
+from aio_databases.drivers.sqlite.family import CAPABILITIES, CONNECT_HINT, details, failed_constraint
 from aio_databases.drivers.sqlite.files import URI_PARAMETERS, place_of, set_up
-from aio_databases.drivers.sqlite.messages import details, failed_constraint
-from aio_databases.drivers.sqlite.thread import SQLiteConnection
+from aio_databases.drivers.thread import ThreadConnection
 from aio_databases.errors import Diagnosis
 
 if TYPE_CHECKING:
@@ -24,7 +23,39 @@ if TYPE_CHECKING:
     from aio_databases.config.url import Address
     from aio_databases.drivers.base import Capabilities, DriverConnection
 
-__all__ = ("BUSY_TIMEOUT", "SQLiteDriver")
+__all__ = ("BUSY_TIMEOUT", "SQLiteConnection", "SQLiteDriver")
+
+T = TypeVar("T")
+
+
+class SQLiteConnection(SQLiteVerbs, ThreadConnection):
+    """A connection of the standard library's sqlite3 in a thread of its own."""
+
+    def __init__(self, stop: Stop) -> None:
+        """Start the thread, for statements that look at ``stop``."""
+        self.stop = stop
+        super().__init__()
+
+    @property
+    def raw(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The standard library's connection, on which the transaction that is due has begun."""
+        self.begin_for_raw_use()
+        return self.db
+
+    def equipped(self, function: Callable[..., T]) -> Callable[..., T]:
+        """Return a function that runs in the transaction it belongs to, and stops when its time is over."""
+        if self._due or self.is_fenced:
+            function = self.within(function)
+        return self.stop.timed(function) if self.stop.timeout else function
+
+    def interrupt(self) -> None:
+        """Stop the statement that runs."""
+        self.stop.request()
+
+    def resume(self) -> None:
+        """Let statements run again."""
+        self.stop.clear()
+
 
 BUSY_TIMEOUT = 5.0  # seconds
 _UNBOUND = re.compile(r"Error binding parameter (\d+)?")

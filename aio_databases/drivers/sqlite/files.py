@@ -8,7 +8,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote
 
-from aio_databases.drivers.sqlite.capabilities import refuse_uri
+from aio_databases.drivers.sqlite.family import refuse_uri
 from aio_databases.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -1,11 +1,21 @@
-"""What SQLite's messages say of a constraint that was violated, whatever library passes them on."""
+"""What SQLite can do, and what leads to it, whatever speaks to it.
+
+It stands beside the drivers, since importing sqlite3 is not for ODBC to do.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ("details", "failed_constraint")
+from aio_databases.drivers.base import Capabilities
+from aio_databases.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from aio_databases.config.url import Address
+
+__all__ = ("CAPABILITIES", "CONNECT_HINT", "details", "failed_constraint", "refuse_uri")
+
 
 # https://www.sqlite.org/src/file/src/insert.c: the columns each with the table, or the index of an expression
 _INDEX = re.compile(r"index '(.*)'")
@@ -33,3 +43,20 @@ def failed_constraint(message: str) -> tuple[str, str]:
         return "DATATYPE", strict[1]
     match = _FAILED.match(message)
     return (match[1], match[2] or "") if match else ("", "")
+
+
+CONNECT_HINT = "check that its folder exists and that the file and the folder are writable"
+CAPABILITIES = Capabilities(
+    lastrowid=True,
+    isolation_levels=frozenset({"serializable"}),
+    modes=frozenset({"deferred", "immediate", "exclusive"}),
+    single_writer=True,
+    reusable_after_cancel=True,
+)
+
+
+def refuse_uri(address: Address, remedy: str) -> None:
+    """Raise ConfigurationError if a path looks like an SQLite URI where it would be the name of a file."""
+    if address.url.path.removeprefix("/").startswith("file:"):
+        message = f"the path of {address.redacted!r} begins with 'file:', as an SQLite URI does: {remedy}"
+        raise ConfigurationError(f"{message}; a file whose name begins so is written 'file%3A'")

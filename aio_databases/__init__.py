@@ -38,12 +38,12 @@ from aio_databases.errors import (
     UniqueViolation,
     UnknownDriver,
 )
-from aio_databases.pool.leases import PoolStats
+from aio_databases.physical_connection.scopes import TransactionState
+from aio_databases.physical_connection.write_tracker import WriteTracker
+from aio_databases.pool.stats import PoolStats
 from aio_databases.rows.record import Record, Result
 from aio_databases.streams import RecordStream
 from aio_databases.transaction import Transaction
-from aio_databases.transactions.scope import TransactionState
-from aio_databases.transactions.write_tracker import Writes
 
 __all__ = (
     "AuthenticationError",
@@ -86,7 +86,7 @@ __all__ = (
     "TurnTimeout",
     "UniqueViolation",
     "UnknownDriver",
-    "Writes",
+    "WriteTracker",
     "current_conn",
 )
 

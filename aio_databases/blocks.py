@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from aio_databases.connection import Connection
 from aio_databases.errors import TransactionError
-from aio_databases.physical_connection.lock import Block, connections_here, current_block, live_connection
+from aio_databases.physical_connection.scopes import Block, connections_here, current_block, live_connection
 
 if TYPE_CHECKING:
     import logging
     from types import TracebackType
 
-    from aio_databases.replicas.lag import Wanted
+    from aio_databases.replicas.lag import ReadRequirement
     from aio_databases.replicas.router import Replicas
 
 __all__ = ("ConnectionBlock", "CurrentConnection", "ReplicaBlock", "in_primary_transaction")
@@ -21,8 +21,6 @@ __all__ = ("ConnectionBlock", "CurrentConnection", "ReplicaBlock", "in_primary_t
 
 class ConnectionBlock(Block):
     """A block whose statements use one connection of the primary: ``async with db.connection() as connection``."""
-
-    __slots__ = ("_connection", "_create")
 
     def __init__(self, owner: Any, connection: Connection, *, create: bool) -> None:
         """Lease ``connection`` when the block begins; without ``create`` only if there is none in use here."""
@@ -32,10 +30,10 @@ class ConnectionBlock(Block):
 
     async def __aenter__(self) -> Connection:
         self.check_unused()
-        existing = None if self._create else live_connection(self.owner)
-        self.connection = existing or await self._connection.acquire()
+        existing: Connection | None = None if self._create else live_connection(self.owner)
+        connection = self.connection = existing or await self._connection.acquire()
         self.enter()
-        return self.connection
+        return connection
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -57,10 +55,8 @@ class ConnectionBlock(Block):
 class ReplicaBlock(Block):
     """A block whose statements read from a replica and cannot write: ``async with db.replica() as connection``."""
 
-    __slots__ = ("_fallback", "_logger", "_replicas", "_wanted")
-
     def __init__(
-        self, owner: Any, replicas: Replicas, logger: logging.Logger, wanted: Wanted, *, fallback: bool
+        self, owner: Any, replicas: Replicas, logger: logging.Logger, wanted: ReadRequirement, *, fallback: bool
     ) -> None:
         """Choose a replica that has what is wanted when the block begins."""
         super().__init__(owner)
@@ -72,8 +68,10 @@ class ReplicaBlock(Block):
     async def __aenter__(self) -> Connection:
         self.check_unused()
         if in_primary_transaction(self.owner):
-            message = "a replica does not see what the open transaction has written, nor its snapshot: read in the "
-            raise TransactionError(message + "transaction itself, or open the replica() block outside of it")
+            raise TransactionError(
+                "a replica does not see what the open transaction has written, nor its snapshot: "
+                "read in the transaction itself, or open the replica() block outside of it"
+            )
         lend = partial(self._replicas.acquire, self._wanted, fallback=self._fallback)
         connection = Connection(self.owner, self._replicas.fallback, self._logger, read_only=True, lend=lend)
         await connection.acquire()
@@ -104,13 +102,13 @@ def in_primary_transaction(owner: Any) -> bool:
 
 
 def _is_in_transaction(connection: Connection) -> bool:
-    turns = connection.turns
-    if connection.read_only or turns is None:
+    lock = connection.lock
+    if connection.read_only or lock is None:
         return False
     physical = connection.physical
     # What is done with the raw connection is not seen; while a statement runs the server may say that it is in one.
-    by_raw = physical.session_changed and not turns.stack and not turns.busy and physical.driver.in_transaction
-    return turns.standing() is not None or physical.begun_by_hand or by_raw
+    by_raw = physical.session_changed and not lock.transactions and not lock.locked and physical.driver.in_transaction
+    return lock.current_transaction() is not None or physical.in_manual_transaction or by_raw
 
 
 class CurrentConnection:
@@ -120,7 +118,7 @@ class CurrentConnection:
         """Return the connection of the innermost block that has one, else ``default``."""
         block = current_block.get()
         while block is not None:
-            connection = live_connection(block.owner)
+            connection: Connection | None = live_connection(block.owner)
             if connection is not None:
                 return connection
             block = block.outer

@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import anyio
 
 from aio_databases.blocks import ConnectionBlock, CurrentConnection, ReplicaBlock, in_primary_transaction
+from aio_databases.concurrency.backoff import pauses
 from aio_databases.connection import Connection
-from aio_databases.drivers.base import TransactionOptions
 from aio_databases.errors import AuthenticationError, ConfigurationError, ConnectError, TransactionError
-from aio_databases.physical_connection.lock import ConnectionReleased, connections_here, current_block, live_connection
-from aio_databases.replicas.lag import Wanted
+from aio_databases.physical_connection.lock import ConnectionReleased
+from aio_databases.physical_connection.scopes import connections_here, live_connection
+from aio_databases.pool.lease import Lease
+from aio_databases.replicas.lag import ReadRequirement
 from aio_databases.replicas.positions import ask_position
 from aio_databases.replicas.router import make_pools
 from aio_databases.retries import run_until_committed
 from aio_databases.sql.query_objects import text_and_params
-from aio_databases.sql.translator import Plan
+from aio_databases.sql.translator import NO_STATEMENT
 from aio_databases.streams import RecordStream
 from aio_databases.transaction import Transaction
 from aio_databases.transactions.deadline import duration
+from aio_databases.transactions.options import split_arguments
 from aio_databases.verbs import Verbs
 
 if TYPE_CHECKING:
@@ -34,7 +37,8 @@ if TYPE_CHECKING:
 
     from aio_databases.config.options import Options
     from aio_databases.drivers.base import Driver
-    from aio_databases.pool.leases import PoolStats
+    from aio_databases.pool.stats import PoolStats
+    from aio_databases.transactions.options import BlockArguments
 
     Args = tuple[Any, ...]
     T = TypeVar("T")
@@ -133,17 +137,17 @@ class Database(Verbs):
         return self
 
     async def _open(self, retry_for: float) -> None:
-        deadline, pause = monotonic() + retry_for, _FIRST_PAUSE
-        while True:
+        deadline = monotonic() + retry_for
+        for pause in pauses(_FIRST_PAUSE, _LONGEST_PAUSE):
             try:
-                return await self._pool.open()
+                await self._pool.open()
+                break
             except ConnectError as exc:
                 if isinstance(exc, AuthenticationError) or monotonic() + pause > deadline:
                     raise
                 self.logger.info("trying again in %.1f s: %s", pause, exc)
             await anyio.sleep(pause)
             self._pool.check_opening()
-            pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def disconnect(self, *_: object, timeout: float = 10.0) -> None:
         """Close all connections; those still in use are waited for, for at most ``timeout`` seconds, and then cut.
@@ -185,18 +189,18 @@ class Database(Verbs):
     @property
     def current_conn(self) -> Connection | None:
         """The connection that statements made here would use, or None if they would lease one."""
-        return live_connection(self)
+        return cast("Connection | None", live_connection(self))
 
     @property
-    def current_transaction(self) -> Transaction | None:
+    def current_transaction(self) -> Transaction[Connection] | None:
         """The innermost transaction that statements made here would be part of, or None.
 
         Raises TransactionError in the block of a failed one.
         """
-        connection = live_connection(self)
-        if connection is None or connection.turns is None:
+        connection = self.current_conn
+        if connection is None or connection.lock is None:
             return None
-        return cast("Transaction | None", connection.turns.standing())
+        return cast("Transaction[Connection] | None", connection.lock.current_transaction())
 
     def connection(self, create: bool = True, *, reconnect: bool = False) -> ConnectionBlock:  # noqa: FBT001, FBT002 - 1.x
         """Return a block whose statements share one connection: ``async with db.connection() as connection``.
@@ -212,12 +216,8 @@ class Database(Verbs):
         create: bool = False,  # noqa: FBT001, FBT002 - 1.x
         *,
         silent: bool = False,
-        isolation: str | None = None,
-        readonly: bool | None = None,
-        deferrable: bool | None = None,
-        mode: str | None = None,
-        timeout: float | None = None,
-    ) -> Transaction:
+        **options: Unpack[BlockArguments],
+    ) -> Transaction[Connection]:
         """Return a transaction block: ``async with db.transaction()``; inside of another it is a savepoint.
 
         With ``create`` it runs on a connection of its own.  ``isolation`` is a level such as ``"serializable"``,
@@ -229,8 +229,8 @@ class Database(Verbs):
         """
         if callable(create):
             raise TypeError("a decorator needs its parentheses: write @db.transaction()")
-        options = TransactionOptions(isolation, readonly, deferrable, mode)
-        return Transaction(self, options, self._lease, create=create, silent=silent, timeout=timeout)
+        begin, timeout = split_arguments(options)
+        return Transaction(self, begin, self._lease, create=create, silent=silent, timeout=timeout)
 
     async def run_transaction(
         self,
@@ -238,11 +238,7 @@ class Database(Verbs):
         *args: *Ts,
         retries: int = 3,
         backoff: float = 0.1,
-        isolation: str | None = None,
-        readonly: bool | None = None,
-        deferrable: bool | None = None,
-        mode: str | None = None,
-        timeout: float | None = None,
+        **options: Unpack[BlockArguments],
     ) -> T:
         """Run a coroutine function in a transaction, commit, and return its result.
 
@@ -253,9 +249,9 @@ class Database(Verbs):
         Raises TransactionError inside of a transaction, TypeError for an argument that the first try would use up, and
         what the last try has raised.
         """
-        options = TransactionOptions(isolation, readonly, deferrable, mode)
-        begin = partial(Transaction, self, options, self._lease, timeout=timeout, outermost=True)
-        return await run_until_committed(begin, function, args, retries=retries, backoff=backoff, logger=self.logger)
+        begin, timeout = split_arguments(options)
+        make = partial(Transaction[Connection], self, begin, self._lease, timeout=timeout, outermost=True)
+        return await run_until_committed(make, function, args, retries=retries, backoff=backoff, logger=self.logger)
 
     def replica(
         self,
@@ -276,7 +272,7 @@ class Database(Verbs):
         inside of a transaction of the primary; without ``fallback`` ConnectError, PoolTimeout or ReplicaLag;
         TargetNotFound if no primary is there to stand in; and NotSupportedError where positions are not told.
         """
-        wanted = Wanted.of(max_lag, after, wait)
+        wanted = ReadRequirement.of(max_lag, after, wait)
         return ReplicaBlock(self, self._replicas, self.logger, wanted, fallback=fallback)
 
     async def position(self) -> str:
@@ -293,15 +289,15 @@ class Database(Verbs):
             raise TransactionError(message + "after the transaction's block")
 
         async def fetch(query: str) -> Any:
-            connection = live_connection(self)
+            connection = self.current_conn
             on_primary = connection is not None and not connection.read_only
             try:
                 # Not as a verb, which would take MariaDB's SET STATEMENT for a change of the session.
                 async with self.connection(create=not on_primary) as asked:
                     await asked.acquire()
-                    rows = await asked.perform(asked.physical, _NO_PLAN, (), asked.driver.fetch(query, (), 1))
+                    rows = await asked.run_call(NO_STATEMENT, (), asked.driver.fetch(query, (), 1))
             except ConnectionReleased:
-                return await fetch(query)  # as `_run_by_turns` does
+                return await fetch(query)  # as `_run_in_turn` does
             return rows[0][0]
 
         position = await ask_position(self.backend, fetch, primary=True)
@@ -313,25 +309,22 @@ class Database(Verbs):
         return Connection(self, self._pool, self.logger)
 
     def _run(self, verb: str, query: Any, params: Args, limit: int | None = None) -> Coroutine[Any, Any, Any]:
-        connection = live_connection(self)
+        connection: Connection | None = live_connection(self)
         if connection is None:
             return self._run_leased(verb, query, params, limit)
-        turns, lock = connection.turns, connection.pool.writer_lock
-        stack = turns.stack if turns is not None else None
-        may_wait = turns is None or turns.busy or (stack and stack[-1] is not current_block.get())
-        if may_wait or (lock is not None and lock.locked and not stack):
-            return self._run_by_turns(connection, verb, query, params, limit)
+        if connection.may_have_to_wait():
+            return self._run_in_turn(connection, verb, query, params, limit)
         return connection.run(verb, query, params, limit)
 
     async def _run_leased(self, verb: str, query: Any, params: Args, limit: int | None) -> Any:
         pool = self._pool
         physical = pool.acquire_nowait() or await pool.acquire()
-        connection = physical.handle
-        if connection is None:
-            connection = physical.handle = self._lease()
-            connection.attach(physical)
+        lease = physical.lease_for_one_statement
+        if lease is None:
+            lease = Lease.for_one_statement(self, pool, self.logger, physical)
+            physical.keep_lease(lease)
         try:
-            result = await connection.run(verb, query, params, limit)
+            result = await lease.run(verb, query, params, limit)
         except GeneratorExit:
             pool.abandon(physical)  # a coroutine that is being closed cannot wait for anything
             raise
@@ -342,9 +335,7 @@ class Database(Verbs):
             await pool.release(physical)
         return result
 
-    async def _run_by_turns(
-        self, connection: Connection, verb: str, query: Any, params: Args, limit: int | None
-    ) -> Any:
+    async def _run_in_turn(self, connection: Connection, verb: str, query: Any, params: Args, limit: int | None) -> Any:
         if type(query) is not str:  # once: it may have an iterator among its parameters, or defaults that count
             query, params = text_and_params(query, params, connection.pool.driver.dialect)
         try:
@@ -358,4 +349,3 @@ class Database(Verbs):
 
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds between attempts to connect
-_NO_PLAN = Plan("", writes=False, session=False)

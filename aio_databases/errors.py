@@ -296,6 +296,12 @@ def note_row(exc: BaseException, number: int) -> None:
     exc.row = number  # type: ignore[attr-defined]  # one of `Error`, which it becomes
 
 
+def note_statement(error: Error, sql: str) -> None:
+    """Note on an error which statement it is about, unless that is known."""
+    if error.statement is None:
+        error.statement = sql
+
+
 def name_row(error: Error, number: int) -> None:
     """Have an error of a row of a batch begin with its number, counted from 1."""
     error.row, error.args = number, (f"row {number}: {error}",)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import anyio
 
 from aio_databases import errors
+from aio_databases.dialects.error_codes import is_refusal
+from aio_databases.physical_connection.scopes import TransactionState
 from aio_databases.transactions.deadline import duration
-from aio_databases.transactions.scope import TransactionState, is_refusal
 
 if TYPE_CHECKING:
     import logging
@@ -26,7 +27,7 @@ T = TypeVar("T")
 
 
 async def run_until_committed(
-    begin: Callable[[], Transaction],
+    begin: Callable[[], Transaction[Any]],
     function: Callable[..., Awaitable[T]],
     args: tuple[Any, ...],
     *,
@@ -69,7 +70,7 @@ async def _call(function: Callable[..., Awaitable[T]], args: tuple[Any, ...]) ->
     return await result
 
 
-def _may_help(transaction: Transaction, exc: Exception) -> bool:
+def _may_help(transaction: Transaction[Any], exc: Exception) -> bool:
     """Return whether nothing of a transaction was committed, and running it again may succeed."""
     refused = transaction.state is TransactionState.NEW and isinstance(exc, errors.TransactionError)
     # What the function has run after a rollback of its own is committed.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from aio_databases.concurrency.loop_callbacks import Outbox
+from aio_databases.concurrency.loop_callbacks import LoopCallbacks
 from aio_databases.errors import DataError, InterfaceError
 from aio_databases.physical_connection.lock import ConnectionReleased
 from aio_databases.rows.mapping import mapper
-from aio_databases.sql.bad_parameters import name_parameter
+from aio_databases.sql.bad_parameters import add_parameter_hint
 from aio_databases.sql.query_objects import text_and_params
 
 if TYPE_CHECKING:
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from aio_databases.connection import Connection
     from aio_databases.drivers.base import Cursor
-    from aio_databases.physical_connection.connection import Physical
-    from aio_databases.physical_connection.lock import Turns
+    from aio_databases.physical_connection.connection import PhysicalConnection
+    from aio_databases.physical_connection.lock import ConnectionLock
+    from aio_databases.physical_connection.scopes import OpenTransaction
+    from aio_databases.pool.lease import Lease
     from aio_databases.rows.record import Record
-    from aio_databases.sql.translator import Plan
-    from aio_databases.transactions.scope import Level
+    from aio_databases.sql.translator import CompiledQuery
 
 __all__ = ("CHUNK", "RecordStream")
 
@@ -39,40 +39,19 @@ class RecordStream(Generic[T_co]):
     of one, where a cursor needs a transaction, it reads on a connection of its own, so that the loop may write.
     """
 
-    __slots__ = (
-        "_buffer",
-        "_chunk_size",
-        "_connection",
-        "_cursor",
-        "_done",
-        "_find",
-        "_into",
-        "_is_cut",
-        "_is_read",
-        "_lease",
-        "_outbox",
-        "_owned",
-        "_physical",
-        "_plan",
-        "_statement",
-        "_transaction",
-        "_turns",
-        "_values",
-    )
-
-    _connection: Connection
-    _outbox: Outbox
+    _callbacks: LoopCallbacks
+    _compiled: CompiledQuery
+    _lease: Lease
+    _lock: ConnectionLock
     _owned: bool
-    _physical: Physical
-    _plan: Plan
-    _transaction: Level | None
-    _turns: Turns
+    _physical: PhysicalConnection
+    _transaction: OpenTransaction | None
     _values: Any
 
     def __init__(  # noqa: PLR0917 - made in two places, by us
         self,
-        find: Callable[[], Connection | None],
-        lease: Callable[[], Connection],
+        find: Callable[[], Lease | None],
+        lease: Callable[[], Lease],
         query: Any,
         params: tuple[Any, ...],
         into: Callable[..., T_co] | None,
@@ -91,7 +70,7 @@ class RecordStream(Generic[T_co]):
             message = f"chunk_size must be at least 1 row, not {chunk_size}"
             raise InterfaceError(message)
         self._find = find
-        self._lease = lease
+        self._make_lease = lease
         self._statement = (query, params)
         self._into = into
         self._chunk_size = chunk_size
@@ -158,13 +137,13 @@ class RecordStream(Generic[T_co]):
     async def _read(self, cursor: Cursor) -> None:
         try:
             self._check_transaction()
-            if self._connection.turns is not self._turns:  # even where it has the same connection anew
-                raise ConnectionReleased.of(self._connection)  # noqa: TRY301 - the cursor is given up as after every failure
+            if self._lease.lock is not self._lock:  # even where it has the same connection anew
+                raise ConnectionReleased.of(self._lease)  # noqa: TRY301 - the cursor is given up as after every failure
             reading = cursor.fetch(self._chunk_size)
-            rows = await self._connection.perform(self._physical, self._plan, (), reading)
+            rows = await self._physical.run_call(self._lease, self._compiled, (), reading)
         except BaseException as exc:
             if isinstance(exc, DataError):
-                name_parameter(exc, self._plan, self._values)
+                add_parameter_hint(exc, self._compiled, self._values)
             await self._give_up(cursor, exc)
             raise
         self._take(rows)
@@ -185,33 +164,33 @@ class RecordStream(Generic[T_co]):
         if connection is not None:
             await connection.make_ready()
         if connection is None or (_is_in_the_way(connection) and _may_lease_another(connection)):
-            connection, self._owned = self._lease() if connection is None else connection.sibling(), True
+            connection, self._owned = self._make_lease() if connection is None else connection.sibling(), True
             await connection.acquire()
-        self._connection = connection
+        self._lease = connection
         try:
             if type(query) is not str:  # once, as it may be used twice: see `_read_at_once`
                 query, params = self._statement = text_and_params(query, params, connection.pool.driver.dialect)
-            self._plan, self._values = connection.prepare(query, params)
+            self._compiled, self._values = connection.prepare(query, params)
             in_the_way = _is_in_the_way(connection) and not self._owned
-            if self._plan.writes or not self._plan.selects or in_the_way:
+            if self._compiled.writes or not self._compiled.selects or in_the_way:
                 await self._read_at_once()
                 return None
             self._physical = connection.physical
-            self._turns = self._physical.turns
-            self._transaction = self._turns.standing()
+            self._lock = self._physical.lock
+            self._transaction = self._lock.current_transaction()
         except BaseException as exc:
             self._done = self._is_cut = True
             await self._end_lease(exc)
             raise
-        self._cursor = connection.driver.cursor(self._plan.sql, self._values)
-        self._physical.cursors.add(self._cursor)
-        self._outbox = Outbox.of_running_loop()
+        self._cursor = connection.driver.cursor(self._compiled.sql, self._values)
+        self._physical.add_cursor(self._cursor)
+        self._callbacks = LoopCallbacks.of_running_loop()
         return self._cursor
 
     async def _read_at_once(self) -> None:
-        """Read all rows: a cursor would keep a write from being committed, or be in the way, or is not to be had."""
+        """Read all rows: a cursor would keep a write from being committed, or be in the way, or is not available."""
         self._done = True
-        self._take(await self._connection.run("fetch", *self._statement))
+        self._take(await self._lease.run("fetch", *self._statement))
         await self._end_lease(None)
 
     def _check_transaction(self) -> None:
@@ -229,12 +208,12 @@ class RecordStream(Generic[T_co]):
 
     async def _finish(self, cursor: Cursor) -> None:
         self._cursor = None
-        connection, physical = self._connection, self._physical
+        physical = self._physical
         try:
-            if connection.turns is not self._turns:  # the stream outlived its block
-                self._abandon(cursor)
-            elif cursor in physical.cursors:
-                await connection.perform(physical, self._plan, (), physical.close_cursor(cursor))
+            if self._lease.lock is not self._lock:  # the stream outlived its block
+                physical.orphan_cursor(cursor)
+            elif physical.has_cursor(cursor):
+                await physical.run_call(self._lease, self._compiled, (), physical.close_cursor(cursor))
         except ConnectionReleased:
             pass  # the release closes it
         except BaseException as exc:
@@ -246,34 +225,30 @@ class RecordStream(Generic[T_co]):
         # Nothing here may replace the error that is on its way: the next statement closes the cursor.
         self._done = self._is_cut = True
         self._cursor = None
-        self._abandon(cursor)
+        self._physical.orphan_cursor(cursor)
         await self._end_lease(exc)
 
     async def _end_lease(self, exc: BaseException | None) -> None:
         if self._owned:
-            await self._connection.end_lease(exc)
-
-    def _abandon(self, cursor: Cursor) -> None:
-        if cursor in self._physical.cursors:
-            self._physical.abandoned.append(cursor)
+            await self._lease.end_lease(exc)
 
     def __del__(self) -> None:
         cursor = self._cursor
         if cursor is None:
             return
-        self._abandon(cursor)
+        self._physical.orphan_cursor(cursor)
         if self._owned:
             # The garbage collector may run in any thread.
-            self._outbox.post(self._connection.abandon, None)
+            self._callbacks.post(self._lease.abandon, None)
 
 
-def _is_in_the_way(connection: Connection) -> bool:
+def _is_in_the_way(connection: Lease) -> bool:
     """Return whether a cursor would keep all else that happens on a connection waiting, or in a transaction."""
-    turns = connection.physical.turns
-    inside = turns.standing() is not None if turns.stack else connection.driver.in_transaction
+    lock = connection.physical.lock
+    inside = lock.current_transaction() is not None if lock.transactions else connection.driver.in_transaction
     return connection.pool.driver.capabilities.exclusive_cursor and not inside
 
 
-def _may_lease_another(connection: Connection) -> bool:
-    """Return whether another connection would see the same, and is to be had without waiting for its user."""
+def _may_lease_another(connection: Lease) -> bool:
+    """Return whether another connection would see the same, and is available without waiting for another caller."""
     return not connection.physical.session_changed and connection.pool.has_room

@@ -5,32 +5,38 @@ from __future__ import annotations
 import warnings
 from functools import wraps
 from inspect import currentframe, iscoroutinefunction
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from aio_databases import errors
-from aio_databases.concurrency.stack_traces import generator_around
-from aio_databases.physical_connection.lock import ConnectionReleased, current_block, live_connection
+from aio_databases.concurrency.stack_traces import generator_around, runs_within
+from aio_databases.physical_connection.lock import ConnectionReleased
+from aio_databases.physical_connection.scopes import TransactionState, current_block, live_connection
 from aio_databases.transactions.deadline import Deadline
 from aio_databases.transactions.hooks import Hooks, When
-from aio_databases.transactions.scope import Level, TransactionState
+from aio_databases.transactions.scope import TransactionScope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from types import TracebackType
+    from types import FrameType, TracebackType
     from typing import ParamSpec, Self, TypeVarTuple
 
-    from aio_databases.connection import Connection
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
     from aio_databases.drivers.base import TransactionOptions
+    from aio_databases.pool.lease import Lease
 
     P = ParamSpec("P")
     Ts = TypeVarTuple("Ts")
+    C = TypeVarWithDefault("C", bound=Lease, default=Any)
+else:
+    C = TypeVar("C")
 
 __all__ = ("Transaction",)
 
 T = TypeVar("T")
 
 
-class Transaction(Level):
+class Transaction(TransactionScope, Generic[C]):
     """A transaction, or inside of one a nested transaction (a savepoint).
 
     Use it with ``async with``: the block commits at its end, and rolls back when an exception leaves it.  `commit` and
@@ -38,15 +44,16 @@ class Transaction(Level):
     As a decorator it runs each call of a coroutine function in a transaction of its own.
     """
 
-    __slots__ = ("_create", "_given", "_lease", "_owned", "_silent", "_starting", "was_given_up")
+    connection: C | None
+    """The connection that it runs on, once it has begun."""
 
     def __init__(
         self,
         owner: Any,
         options: TransactionOptions,
-        lease: Callable[[], Connection],
+        lease: Callable[[], C],
         *,
-        connection: Connection | None = None,
+        connection: C | None = None,
         create: bool = False,
         silent: bool = False,
         timeout: float | None = None,
@@ -54,11 +61,13 @@ class Transaction(Level):
     ) -> None:
         """Prepare a transaction on ``connection``, else on the one in use here, else (or with ``create``) a lease."""
         super().__init__(owner, options, outermost=outermost)
-        if timeout is not None:
-            self.deadline = Deadline(timeout)
+        self.deadline = None if timeout is None else Deadline(timeout)
+        self.generator: FrameType | None = None  # that holds the block, and may be left early
+        self.hooks: Hooks | None = None
         self._create = create
         self._given = connection
-        self._lease = lease
+        self._had_guests = False  # statements of the generator's consumer
+        self._make_lease = lease
         self._owned = False
         self._silent = silent
         self._starting = False
@@ -81,11 +90,11 @@ class Transaction(Level):
 
         return run
 
-    def _another(self) -> Transaction:
+    def _another(self) -> Transaction[C]:
         return Transaction(
             self.owner,
             self._options,
-            self._lease,
+            self._make_lease,
             connection=self._given,
             create=self._create,
             silent=self._silent,
@@ -125,16 +134,16 @@ class Transaction(Level):
             # The block around it ended while BEGIN waited for its turn: it begins where a call made now would.
             return await self.start()
         if self.generator is not None:
-            _ = connection.losses  # so that its calls are looked at
+            connection.watch_losses()
         return self
 
-    async def _begin_here(self) -> Connection:
+    async def _begin_here(self) -> C:
         """Begin on the connection that a call made now would use, or on a lease, and return it."""
-        connection = self._given or (None if self._create else live_connection(self.owner))
+        connection: C | None = self._given or (None if self._create else live_connection(self.owner))
         self._owned = connection is None
         if connection is None:
-            connection = self._lease()
-        self._connection = connection
+            connection = self._make_lease()
+        self._lease = connection
         enters = self.has_block or self._owned or _is_of_another_task(connection)  # whose block may end meanwhile
         _check(self._options, connection)
         self._starting = True
@@ -153,6 +162,23 @@ class Transaction(Level):
         if enters:
             self.enter(self.task)
         return connection
+
+    def note_guest(self) -> None:
+        """Note which task's statement is about to run in it, where a generator holds it.
+
+        Raises TransactionTimeout if the generator has held it for too long: nothing is cancelled there.
+        """
+        if self.generator is None or self.task is None or not self.task.is_current:
+            return
+        if self.deadline is not None and self.deadline.is_over:
+            raise self.deadline.error()
+        self._had_guests = self._had_guests or not runs_within(self.generator)
+
+    def raise_failure(self) -> None:
+        """Raise TransactionError if the transaction was ended from outside."""
+        if self.state is TransactionState.FAILED and self._had_guests and self.generator is None:
+            self.ended = True  # the generator that held it was left early: once is enough
+        super().raise_failure()
 
     def _check_new(self) -> None:
         if self.state is not TransactionState.NEW:
@@ -191,11 +217,23 @@ class Transaction(Level):
     def _refuses_statements(self) -> bool:
         return self.state is TransactionState.FAILED or (self.deadline is not None and self.deadline.is_over)
 
+    def mark_ended(self, state: TransactionState) -> None:
+        """Note that the transaction has ended; the one around it takes over its hooks."""
+        super().mark_ended(state)
+        if self.hooks is not None and self._parent is not None:
+            cast("Transaction[Any]", self._parent).take_over(self.hooks, undone=not self.may_be_committed)
+            self.hooks = None
+
+    def take_over(self, hooks: Hooks, *, undone: bool) -> None:
+        """Take over the hooks of a nested transaction, which was ``undone`` or not."""
+        self.hooks = self.hooks or Hooks()
+        self.hooks.take_over(hooks, undone=undone)
+
     async def _call_hooks(self, leaving: BaseException | None) -> None:
         if self.hooks is None or (not self.ended and self._refuses_statements):
             return  # they are called at the end of the block
         hooks, self.hooks = self.hooks, None
-        logger = self._connection.logger
+        logger = self._lease.logger
         if isinstance(leaving, GeneratorExit):
             hooks.drop(_CLOSED, logger)
         elif self.state is TransactionState.COMMITTED:
@@ -230,18 +268,18 @@ class Transaction(Level):
                 await (self._commit_block(exc) if deadline is None else self._commit_in_time(exc, deadline))
             finally:
                 if self.is_active:
-                    await self.abort()
+                    await self.roll_back()
         except GeneratorExit:
             self._drop()
             raise
         finally:
-            self.last_error = self.cause = None  # whose tracebacks may lead back here
+            self._last_error = self.cause = None  # whose tracebacks may lead back here
             await self._give_lease_back()
 
     async def _commit_block(self, exc: BaseException | None) -> None:
         """Commit, unless ``exc`` leaves the block."""
         if exc is None and self.is_active:
-            await self.commit_or_abort(at_exit=True)
+            await self._commit(at_exit=True)
         elif exc is None and not self._silent:
             self.raise_failure()
 
@@ -260,16 +298,15 @@ class Transaction(Level):
     def _drop(self) -> None:
         """Leave without waiting, as a coroutine that is being closed has to: the connection's next user rolls back."""
         if self.is_active:
-            self._physical.in_doubt = True
-            self._turns.end_all(_LEFT_EARLY if self.had_guests else _CLOSED)
-            if self.had_guests:
+            self._physical.abandon_transactions(_LEFT_EARLY if self._had_guests else _CLOSED)
+            if self._had_guests:
                 self._tell_consumer()
         self._abandon_lease()
 
     def _tell_consumer(self) -> None:
         """Have the next statement of the task raise that has run some in a block which it did not see."""
         message = f"statements of {self.task} are rolled back: {_LEFT_EARLY}; read such a generator to its end"
-        self._connection.logger.warning(message)
+        self._lease.logger.warning(message)
         warnings.warn(message, ResourceWarning, stacklevel=1, source=self)
         self.ended = False  # for the contexts that still lead here
         if self.task is not None and self.task.is_current:
@@ -282,7 +319,7 @@ class Transaction(Level):
         open, CommitUncertainError when the link breaks meanwhile, TransactionTimeout when it comes too late, what the
         database says, and an ExceptionGroup of the errors of hooks.
         """
-        await self._end_by_hand("commit", self.commit_or_abort, silent=silent)
+        await self._end_by_hand("commit", self._commit, silent=silent)
 
     async def rollback(self, *, silent: bool | None = None) -> None:
         """Roll the transaction back; the exit of its block does nothing then.
@@ -294,10 +331,14 @@ class Transaction(Level):
             self.was_given_up = True
             if self.deadline is not None:
                 self.deadline.stop()
-        await self._end_by_hand("roll back", self._roll_back, silent=silent)
+        await self._end_by_hand("roll back", self._roll_back_by_hand, silent=silent)
 
-    async def _roll_back(self) -> None:
-        await self.abort()
+    def _check_time(self) -> None:
+        if self.deadline is not None and not self.deadline.stop():
+            raise self.deadline.error()
+
+    async def _roll_back_by_hand(self) -> None:
+        await self.roll_back()
         if self.may_be_committed:  # by another task's commit(), which was faster
             self.raise_failure()
             raise self._too_late("roll back")
@@ -315,7 +356,7 @@ class Transaction(Level):
                 raise
             finally:
                 if self.state is TransactionState.FAILED:
-                    self._connection.losses.forget(self)
+                    self._lease.watch_losses().forget(self)
                 if not self.has_block and not self.is_active:
                     self.leave()
                     await self._give_lease_back()
@@ -336,25 +377,26 @@ class Transaction(Level):
     async def _give_lease_back(self) -> None:
         if self._owned:
             self._owned = False
-            await self._connection.end_lease(None)
+            await self._lease.end_lease(None)
 
     def _abandon_lease(self) -> None:
         if self._owned:
             self._owned = False
-            self._connection.abandon()
+            self._lease.abandon()
 
 
-def _check(options: TransactionOptions, connection: Connection) -> None:
+def _check(options: TransactionOptions, connection: Lease) -> None:
     """Raise an error for options that the database, or a replica, cannot honour."""
     if connection.read_only and not options.readonly:
-        nested = connection.turns is not None and connection.turns.standing() is not None
+        nested = connection.lock is not None and connection.lock.current_transaction() is not None
         if not nested:
-            message = "a replica only reads: use transaction(readonly=True), or db.connection() to reach the primary"
-            raise errors.ReadOnlyError(message)
+            raise errors.ReadOnlyError(
+                "a replica only reads: use transaction(readonly=True), or db.connection() to reach the primary"
+            )
     connection.pool.driver.check_options(options)
 
 
-def _is_of_another_task(connection: Connection) -> bool:
+def _is_of_another_task(connection: Lease) -> bool:
     """Return whether another task has opened the block of a connection, and may end it before this one is through."""
     block = current_block.get()
     while block is not None and (block.ended or block.connection is not connection):

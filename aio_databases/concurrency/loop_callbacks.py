@@ -11,10 +11,10 @@ from aio_databases.concurrency.loops import call_in_loop, running_loop
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("Outbox",)
+__all__ = ("LoopCallbacks",)
 
 
-class Outbox:
+class LoopCallbacks:
     """Carries calls from worker threads into the thread of an event loop, several per wake-up."""
 
     __slots__ = ("_calls", "_loop", "_scheduled")
@@ -25,12 +25,12 @@ class Outbox:
         self._loop = ref(loop)  # weak, as the outboxes are kept by their loops
 
     @classmethod
-    def of_running_loop(cls) -> Outbox:
+    def of_running_loop(cls) -> LoopCallbacks:
         """Return the outbox that all worker threads of the running event loop share."""
         return cls.of(running_loop())
 
     @classmethod
-    def of(cls, loop: Any) -> Outbox:
+    def of(cls, loop: Any) -> LoopCallbacks:
         """Return the outbox of an event loop."""
         outbox = _outboxes.get(loop)
         if outbox is None:
@@ -63,4 +63,4 @@ class Outbox:
             call(argument)
 
 
-_outboxes: WeakKeyDictionary[Any, Outbox] = WeakKeyDictionary()
+_outboxes: WeakKeyDictionary[Any, LoopCallbacks] = WeakKeyDictionary()

@@ -1,10 +1,10 @@
-"""Lines of waiting tasks, who are served first come, first served."""
+"""Queues of waiting tasks, which are served first come, first served."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from aio_databases.concurrency.loops import Alarm, new_waiter
 
@@ -49,7 +49,7 @@ class WaitQueue(Generic[T]):
                 self._alarm.cancel()
 
     def wake_next(self, value: T) -> bool:
-        """Hand ``value`` to the first in line and return True, or False when nobody waits."""
+        """Hand ``value`` to the first in line and return True, or False if no task waits."""
         while self.waiters:
             waiter, _ = self.waiters.popitem(last=False)
             if waiter.wake(value):
@@ -57,7 +57,7 @@ class WaitQueue(Generic[T]):
         return False
 
     def wake_all(self, value: T) -> None:
-        """Hand ``value`` to everybody in line."""
+        """Hand ``value`` to every task in line."""
         while self.wake_next(value):
             pass
 
@@ -65,11 +65,10 @@ class WaitQueue(Generic[T]):
 class FifoLock:
     """A lock that is handed on first come, first served; any task may release it."""
 
-    __slots__ = ("_line", "holder", "locked")
+    __slots__ = ("_line", "locked")
 
     def __init__(self) -> None:
         self.locked = False
-        self.holder: Any = None  # for messages; kept up to date by whoever acquires the lock
         self._line: WaitQueue[None] = WaitQueue()
 
     async def acquire(self, timeout: float) -> None:

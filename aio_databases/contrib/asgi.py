@@ -30,7 +30,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from aio_databases import ConfigurationError, Error, NotSupportedError, TransactionError, Writes
+from aio_databases import ConfigurationError, Error, NotSupportedError, TransactionError, WriteTracker
 from aio_databases.contrib.cookies import PositionCookies
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class ReadYourWrites:
         async with AsyncExitStack() as stack:
             if block is not None:
                 await self._enter(stack, block, has_written=bool(marks))
-            with Writes(self._db) as writes:
+            with WriteTracker(self._db) as writes:
                 await self._app(scope, receive, answer)
 
     def _block_for(self, marks: list[Mark]) -> tuple[AbstractAsyncContextManager[Any], list[Mark]]:
@@ -162,9 +162,11 @@ class ReadYourWrites:
                 raise
             self._db.logger.warning("a request has no replica block: %s", exc)
 
-    async def _cookies_after(self, scope: Scope, marks: list[Mark], writes: Writes, *, reads: bool) -> list[bytes]:
+    async def _cookies_after(
+        self, scope: Scope, marks: list[Mark], writes: WriteTracker, *, reads: bool
+    ) -> list[bytes]:
         """Return the cookies to set when the response to a request starts, which came with ``marks``."""
-        may_have_written = writes.any or not reads
+        may_have_written = writes.has_written or not reads
         now = time()
         pins = [mark for mark in marks if mark.position is None and mark.issued > now - self._pin]
         if not may_have_written and (pins or not _want_summing_up(marks)):

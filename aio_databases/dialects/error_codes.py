@@ -40,6 +40,11 @@ __all__ = (
     "SQLITE_RESULTS",
     "errno_of",
     "is_full",
+    "is_loss_or_answer",
+    "is_not_ready",
+    "is_of_replica",
+    "is_older_than_commit",
+    "is_refusal",
     "kind_of_dbapi_class",
     "kind_of_mysql_errno",
     "kind_of_sqlite_name",
@@ -194,6 +199,35 @@ def is_full(failure: Diagnosis | Error) -> bool:
 
 
 _FULL = frozenset({1040, 1203, 1226})
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Return whether this is how PostgreSQL refuses all further statements of a transaction in which one has failed."""
+    return isinstance(error, Error) and error.sqlstate == "25P02"
+
+
+def is_of_replica(error: ReadOnlyError) -> bool:
+    """Return whether a write was refused by the whole server, as a replica does."""
+    return error.sqlstate == "25006" or error.errno in {1290, 1836}
+
+
+def is_not_ready(error: Error) -> bool:
+    """Return whether a node of Galera has refused a statement because it has lost the other nodes."""
+    return error.errno == 1047  # noqa: PLR2004 - a table of numbers
+
+
+def is_older_than_commit(diagnosis: Diagnosis) -> bool:
+    """Return whether the server had ended a session for its idle transaction: before the COMMIT that met the loss."""
+    return diagnosis.sqlstate in {"25P03", "25P04"}
+
+
+def is_loss_or_answer(diagnosis: Diagnosis) -> bool:
+    """Return whether an error is a loss, or the server's own, not one that the library has met by itself."""
+    by_server = diagnosis.sqlstate or (diagnosis.errno and diagnosis.errno not in _OF_MYSQL_CLIENTS)
+    return bool(by_server) or issubclass(diagnosis.kind, ConnectionLost)
+
+
+_OF_MYSQL_CLIENTS = range(2000, 3000)
 
 
 def kind_of_sqlite_name(name: str) -> type[Error]:

@@ -114,7 +114,6 @@ class Driver(ABC):
         self.connect_args = dict(connect_args)
         self.translator = Translator(self.dialect, self.paramstyle, convert=self.options.get("convert_params", True))
         self.json = JsonValues(self.options)
-        self.question: Any = None  # for the position of its servers: which one they understand, once that is known
 
     @property
     def sessionless(self) -> bool:

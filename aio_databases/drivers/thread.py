@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from aio_databases.concurrency.loop_callbacks import Outbox
+from aio_databases.concurrency.loop_callbacks import LoopCallbacks
 from aio_databases.concurrency.loops import new_waiter
 from aio_databases.drivers.base import Cursor, DriverConnection, one_by_one
 from aio_databases.drivers.worker import Call, work
@@ -176,7 +176,7 @@ class ThreadConnection(CallConnection):
         self._closed = False
         self._inbox: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._call: Call | None = None
-        self._outbox = Outbox.of_running_loop()
+        self._outbox = LoopCallbacks.of_running_loop()
         # Kept by the thread, so that the garbage collector cannot get to an open connection before it is closed.
         self._kept: list[Any] = []
         Thread(target=work, args=(self._inbox, self._kept), name=type(self).__name__, daemon=True).start()

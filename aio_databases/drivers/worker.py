@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from queue import SimpleQueue
 
-    from aio_databases.concurrency.loop_callbacks import Outbox
+    from aio_databases.concurrency.loop_callbacks import LoopCallbacks
 
 __all__ = ("Call", "work")
 
@@ -21,7 +21,7 @@ class Call:
 
     __slots__ = ("_args", "_function", "_outbox", "_ticket", "done", "error", "result", "waiter")
 
-    def __init__(self, outbox: Outbox, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    def __init__(self, outbox: LoopCallbacks, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self._function = function
         self._args = args
         self._ticket = [None]

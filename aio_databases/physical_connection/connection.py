@@ -1,162 +1,407 @@
-"""One physical connection: how it is opened, what is known of its state, and how it is made fit for the next user."""
+"""One connection to a server: run calls on it one at a time, know its state, and clean up after them."""
 
 from __future__ import annotations
 
 import random
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
+from aio_databases import errors
 from aio_databases.concurrency.shields import shielded
-from aio_databases.physical_connection.lock import Turns
+from aio_databases.dialects.error_codes import is_not_ready, is_of_replica
+from aio_databases.physical_connection.error_translation import translate_error
+from aio_databases.physical_connection.lock import ConnectionLock, ConnectionReleased
+from aio_databases.physical_connection.write_tracker import record_use
+from aio_databases.sql.bad_parameters import add_parameter_hint, add_placeholder_hint
 
 if TYPE_CHECKING:
+    import logging
+    from collections.abc import Coroutine
+
     from aio_databases.config.options import PoolOptions
-    from aio_databases.connection import Connection
+    from aio_databases.dialects.positions import Position
     from aio_databases.drivers.base import Cursor, DriverConnection
-    from aio_databases.pool.connector import Hosts
-    from aio_databases.replicas.positions import Position
+    from aio_databases.physical_connection.contracts import Caller, Connector, Server
+    from aio_databases.physical_connection.lock import WriterLock
+    from aio_databases.sql.translator import CompiledQuery
 
-__all__ = ("Physical",)
+__all__ = ("PhysicalConnection",)
+
+T = TypeVar("T")
 
 
-class Physical:
-    """One physical connection and its state."""
+class PhysicalConnection:
+    """One connection to a server and its state, which only this class changes."""
 
     __slots__ = (
-        "_due",
-        "_hosts",
-        "_opened",
+        "_check_due_at",
+        "_connector",
+        "_cursors",
+        "_lost_manual_transaction",
+        "_manual_caller",
+        "_needs_cleanup",
+        "_opened_at",
         "_options",
-        "_role_in_doubt",
-        "abandoned",
-        "begun_by",
-        "begun_by_hand",
-        "cursors",
+        "_orphaned_cursors",
+        "_role_is_uncertain",
         "driver",
-        "expires",
-        "hand_begun_is_lost",
-        "handle",
+        "expires_at",
         "host",
-        "in_doubt",
-        "leases",
-        "lent",
-        "replayed",
+        "in_manual_transaction",
+        "last_used_at",
+        "lease_for_one_statement",
+        "leased_at",
+        "lock",
+        "replay_position",
         "session_changed",
-        "turns",
-        "used",
     )
 
-    def __init__(self, driver: DriverConnection, hosts: Hosts, options: PoolOptions) -> None:
+    def __init__(self, driver: DriverConnection, connector: Connector, options: PoolOptions) -> None:
+        """Take over a connection that ``connector`` has just opened."""
+        now = monotonic()
         self.driver = driver
-        self.used = self.lent = self._opened = monotonic()
-        self.replayed: Position | None = None  # how far its server is at least, if it was asked
+        self.host = connector.last_host
+        self.last_used_at = self.leased_at = self._opened_at = now
         lifetime = options.max_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - against mass reconnection
-        self.expires = self.used + (lifetime or float("inf"))
-        self.host = hosts.last  # which of the URL's it is
-        self._hosts = hosts
+        self.expires_at = now + (lifetime or float("inf"))
+        self.replay_position: Position | None = None  # how far its server is at least, if it was asked
+        self._connector = connector
         self._options = options
-        self._trust_role(self.used)
-        self.renew()
+        self._trust_role(now)
+        self._renew()
 
-    @classmethod
-    async def open(cls, hosts: Hosts, options: PoolOptions, within: float) -> Physical:
-        """Open a connection in at most ``within`` seconds.
+    def _renew(self) -> None:
+        """Start with a clean slate, for the next lease."""
+        self.lock = ConnectionLock()
+        self.lease_for_one_statement: Any = None  # kept because making one takes time
+        self.session_changed = False
+        self.in_manual_transaction = False  # that was begun by SQL of the caller's own
+        self._manual_caller: Caller | None = None  # the lease that has begun it, unless that was for one statement
+        self._lost_manual_transaction = False  # the database rolled it back, and the caller was not told yet
+        self._needs_cleanup = False
+        self._cursors: set[Cursor] = set()
+        self._orphaned_cursors: list[Cursor] = []
 
-        Raises ConnectError, TargetNotFound or AuthenticationError with one sentence, and unchanged what the user's
-        ``init`` raises.
-        """
-        return cls(await hosts.connect(within, options.init), hosts, options)
+    # Leases
 
-    def needs_check(self, now: float) -> bool:
-        """Whether the connection may not be lent before it has answered, or not at all."""
-        return now - self.used >= self._options.check_after or now >= self._due or self.driver.is_closed
+    def begin_lease(self, now: float) -> None:
+        """Note that the connection is lent."""
+        self.leased_at = now
 
-    def distrust(self) -> None:
+    def end_lease(self, now: float) -> None:
+        """Note that the connection came back in order."""
+        self.last_used_at = now
+
+    def keep_lease(self, lease: Any) -> None:
+        """Keep a lease for one statement, for the next one."""
+        self.lease_for_one_statement = lease
+
+    def renew(self) -> None:
+        """Forget the last lease, after a cleanup."""
+        self._renew()
+
+    def forget_caller(self, caller: Caller) -> None:
+        """Note that a lease has ended: a transaction that it has begun by SQL is nobody's."""
+        if self._manual_caller is caller:
+            self._manual_caller = None
+
+    def leave_to_parent(self, reason: str) -> None:
+        """Forget the lease, in a process that was forked from the one that has it."""
+        self.lock.forget_after_fork(reason)
+        self._renew()
+
+    # What is known of it
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the next lease may get the connection as it is."""
+        lock = self.lock
+        return self.driver.is_at_rest and not (
+            self.session_changed or self._needs_cleanup or self._cursors or lock.locked or lock.transactions
+        )
+
+    @property
+    def has_open_work(self) -> bool:
+        """Whether a transaction, cursor or statement of the last lease is still open at the database."""
+        return bool(self._needs_cleanup or self._cursors or self.lock.transactions or self.driver.in_transaction)
+
+    def is_check_due(self, now: float) -> bool:
+        """Return whether the connection has to answer before it may be lent."""
+        return now - self.last_used_at >= self._options.check_after or now >= self._check_due_at
+
+    def require_check(self) -> None:
         """Have the connection checked before it is lent again."""
-        self._due = float("-inf")
+        self._check_due_at = float("-inf")
 
-    def retire(self) -> None:
-        """Have the connection closed when it comes back, and not lent again."""
-        self.expires = self._due = float("-inf")
-
-    def distrust_role(self, now: float) -> None:
+    def require_role_check(self, now: float) -> None:
         """Have the role of the server checked before the connection is lent again.
 
         Where any server would do, that is left out for one that was found a moment ago: another would be the same.
         """
-        if self._hosts.asks_at_once or now - self._opened >= _A_MOMENT:
-            self._role_in_doubt = True
-            self._due = float("-inf")
+        if self._connector.asks_at_once or now - self._opened_at >= _A_MOMENT:
+            self._role_is_uncertain = True
+            self._check_due_at = float("-inf")
 
     def _trust_role(self, now: float) -> None:
-        watched = self._hosts.watches_roles
-        self._role_in_doubt = False
-        self._due = min(self.expires, now + self._options.check_after) if watched else self.expires
+        self._role_is_uncertain = False
+        self._check_due_at = now + self._options.check_after if self._connector.watches_roles else float("inf")
 
-    def renew(self) -> None:
-        """Start with a clean slate, for the next user."""
-        self.turns = Turns()
-        self.handle: Connection | None = None  # of single statements, kept because making one takes time
-        self.leases = 0
-        self.session_changed = False
-        self.in_doubt = False
-        self.begun_by_hand = False  # a transaction, by SQL of the user's own
-        self.begun_by: Connection | None = None  # the lease that has done so
-        self.hand_begun_is_lost = False  # the database rolled it back, and its user was not told yet
-        self.cursors: set[Cursor] = set()
-        self.abandoned: list[Cursor] = []
+    def retire(self) -> None:
+        """Have the connection closed when it comes back, and not lent again."""
+        self.expires_at = float("-inf")
 
-    @property
-    def is_clean(self) -> bool:
-        """Whether the next user may get the connection as it is."""
-        turns = self.turns
-        return self.driver.is_at_rest and not (
-            self.session_changed or self.in_doubt or self.cursors or turns.busy or turns.stack
-        )
+    def note_replay_position(self, position: Position | None) -> None:
+        """Note how far the server is at least; None if that is not known any more."""
+        self.replay_position = position
 
-    @property
-    def has_stray_transaction(self) -> bool:
-        """Whether a transaction is open that was begun by hand, and whose user is gone."""
-        turns, begun_by = self.turns, self.begun_by
-        if turns.stack or not self.driver.in_transaction:
-            return False
-        if not self.begun_by_hand:
-            return not turns.busy  # with what may be a transaction of its own
-        return begun_by is None or begun_by is self.handle or begun_by.turns is not turns
+    def note_session_change(self) -> None:
+        """Have the session reset before the next lease."""
+        self.session_changed = True
 
-    @property
-    def holds_something(self) -> bool:
-        """Whether a transaction, cursor or statement of its user's is still open at the database."""
-        return bool(self.in_doubt or self.cursors or self.turns.stack or self.driver.in_transaction)
+    # Cursors
 
-    async def settle(self) -> bool:
-        """Clear up what a cancelled verb and abandoned streams left, and return whether the connection is usable."""
-        if self.in_doubt:
-            if not await self.driver.settle():
-                return False
-            if self.driver.in_transaction and not self.turns.stack and not self.begun_by_hand:
-                await self.driver.rollback()  # its BEGIN was cancelled, too late
-            self.in_doubt = False
-        while self.abandoned:
-            await self.close_cursor(self.abandoned.pop())
-        return not self.driver.is_closed
+    def add_cursor(self, cursor: Cursor) -> None:
+        """Have a cursor closed at the end of the lease at the latest."""
+        self._cursors.add(cursor)
+
+    def has_cursor(self, cursor: Cursor) -> bool:
+        """Return whether a cursor is still open."""
+        return cursor in self._cursors
+
+    def orphan_cursor(self, cursor: Cursor) -> None:
+        """Have a cursor closed before the next call; may be called in any thread."""
+        if cursor in self._cursors:
+            self._orphaned_cursors.append(cursor)
 
     async def close_cursor(self, cursor: Cursor) -> None:
         """Close a cursor."""
-        self.cursors.discard(cursor)
+        self._cursors.discard(cursor)
         await cursor.close()
+
+    # Running a call
+
+    async def run_call(self, caller: Caller, query: CompiledQuery, values: Any, call: Coroutine[Any, Any, T]) -> T:
+        """Await ``call``, which is one of the driver's connection, when the lock allows it, and translate its errors.
+
+        ``query`` and ``values`` are what it sends.  A failure is dealt with before its error is raised: afterwards the
+        connection is usable or closed, and each of its transactions is open or marked as ended.
+        """
+        lock = self.lock
+        writer_lock = caller.pool.writer_lock if query.writes else None
+        is_first = writer_lock is None and caller.losses is None and caller.lock is lock
+        if not (is_first and lock.acquire_nowait()):
+            try:
+                writer_lock = await self._wait_for_turn(caller, lock, writer_lock)
+            except BaseException:
+                call.close()
+                raise
+        if query.session:
+            self.session_changed = True
+            if caller.is_for_one_statement:
+                caller.pool.warn_of_session(query.sql)
+        try:
+            if self._orphaned_cursors or self._needs_cleanup or self._lost_manual_transaction:
+                await self._clean_up_before_call()
+            result = await call
+            if query.session or (query.writes and lock.transactions):
+                # MySQL commits by itself before and after CREATE TABLE and the like.
+                self._sync_transaction_state(caller, query)
+                if self.in_manual_transaction:
+                    await self._note_manual_transaction(caller)
+        except BaseException as exc:
+            call.close()
+            await self._raise_translated(caller, query, values, exc)
+            raise
+        finally:
+            lock.release()
+            if writer_lock is not None:
+                writer_lock.release()
+        return result
+
+    async def _wait_for_turn(
+        self, caller: Caller, lock: ConnectionLock, writer_lock: WriterLock | None
+    ) -> WriterLock | None:
+        """Take the lock, and the writers' lock unless a transaction has it already; return the latter if it was taken.
+
+        Raises ConnectionReleased if the lease ends meanwhile.
+        """
+        if caller.losses is not None:
+            caller.losses.check()
+        if caller.lock is lock and (writer_lock is None or lock.transactions) and lock.acquire_nowait():
+            return None
+        if writer_lock is not None and lock.current_transaction() is not None:
+            writer_lock = None
+        timeout = self._options.timeout
+        if writer_lock is not None:
+            await writer_lock.acquire_for(None, timeout)
+        try:
+            await lock.acquire(timeout)
+            if caller.lock is not lock:
+                lock.release()
+                raise ConnectionReleased.of(caller)  # noqa: TRY301 - the writers' lock is given back as after every failure
+        except BaseException:
+            if writer_lock is not None:
+                writer_lock.release()
+            raise
+        return writer_lock
+
+    async def _clean_up_before_call(self) -> None:
+        """Clean up what earlier calls have left.
+
+        Raises ConnectionLost, or TransactionError if the caller has to learn that a transaction begun by SQL is gone.
+        """
+        if not await self._settle():
+            raise errors.ConnectionLost("the connection was lost when an earlier statement on it was cancelled")
+        if self._lost_manual_transaction:
+            self._lost_manual_transaction = False
+            raise errors.TransactionError(f"the transaction that was begun with SQL is gone: {_ROLLED_BACK}")
+
+    def _sync_transaction_state(self, caller: Caller, query: CompiledQuery) -> None:
+        """Note whether a statement has begun or ended a transaction."""
+        open_now = self.driver.in_transaction
+        if not self.lock.transactions:
+            if open_now and not self.in_manual_transaction:
+                self._manual_caller = None if caller.is_for_one_statement else caller
+            self.in_manual_transaction = open_now
+        elif self.driver.is_closed:
+            self.lock.end_all(_LOST)
+        elif not open_now or query.ends:  # or has begun another one at once
+            self.lock.end_all(
+                "it was ended by a statement, not by its own commit() or rollback(), and what ran before is committed, "
+                "unless it was a ROLLBACK",
+                uncertain=True,
+            )
+
+    async def _note_manual_transaction(self, caller: Caller) -> None:
+        record_use(caller.owner, self)
+        if self._manual_caller is caller and self.lock is not caller.lock:  # released meanwhile: no caller will end it
+            self.in_manual_transaction = False
+            await self.driver.rollback()
+
+    # Failures
+
+    async def _raise_translated(self, caller: Caller, query: CompiledQuery, values: Any, exc: BaseException) -> None:
+        """Recover from a failure and raise its error as one of ours; return if it is to be raised as it is."""
+        error = await self._recover(caller.pool, exc, caller.logger)
+        if self.driver.is_closed and isinstance(exc, Exception):
+            await caller.replace_lost()
+        if isinstance(error, errors.Error):
+            errors.note_statement(error, query.sql)
+        if isinstance(error, errors.DataError):
+            add_parameter_hint(error, query, values)
+        elif isinstance(error, errors.ProgrammingError):
+            add_placeholder_hint(error, query)
+        try:
+            if error is not exc:
+                raise error from exc
+        finally:
+            del error, exc  # whose tracebacks hold this frame
+
+    async def _recover(self, server: Server, exc: BaseException, logger: logging.Logger) -> BaseException:
+        """Find out what a failed call has done to the connection, repair or cut it, and return the error to raise.
+
+        The caller has the lock.  A cancelled call is waited for; the bookkeeping is done even if another cancellation
+        arrives.
+        """
+        driver = self.driver
+        error = translate_error(server.driver, exc, closed=driver.is_closed) if isinstance(exc, Exception) else exc
+        try:
+            if isinstance(exc, GeneratorExit):
+                self._needs_cleanup = True  # a coroutine that is being closed cannot wait: the next call cleans up
+            elif (isinstance(exc, TimeoutError) or not isinstance(exc, Exception)) and not isinstance(
+                error, errors.ConnectionLost
+            ):
+                await self._cancel(server, logger)
+        finally:
+            cause = error if isinstance(error, Exception) else None
+            if cause is not None and self.lock.transactions:
+                self.lock.transactions[-1].note_error(cause)
+            self.note_failure(error, server)
+            if not (driver.is_closed or driver.in_transaction):
+                self.lock.end_all(_ROLLED_BACK, cause=cause)
+                if self.in_manual_transaction:
+                    self.in_manual_transaction, self._lost_manual_transaction = False, True
+        return error
+
+    def note_failure(self, error: BaseException, server: Server) -> None:
+        """Cut the connection if it is lost, with its transactions, and report to the pool what the error says."""
+        if isinstance(error, errors.ReadOnlyError):
+            stack = self.lock.transactions
+            may_write = not (server.read_only or (stack and stack[0].is_read_only))
+            if may_write and is_of_replica(error):
+                server.suspect_roles()
+        elif isinstance(error, errors.OperationalError) and is_not_ready(error):
+            server.suspect_roles()
+        if isinstance(error, errors.ConnectionLost):
+            self.driver.terminate()
+            server.suspect()
+        if self.driver.is_closed:
+            cause = error if isinstance(error, Exception) else None
+            self.lock.end_all(_LOST, uncertain=isinstance(error, errors.CommitUncertainError), cause=cause)
+
+    async def _cancel(self, server: Server, logger: logging.Logger) -> None:
+        """Wait, in spite of further cancellations, until a cancelled call has stopped; cut the connection if not."""
+        self._needs_cleanup = True
+        settled = False
+
+        async def settle() -> None:
+            nonlocal settled
+            settled = await self._settle()
+
+        within, began = server.cleanup_timeout, monotonic()
+        server.begin_cancellation()
+        try:
+            await shielded(settle, within)
+        except Exception as failure:  # noqa: BLE001 - the error or cancellation under way is the one to raise
+            logger.info("a cancelled statement could not be cleaned up: %r", failure)
+        finally:
+            server.end_cancellation()
+            if not settled:
+                self.driver.terminate()
+                if monotonic() - began >= within:
+                    place = server.driver.address
+                    server.leave_alone(f"{place} did not confirm within {within:g} s that a statement has stopped")
+
+    # Cleaning up
+
+    async def _settle(self) -> bool:
+        """Clean up what a cancelled call and orphaned cursors left, and return whether the connection is usable."""
+        if self._needs_cleanup:
+            if not await self.driver.settle():
+                return False
+            if self.driver.in_transaction and not self.lock.transactions and not self.in_manual_transaction:
+                await self.driver.rollback()  # its BEGIN was cancelled, too late
+            self._needs_cleanup = False
+        while self._orphaned_cursors:
+            await self.close_cursor(self._orphaned_cursors.pop())
+        return not self.driver.is_closed
+
+    def abandon_transactions(self, reason: str) -> None:
+        """End all transactions without waiting; the next call, or lease, rolls them back at the database."""
+        self._needs_cleanup = True
+        self.lock.end_all(reason)
+
+    def abandon_stray_transaction(self) -> None:
+        """Have the next call roll back a transaction that was begun by SQL, if its caller is gone."""
+        lock, caller = self.lock, self._manual_caller
+        if lock.transactions or not self.driver.in_transaction:
+            return
+        is_manual = self.in_manual_transaction
+        # A call that has the lock may have a transaction of its own.
+        if (caller is None or caller.lock is not lock) if is_manual else not lock.locked:
+            self._needs_cleanup, self.in_manual_transaction = True, False
 
     async def restore(self) -> bool:
         """Bring the connection into the state in which it was lent, and return whether that worked."""
-        driver, turns, reset = self.driver, self.turns, self._options.reset
+        driver, lock, reset = self.driver, self.lock, self._options.reset
         if not driver.is_closed:
-            await turns.take_urgently(self._options.cleanup_timeout)
-        turns.end_all("its connection was released")  # its BEGIN was under way
-        turns.dismiss()
-        self.abandoned.extend(self.cursors)
-        if driver.is_closed or not await self.settle():
+            await lock.acquire_for_cleanup(self._options.cleanup_timeout)
+        lock.end_all("its connection was released")  # its BEGIN was under way
+        lock.invalidate()
+        self._orphaned_cursors.extend(self._cursors)
+        if driver.is_closed or not await self._settle():
             return False
         if driver.in_transaction:
             await driver.rollback()
@@ -170,30 +415,30 @@ class Physical:
         return True
 
     async def is_alive(self, within: float) -> bool:
-        """Make the connection fit for a new user, and return whether its server answers in ``within`` seconds.
+        """Make the connection fit for a new lease, and return whether its server answers in ``within`` seconds.
 
-        One whose role is not the one that is wanted does not count.
+        A server whose role is not the one that is wanted does not count.
         """
         with anyio.move_on_after(within):
             try:
                 if not self.is_clean and not await self.restore():
                     return False
-                if self._hosts.watches_roles or self._role_in_doubt:
-                    if not await self._hosts.fits(self.driver):
+                if self._connector.watches_roles or self._role_is_uncertain:
+                    if not await self._connector.fits(self.driver):
                         return False
                 else:
                     await self.driver.ping()
-            except Exception:  # noqa: BLE001 - whatever it is, this connection is of no use to anybody
+            except Exception:  # noqa: BLE001 - whatever it is, this connection is of no use any more
                 return False
             self._trust_role(monotonic())
-            self.renew()
+            self._renew()
             return True
         return False
 
     async def close(self, within: float = float("inf")) -> None:
         """Close the connection, in good order if that takes no longer than ``cleanup_timeout``.
 
-        What still runs on it, of a user who is gone, has ``within`` seconds of those to end.
+        What still runs on it, of a lease that has ended, has ``within`` seconds of those to end.
         """
         try:
             await shielded(lambda: self._say_good_bye(within), self._options.cleanup_timeout)
@@ -201,16 +446,18 @@ class Physical:
             pass
         finally:
             self.driver.terminate()
-            self.turns.end_all(_CLOSED)
+            self.lock.end_all(_CLOSED)
 
     async def _say_good_bye(self, within: float) -> None:
-        turns = self.turns
+        lock = self.lock
         if not self.driver.is_closed:
-            await turns.take_urgently(min(within, self._options.cleanup_timeout))
-        turns.end_all(_CLOSED)
-        turns.dismiss()
+            await lock.acquire_for_cleanup(min(within, self._options.cleanup_timeout))
+        lock.end_all(_CLOSED)
+        lock.invalidate()
         await self.driver.close()
 
 
 _A_MOMENT = 1.0  # seconds
 _CLOSED = "its connection was closed"
+_LOST = "its connection was lost"
+_ROLLED_BACK = "the database rolled it back when a statement failed or was cancelled"

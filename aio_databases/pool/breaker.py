@@ -1,4 +1,4 @@
-"""A circuit breaker: a server that has failed is left alone for a while, then one user tries whether it is back."""
+"""A circuit breaker: a server that has failed is left alone for a while, then one caller tries whether it is back."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class CircuitBreaker:
         """How many times it failed since it worked."""
 
     @property
-    def admits(self) -> bool:
-        """Whether the server may be used: it works, or has rested and is not being tried by somebody else."""
-        return not (self._is_tried or self.rests)
+    def allows_request(self) -> bool:
+        """Whether the server may be used: it works, or has rested and is not being tried by another caller."""
+        return not (self._is_tried or self.is_open)
 
     @property
-    def rests(self) -> bool:
+    def is_open(self) -> bool:
         """Whether the server is left alone."""
         return bool(self.failures) and monotonic() < self._until
 
@@ -50,9 +50,9 @@ class CircuitBreaker:
         """End a trial: the server works again, or that is not known."""
         self._is_tried = False
         if works:
-            self.succeed()
+            self.record_success()
 
-    def succeed(self) -> None:
+    def record_success(self) -> None:
         """Note that the server works."""
         self.failures = 0
         self._silence = 0.0
@@ -71,9 +71,9 @@ class CircuitBreaker:
         self._silent_until = now
         return self._silence >= (min(patience, _A_MOMENT) if self.failures else patience)
 
-    def fail(self) -> float:
+    def record_failure(self) -> float:
         """Let the server rest, unless it does already, and return for how many seconds, or 0."""
-        if self.rests:
+        if self.is_open:
             return 0.0  # others have found out the same
         rest = max(self._cool_down, min(self._cool_down * 2.0 ** min(self.failures, 9), _LONGEST_REST))
         # Those who left it at the same time shall not all come back at the same time.

@@ -6,78 +6,102 @@ trio behave alike and nothing outlives `Pool.close`.
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
-from threading import get_ident
+from enum import Enum
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aio_databases import errors
 from aio_databases.concurrency.forks import keep_for_ever, watch_forks
-from aio_databases.concurrency.loop_callbacks import Outbox
-from aio_databases.concurrency.loops import loop_teller, running_loop, runs_here
+from aio_databases.concurrency.loop_callbacks import LoopCallbacks
+from aio_databases.concurrency.loops import running_loop
+from aio_databases.concurrency.ownership import Ownership
 from aio_databases.concurrency.queues import FifoLock, WaitQueue
 from aio_databases.concurrency.shields import shielded
 from aio_databases.dialects.error_codes import is_full
-from aio_databases.physical_connection.lock import turns_held_here
-from aio_databases.pool.leases import Lease, Leases, PoolStats
-from aio_databases.pool.slots import NO_PLACE, Places
+from aio_databases.physical_connection.connection import PhysicalConnection
+from aio_databases.physical_connection.lock import WriterLock
+from aio_databases.physical_connection.scopes import locks_held_here
+from aio_databases.pool.connector import Connector
+from aio_databases.pool.holders import Holder, Holders
+from aio_databases.pool.slots import NO_SLOT, Slots
+from aio_databases.pool.stats import PoolStats
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from aio_databases.config.options import PoolOptions
     from aio_databases.drivers.base import Driver
-    from aio_databases.physical_connection.connection import Physical
+    from aio_databases.pool.slots import Handed
 
 __all__ = ("Pool",)
 
 
-class Pool(Places):
+class Verdict(Enum):
+    """What may be done with a connection."""
+
+    USE = "lend it, or keep it"
+    CHECK = "lend it if it answers"
+    CLEAN_UP = "keep it once it is cleaned up"
+    CLOSE = "close it"
+
+
+class Pool:
     """The connections of one driver: all read-only, or none."""
 
     def __init__(
         self, driver: Driver, options: PoolOptions, logger: logging.Logger, *, read_only: bool, role: str
     ) -> None:
-        self.driver = driver  # from the first use on an event loop the one that serves this loop
         self.options = options._replace(reset="never") if driver.sessionless else options
         self.read_only = read_only
         self.role = role  # of the server: "primary" or "replica"
         self.is_open = False
         self.is_closed = False
-        self.loop: Any = None
-        self.thread = 0  # of the event loop
-        self._tell_loop: Callable[[], Any] = running_loop
+        self.home = Ownership()
         self._always_resets = callable(self.options.reset) or self.options.reset == "always"
         self._logger = logger
         self._given_driver = driver
         self._remembers_places = options.debug or bool(options.leak_warning)
-        self._process = os.getpid()
-        self._is_inherited = False  # from the process that has connected it
         self._told: set[str] = set()  # texts that `warn_of_session` has warned of
-        self._timeouts = self._waits = 0
+        self._opened = self._closed = self._timeouts = self._waits = 0
+        self._shuts = 0  # how often `shut` was called
         self._wait_seconds = self._use_seconds = 0.0
-        super().__init__()
+        self._begin_empty(driver)
         self._serve_by(driver)
         watch_forks(self)
 
-    def _begin_empty(self) -> None:
-        super()._begin_empty()
-        single_writer = self.driver.capabilities.single_writer and not self.driver.shared and not self.read_only
-        self.writer_lock = FifoLock() if single_writer else None
+    def _serve_by(self, driver: Driver) -> None:
+        self.connector = Connector(driver, self.options, self._logger, role=self.role, read_only=self.read_only)
+        self.position_lock = FifoLock()  # for the question about the position of the server
+
+    def _begin_empty(self, driver: Driver) -> None:
+        single_writer = driver.capabilities.single_writer and not driver.shared and not self.read_only
+        self.writer_lock = WriterLock() if single_writer else None
         self.opening = FifoLock()
-        self._lent = Leases()
+        self._slots = self._new_slots()
+        self._lent = Holders()
         self._drained: WaitQueue[None] = WaitQueue()
+
+    def _new_slots(self) -> Slots:
+        return Slots(self.options.max_size)
 
     def __repr__(self) -> str:
         return f"<Pool {self.role}{' read-only' if self.read_only else ''} {self.driver.address} {self.stats}>"
 
+    # What is known of it
+
+    @property
+    def driver(self) -> Driver:
+        """The driver: from the first use on an event loop the one that serves this loop."""
+        return self.connector.driver
+
     @property
     def stats(self) -> PoolStats:
         """A snapshot of the pool."""
-        now = (self._size, len(self._idle), len(self._waiting))
+        slots = self._slots
+        now = (slots.size, len(slots.idle), len(slots.waiting))
         counts = (self._opened, self._closed, self._timeouts, self._waits)
         return PoolStats(*now, *counts, self._wait_seconds, self._use_seconds)
 
@@ -86,11 +110,82 @@ class Pool(Places):
         """The number of connections in use."""
         return len(self._lent)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a caller gets a connection without waiting for another one to give it back."""
+        return self._slots.has_room
+
+    @property
+    def load(self) -> int:
+        """How many connections are in use, being opened, or waited for."""
+        return self._slots.load
+
+    @property
+    def used_at(self) -> float:
+        """The last moment at which a connection was opened or came back, of those that are open, or 0."""
+        return max((physical.last_used_at for physical in (*self._slots.idle, *self._lent)), default=0.0)
+
+    @property
+    def cleanup_timeout(self) -> float:
+        """For how many seconds the server may take to stop a statement."""
+        within = self.options.cleanup_timeout
+        return min(within, self.connector.patience) if self.role == "replica" else within
+
+    # What others report of the server
+
+    def suspect(self) -> None:
+        """Have every idle connection checked before it is lent again: another one was just found dead."""
+        for physical in self._slots.idle:
+            physical.require_check()
+
+    def suspect_roles(self) -> None:
+        """Have the role of every server checked before a connection to it is lent again."""
+        now = monotonic()
+        for physical in (*self._slots.idle, *self._lent):
+            physical.require_role_check(now)
+
+    def leave_alone(self, reason: object) -> None:
+        """Have callers that have another server use that for a while, and check what is idle then."""
+        self.suspect()
+        rest = self.connector.breaker.record_failure()
+        if self.role == "replica":
+            if rest:
+                self._logger.warning("a replica is left alone for %.1f s: %s", rest, reason)
+            self._slots.send_away()
+
+    def begin_cancellation(self) -> None:
+        """Note that the server was asked to stop a statement."""
+        self.connector.begin_cancellation()
+
+    def end_cancellation(self) -> None:
+        """Note that it has answered, or is not waited for any more."""
+        self.connector.end_cancellation()
+
+    def prefer_other_hosts(self, hosts: set[int]) -> bool:
+        """Have a connection to none of these hosts lent next, and return whether one is idle."""
+        return self._slots.prefer_other_hosts(hosts)
+
+    def drop_idle(self) -> None:
+        """Cut all connections that are not in use."""
+        while self._slots.idle:
+            self._drop(self._slots.take_idle())
+
+    def warn_of_session(self, sql: str) -> None:
+        """Warn, once for each text, of a statement for its session outside of a block: the next gets another one."""
+        lost = self.options.reset != "never" and not self.driver.shared and len(self._told) < _MOST_TOLD
+        if lost and sql not in self._told and (found := _FOR_SESSION.match(sql)) and ";" not in sql.rstrip("; \n"):
+            self._told.add(sql)
+            self._logger.warning(
+                "a statement outside of a block begins with %s, which is undone before the next statement runs: "
+                "run both inside 'async with db.connection()'",
+                found[1].upper(),
+            )
+
     # Opening and closing
 
     def open_lazily(self) -> None:
         """Keep connections from now on, without opening one yet."""
-        self._is_inherited = False
+        self.home.connect_anew()
         self.check_loop()
         self.is_open, self.is_closed = True, False
 
@@ -100,16 +195,17 @@ class Pool(Places):
         Raises ConnectError, AuthenticationError, or PoolClosed when `shut` overtakes it.
         """
         self.open_lazily()
+        slots = self._slots
         try:
-            wanted, limit = max(1, self.options.min_size), self.options.max_size
-            while self._size - len(self._retired) < wanted and self._size < limit:
-                self._size += 1
+            wanted, limit = max(1, self.options.min_size), slots.max_size
+            while slots.size - len(slots.retired) < wanted and slots.size < limit:
+                slots.take_new()
                 self._put(await self._open_physical(self.options.connect_timeout, monotonic() + self.options.timeout))
                 self.check_opening()
         except BaseException:
             self.is_open = False
-            while self._idle:
-                await self._discard(self._idle.pop())
+            while slots.idle:
+                await self._discard(slots.take_idle())
             raise
 
     def check_opening(self) -> None:
@@ -117,40 +213,38 @@ class Pool(Places):
         if self.is_closed:
             raise errors.PoolClosed(self._say("was disconnected while it was being connected; call connect() again"))
 
-    def shut(self) -> list[Physical]:
-        """Lend no more connections, send those away who wait for one, and return what is left to be closed."""
+    def shut(self) -> list[PhysicalConnection]:
+        """Lend no more connections, send the waiting tasks away, and return what is left to be closed."""
         self.is_open, self.is_closed = False, True
         self._shuts += 1
-        for physical in (*self._idle, *self._lent):
-            physical.retire()
-            self._retired[physical] = None
-        self._idle.clear()
-        self._waiting.wake_all(NO_PLACE)
-        return list(self._retired)
+        retired = self._slots.retire(list(self._lent))
+        self._slots.send_away()
+        return retired
 
-    async def close(self, leaving: list[Physical], timeout: float) -> None:
+    async def close(self, leaving: list[PhysicalConnection], timeout: float) -> None:
         """Close what `shut` has returned; what is in use is waited for, for at most ``timeout`` seconds, and then cut.
 
         What is lent after another `open` meanwhile is left alone.
         """
-        here, until = running_loop() is self.loop, monotonic() + timeout
+        here, until = running_loop() is self.home.loop, monotonic() + timeout
+        slots = self._slots
         try:
             if here and timeout and self._lent:
                 await self._wait_for_leases(leaving, until)
-            slow = False  # to say good-bye: then nobody is to wait as long for each of them
+            slow = False  # to say good-bye: then the others are not waited for as long
             for physical in reversed(leaving):
-                if here and not slow and physical in self._retired and physical not in self._lent:
+                if here and not slow and physical in slots.retired and physical not in self._lent:
                     began = monotonic()
                     await self._discard(physical, max(0.0, until - began))
                     slow = monotonic() - began >= self.options.cleanup_timeout
         finally:
             self.terminate(leaving)
             if not here:  # its leases ended with their event loop
-                self._size -= len(self._lent)
+                slots.give_up(len(self._lent))
+                slots.forget_retired()
                 self._lent.clear()
-                self._retired.clear()
 
-    async def _wait_for_leases(self, leaving: list[Physical], until: float) -> None:
+    async def _wait_for_leases(self, leaving: list[PhysicalConnection], until: float) -> None:
         while lent := [physical for physical in leaving if physical in self._lent]:
             try:
                 await self._drained.wait(until - monotonic(), lambda _: None)
@@ -158,40 +252,65 @@ class Pool(Places):
                 self._logger.warning("%d connections of %r were in use for too long and are cut", len(lent), self)
                 return
 
-    def terminate(self, leaving: Iterable[Physical] | None = None) -> None:
+    def terminate(self, leaving: Iterable[PhysicalConnection] | None = None) -> None:
         """Cut connections, all by default, without waiting; those that a parent process has opened live on."""
-        if os.getpid() != self._process:
+        if not self.home.is_of_this_process:
             return
         if leaving is None:
             leaving = self.shut()
         for physical in leaving:
             if physical in self._lent:
                 physical.driver.terminate()
-            elif physical in self._retired:
+            elif physical in self._slots.retired:
                 self._drop(physical)
 
     def __del__(self) -> None:
-        if self.is_open and self._idle:
+        if self.is_open and self._slots.idle:
             message = f"{self!r} was never disconnected: call 'await db.disconnect()' or use 'async with db'"
             warnings.warn(message, ResourceWarning, stacklevel=1, source=self)
         self.terminate()
 
+    # What may be lent, and what is kept
+
+    def _judge(self, physical: PhysicalConnection, now: float, *, idle: bool, cleaned: bool = False) -> Verdict:
+        """Decide whether an ``idle`` connection may be lent, and whether one that comes back may be kept.
+
+        No other place decides that.
+        """
+        if now >= physical.expires_at or physical.driver.is_closed:
+            return Verdict.CLOSE
+        if idle:
+            return Verdict.CHECK if physical.is_check_due(now) else Verdict.USE
+        if not self.is_open:
+            return Verdict.CLOSE
+        if not cleaned and (self._always_resets or not physical.is_clean):
+            return Verdict.CLEAN_UP
+        return Verdict.USE
+
+    def _has_surplus(self, now: float) -> bool:
+        """Return whether the connection that is idle for longest has been so for too long."""
+        slots, options = self._slots, self.options
+        idle = slots.idle
+        return bool(idle) and now - idle[0].last_used_at > options.max_idle and slots.size > options.min_size
+
     # Lending
 
-    def acquire_nowait(self) -> Physical | None:
+    def acquire_nowait(self) -> PhysicalConnection | None:
         """Lend the connection that was used last, or return None where that takes more than a look: see `acquire`."""
-        if not self._idle or self._tell_loop() is not self.loop:
+        slots, home = self._slots, self.home
+        if not slots.idle or home.running_loop() is not home.loop:
             return None
-        physical = self._idle[-1]
         now = monotonic()
-        if physical.needs_check(now):
+        if self._judge(slots.idle[-1], now, idle=True) is not Verdict.USE:
             return None
-        self._idle.pop()
-        physical.lent = now
-        self._lent[physical] = self._lease_to_remember() if self._remembers_places else None
+        return self._lend(slots.take_idle(), now)
+
+    def _lend(self, physical: PhysicalConnection, now: float) -> PhysicalConnection:
+        physical.begin_lease(now)
+        self._lent[physical] = self._holder_to_remember() if self._remembers_places else None
         return physical
 
-    async def acquire(self, within: float | None = None) -> Physical:
+    async def acquire(self, within: float | None = None) -> PhysicalConnection:
         """Lend a connection: an idle one, else a new one, else the next that comes back.
 
         The server has ``within`` seconds to answer; without them, ``connect_timeout``, and a failover may go on for
@@ -209,93 +328,134 @@ class Pool(Places):
                 fit = await self._open_physical(patience if until else patience - monotonic() + began, until)
                 break
             except errors.ConnectError as exc:
-                if until is None or not (self._lent or self._idle) or not is_full(exc):
+                slots = self._slots
+                if until is None or not (self._lent or slots.idle) or not is_full(exc):
                     raise
                 # It is as good as max_size: one of those that the pool has will come back.
-                physical = self._idle.pop() if self._idle else await self._stand_in_line(until - monotonic(), exc)
-        physical = fit
-        self._check_open(physical, shuts)
-        physical.lent = monotonic()
-        self._lent[physical] = self._lease_to_remember() if self._remembers_places else None
-        return physical
+                physical = slots.take_idle() if slots.idle else await self._stand_in_line(until - monotonic(), exc)
+        self._check_open(fit, shuts)
+        return self._lend(fit, monotonic())
 
-    def warn_of_session(self, sql: str) -> None:
-        """Warn, once for each text, of a statement for its session that has one to itself: the next gets another."""
-        lost = self.options.reset != "never" and not self.driver.shared and len(self._told) < _MOST_TOLD
-        if lost and sql not in self._told and (found := _FOR_SESSION.match(sql)) and ";" not in sql.rstrip("; \n"):
-            self._told.add(sql)
-            message = (
-                "a statement outside of a block begins with %s, which is undone before the next statement runs: "
-                "run both inside 'async with db.connection()'"
-            )
-            self._logger.warning(message, found[1].upper())
-
-    def note_block(self, physical: Physical) -> None:
+    def note_block(self, physical: PhysicalConnection) -> None:
         """Note that the running task keeps a connection for more than a single statement."""
         if self._lent.get(physical) is None:
-            self._lent[physical] = Lease()
+            self._lent[physical] = Holder()
 
-    def _lease_to_remember(self) -> Lease:
+    def _holder_to_remember(self) -> Holder:
         self._warn_of_long_leases()
-        return Lease(with_stack=True)
+        return Holder(with_stack=True)
 
     def _warn_of_long_leases(self) -> None:
         if self.options.leak_warning:
             self._lent.warn_of_long_ones(self.options.leak_warning, self._logger, self.driver.address)
 
-    async def _find(self) -> Physical | None:
-        """Return an idle connection, or None with a place to open one."""
-        if self._idle:
-            return self._idle.pop()
-        options = self.options
-        if self._size < options.max_size:
-            self._size += 1
+    async def _find(self) -> PhysicalConnection | None:
+        """Return an idle connection, or None with a slot to open one in."""
+        slots = self._slots
+        if slots.idle:
+            return slots.take_idle()
+        if slots.has_room:
+            slots.take_new()
             return None
-        return await self._stand_in_line(options.timeout)
+        return await self._stand_in_line(self.options.timeout)
 
-    async def _stand_in_line(self, timeout: float, failure: errors.ConnectError | None = None) -> Physical | None:
-        """Wait for a connection or a place; ``failure`` is that of a server which has no room for another one."""
-        options = self.options
-        if options.max_waiting and len(self._waiting) >= options.max_waiting:
+    async def _stand_in_line(
+        self, timeout: float, failure: errors.ConnectError | None = None
+    ) -> PhysicalConnection | None:
+        """Wait for a connection or a slot; ``failure`` is that of a server which has no room for another one."""
+        options, slots = self.options, self._slots
+        if options.max_waiting and len(slots.waiting) >= options.max_waiting:
             raise errors.PoolTimeout(self._say(f"already has {options.max_waiting} tasks waiting (max_waiting)"))
         self._warn_of_long_leases()
         if self._waits_for_itself():
             if failure is not None:
                 raise failure
             self._timeouts += 1
-            message = f"has no free connection, and none can come back: all {self._size} are in use ({self._lent}); "
-            raise self._in_vain(message + "use the connection of the block around this one, or raise max_size")
+            raise self._timed_out(
+                f"has no free connection, and none can come back: all {slots.size} are in use ({self._lent}); "
+                "use the connection of the block around this one, or raise max_size"
+            )
         shuts, began = self._shuts, monotonic()
         try:
-            physical = await self._waiting.wait(timeout, self._put_back)
+            physical = await slots.waiting.wait(timeout, self._put_back)
         except TimeoutError:
             self._timeouts += 1
             self._warn_of_long_leases()
-            raise self._waited_in_vain(failure) from failure
+            raise self._waited_too_long(failure) from failure
         finally:
             self._waits += 1
             self._wait_seconds += monotonic() - began
         self._check_open(physical, shuts)
-        if physical is NO_PLACE:
+        if physical is NO_SLOT:
             raise self._leads_nowhere()
         return physical
 
+    async def _fit(self, physical: PhysicalConnection | None, within: float) -> PhysicalConnection | None:
+        """Return an idle connection that may be lent, ``physical`` or the next, or None with a slot to open one in."""
+        while physical is not None and not await self._is_fit(physical, within):
+            physical = self._slots.swap_for_idle()
+        return physical
+
+    async def _is_fit(self, physical: PhysicalConnection, within: float) -> bool:
+        """Return whether an idle connection may be lent; one that may not is closed, and its slot stays.
+
+        Its server has ``within`` seconds to answer.
+        """
+        now = monotonic()
+        verdict = self._judge(physical, now, idle=True)
+        if verdict is Verdict.USE:
+            return True
+        try:
+            fit = verdict is Verdict.CHECK and await physical.is_alive(within)
+        except BaseException:
+            self._drop(physical)
+            raise
+        if not fit:
+            if monotonic() - now >= within:
+                # The others, which are older, and good-byes would take as long.
+                self.drop_idle()
+                physical.driver.terminate()
+            left = min(within, self.options.cleanup_timeout) - (monotonic() - now)
+            try:
+                await self._close_physical(physical, max(0.0, left))
+            except BaseException:
+                self._slots.free()
+                raise
+        return fit
+
+    async def _open_physical(self, within: float, until: float | None) -> PhysicalConnection:
+        """Open a connection in a slot that the caller holds, and free the slot if that fails.
+
+        Without ``until``, a moment, there is another server to turn to.
+        """
+        try:
+            if until is None and (within <= 0 or self.connector.breaker.is_open):
+                raise self._leads_nowhere()  # noqa: TRY301 - the slot is freed as after every failure
+            connection = await self.connector.open(within, until, lambda: not self.is_closed)
+        except BaseException as exc:
+            if isinstance(exc, errors.ConnectError) and is_full(exc) and self._lent:
+                self._slots.give_up()  # the next in line would find no room either: it waits for a connection
+            else:
+                self._slots.free()
+            raise
+        self._opened += 1
+        return PhysicalConnection(connection, self.connector, self.options)
+
     # Taking back
 
-    def release_nowait(self, physical: Physical) -> bool:
+    def release_nowait(self, physical: PhysicalConnection) -> bool:
         """Take back a connection that needs nothing and return True, else False: see `release`."""
-        if not self.is_open or self._always_resets or not physical.is_clean:
+        now = monotonic()
+        if self._judge(physical, now, idle=False) is not Verdict.USE or self._has_surplus(now):
             return False
-        physical.used = now = monotonic()
-        if now >= physical.expires or self._has_surplus(now):
-            return False
+        physical.end_lease(now)
         if self._remembers_places:
             self._warn_of_long_leases()
         if self._end_lease(physical, now):
             self._put(physical)
         return True
 
-    async def release(self, physical: Physical) -> None:
+    async def release(self, physical: PhysicalConnection) -> None:
         """Take back a connection: clean it up and keep it, or close it.
 
         Survives the cancellation of the releasing task, is bounded by ``cleanup_timeout``, and never raises an error:
@@ -311,11 +471,11 @@ class Pool(Places):
             if not keep:
                 await physical.close()
             while self._has_surplus(monotonic()):
-                await self._discard(self._idle.pop(0))
+                await self._discard(self._slots.take_oldest())
 
         try:
             await shielded(take_back, self.options.cleanup_timeout)
-        except Exception as exc:  # noqa: BLE001 - the connection goes; the user's own exception stays
+        except Exception as exc:  # noqa: BLE001 - the connection goes; the caller's own exception stays
             keep = False
             self._logger.warning("a connection of %r could not be cleaned up and is cut: %r", self, exc)
             if isinstance(exc, TimeoutError):
@@ -331,96 +491,151 @@ class Pool(Places):
                 self._drop(physical)
             self._drained.wake_all(None)
 
-    def abandon(self, physical: Physical) -> None:
-        """Take back, without waiting, a connection whose user is gone; may be called in any thread.
+    def _may_keep(self, physical: PhysicalConnection) -> bool:
+        now = monotonic()
+        physical.end_lease(now)
+        return self._judge(physical, now, idle=False, cleaned=True) is Verdict.USE
 
-        The next in line cleans it up.  When nobody waits for it, one with an open transaction or cursor is cut, because
-        it would keep locks at the database until somebody wants it.
+    def abandon(self, physical: PhysicalConnection) -> None:
+        """Take back, without waiting, a connection whose caller is gone; may be called in any thread.
+
+        The next in line cleans it up.  When no task waits for it, one with an open transaction or cursor is cut,
+        because it would keep locks at the database until a task wants it.
         """
-        if self.thread == get_ident() or runs_here(self.loop):
+        if self.home.runs_here:
             self._take_abandoned(physical)
         else:
-            Outbox.of(self.loop).post(self._take_abandoned, physical)
+            LoopCallbacks.of(self.home.loop).post(self._take_abandoned, physical)
 
-    def _take_abandoned(self, physical: Physical) -> None:
+    def _take_abandoned(self, physical: PhysicalConnection) -> None:
         if not self._end_lease(physical, monotonic()):
             return
-        physical.distrust()
-        usable = self.is_open and not physical.driver.is_closed and physical not in self._retired
-        if usable and (self._waiting.waiters or not physical.holds_something):
+        physical.require_check()
+        usable = self.is_open and not physical.driver.is_closed and physical not in self._slots.retired
+        if usable and (self._slots.waiting.waiters or not physical.has_open_work):
             self._put(physical)
         else:
             self._drop(physical)
         self._drained.wake_all(None)
 
-    def _end_lease(self, physical: Physical, now: float) -> bool:
+    def _end_lease(self, physical: PhysicalConnection, now: float) -> bool:
         if self._lent.pop(physical, self) is self:
             return False
-        self._use_seconds += now - physical.lent
+        self._use_seconds += now - physical.leased_at
         return True
 
-    def _may_keep(self, physical: Physical) -> bool:
-        physical.used = monotonic()
-        return self.is_open and physical.used < physical.expires and not physical.driver.is_closed
+    # Handing slots on
+
+    def _put(self, physical: PhysicalConnection) -> None:
+        if self.is_closed:
+            self._drop(physical)
+        else:
+            self._slots.put(physical)
+
+    def _put_back(self, handed: Handed) -> None:
+        """Hand on what a task was handed that does not want it any more."""
+        if handed is None:
+            self._slots.free()
+        elif handed is not NO_SLOT:
+            self._put(handed)
+
+    def _check_open(self, handed: Handed, shuts: int) -> None:
+        if self._shuts != shuts:
+            self._put_back(handed)
+            raise errors.PoolClosed(self._say("was disconnected while a task waited for a connection"))
+
+    def _drop(self, physical: PhysicalConnection) -> None:
+        physical.driver.terminate()
+        self._closed += 1
+        self._slots.forget(physical)
+        self._slots.free()
+
+    async def _discard(self, physical: PhysicalConnection, within: float = float("inf")) -> None:
+        try:
+            await self._close_physical(physical, within)
+        finally:
+            self._slots.free()
+
+    async def _close_physical(self, physical: PhysicalConnection, within: float = float("inf")) -> None:
+        self._closed += 1
+        self._slots.forget(physical)
+        await physical.close(within)
+
+    # Event loops and processes
 
     def leave_to_parent(self) -> None:
         """Forget the connections, in a process that was just forked from the one that opened them."""
-        if self.is_open or self._size:
+        if self.is_open or self._slots.size:
             lent = list(self._lent)
-            keep_for_ever(self._idle, lent, self._retired, self.loop)
-            self._begin_empty()
-            self.loop, self.is_open, self._is_inherited = None, False, True
+            keep_for_ever(self._slots, lent, self.home.loop)
+            self._begin_empty(self.driver)
+            self.home.leave_to_parent()
+            self.is_open = False
             for physical in lent:
-                physical.turns.forsake("it belongs to the process that has forked this one")
-                physical.renew()
-
-    # Bad use
-
-    def _waits_for_itself(self) -> bool:
-        """Return whether all connections belong to blocks of the very task that is about to wait for one."""
-        if len(self._lent) < self._size:
-            return False
-        held = turns_held_here()
-        return all(
-            lease is not None and lease.task.is_current and physical.turns in held
-            for physical, lease in self._lent.items()
-        )
-
-    def _in_vain(self, message: str) -> errors.PoolTimeout:
-        return self._lent.add_places(errors.PoolTimeout(self._say(message)))
-
-    def _waited_in_vain(self, failure: errors.ConnectError | None) -> errors.PoolTimeout:
-        opening = self._size - len(self._lent) - len(self._idle)
-        holders = ", ".join(filter(None, (str(self._lent), f"{opening} being opened" if opening else "")))
-        message = f"had no free connection for {self.options.timeout:g} s: all {self._size} are in use ({holders}); "
-        limits = "max_size or timeout" if failure is None else "the limit of the server, which has no room for more"
-        return self._in_vain(f"{message}hold them for a shorter time, or raise {limits}")
-
-    def _check_usable(self) -> None:
-        if self.is_closed:
-            raise errors.PoolClosed(self._say("was disconnected; call connect() before using it again"))
-        if self._is_inherited:
-            message = f"was connected by process {self._process}, which has forked this one, and connections cannot "
-            raise errors.InterfaceError(self._say(message + "be shared between processes: call connect() in each"))
-        self.check_loop()
+                physical.leave_to_parent("it belongs to the process that has forked this one")
 
     def check_loop(self) -> None:
         """Serve the running event loop from now on, unless there are connections of another one.
 
         Raises InterfaceError if there are.
         """
-        loop = running_loop()
-        if loop is self.loop:
+        home, slots = self.home, self._slots
+        if running_loop() is home.loop:
             return
-        if self.loop is not None and (self.is_open or self._lent or self._idle or self._retired):
-            message = "belongs to another event loop, the one it was connected or used on; disconnect() before that "
-            raise errors.InterfaceError(self._say(message + "loop ends, or make a Database for each event loop"))
-        self._serve_by(self._given_driver.for_running_loop())
-        self._begin_empty()  # locks and lines belong to an event loop, and who stood there is gone with it
-        self.loop = loop
-        self._tell_loop = loop_teller()
-        self.thread = get_ident()
-        self._process = os.getpid()
+        if home.loop is not None and (self.is_open or self._lent or slots.idle or slots.retired):
+            raise errors.InterfaceError(
+                self._say(
+                    "belongs to another event loop, the one it was connected or used on; disconnect() before that "
+                    "loop ends, or make a Database for each event loop"
+                )
+            )
+        driver = self._given_driver.for_running_loop()
+        self._serve_by(driver)
+        self._begin_empty(driver)  # locks and queues belong to an event loop, and the tasks in them are gone with it
+        home.take_over()
+
+    def _check_usable(self) -> None:
+        if self.is_closed:
+            raise errors.PoolClosed(self._say("was disconnected; call connect() before using it again"))
+        if self.home.is_inherited:
+            raise errors.InterfaceError(
+                self._say(
+                    f"was connected by process {self.home.process}, which has forked this one, and connections cannot "
+                    "be shared between processes: call connect() in each"
+                )
+            )
+        self.check_loop()
+
+    # Errors
+
+    def _waits_for_itself(self) -> bool:
+        """Return whether all connections belong to blocks of the very task that is about to wait for one."""
+        if len(self._lent) < self._slots.size:
+            return False
+        held = locks_held_here()
+        return all(
+            holder is not None and holder.task.is_current and physical.lock in held
+            for physical, holder in self._lent.items()
+        )
+
+    def _timed_out(self, message: str) -> errors.PoolTimeout:
+        return self._lent.add_places(errors.PoolTimeout(self._say(message)))
+
+    def _waited_too_long(self, failure: errors.ConnectError | None) -> errors.PoolTimeout:
+        size, lent = self._slots.size, self._lent
+        opening = size - len(lent) - len(self._slots.idle)
+        holders = ", ".join(filter(None, (str(lent), f"{opening} being opened" if opening else "")))
+        limits = "max_size or timeout" if failure is None else "the limit of the server, which has no room for more"
+        return self._timed_out(
+            f"had no free connection for {self.options.timeout:g} s: all {size} are in use ({holders}); "
+            f"hold them for a shorter time, or raise {limits}"
+        )
+
+    def _leads_nowhere(self) -> errors.ConnectError:
+        return errors.ConnectError(self._say("does not lead to a server that answers"))
+
+    def _say(self, what: str) -> str:
+        return f"the pool of {self.driver.address} {what}"
 
 
 _MOST_TOLD = 100  # texts

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from aio_databases.concurrency.loops import running_loop
 from aio_databases.pool.pool import Pool
+from aio_databases.pool.slots import SharedSlots
 
 if TYPE_CHECKING:
     import logging
 
     from aio_databases.config.options import PoolOptions
     from aio_databases.drivers.base import Driver
-    from aio_databases.physical_connection.connection import Physical
+    from aio_databases.physical_connection.connection import PhysicalConnection
 
 __all__ = ("SharedPool", "make_pool")
 
@@ -28,67 +29,62 @@ def make_pool(
 
 
 class SharedPool(Pool):
-    """Lends the same connection to everybody, to be used by turns; it stays open until the pool is closed.
+    """Lends the same connection to all callers, which use it in turn; it stays open until the pool is closed."""
 
-    The connection is always in ``_idle``, and in ``_lent`` too while there are leases.
-    """
+    def _new_slots(self) -> SharedSlots:
+        self._leases: dict[PhysicalConnection, int] = {}
+        return SharedSlots(self.options.max_size)
 
-    def acquire_nowait(self) -> Physical | None:
+    async def _is_fit(self, physical: PhysicalConnection, within: float) -> bool:
+        # It is in use: it does not age, and nothing is checked meanwhile.
+        del within
+        return not physical.driver.is_closed
+
+    def acquire_nowait(self) -> PhysicalConnection | None:
         """Lend the connection, if it is open."""
-        if not self._idle or running_loop() is not self.loop or self._idle[0].driver.is_closed:
+        idle = self._slots.idle
+        if not idle or running_loop() is not self.home.loop or idle[0].driver.is_closed:
             return None
-        physical = self._idle[0]
-        if not physical.leases:
-            physical.lent = monotonic()
+        physical = idle[0]
+        leases = self._leases.get(physical, 0)
+        if not leases:
+            physical.begin_lease(monotonic())
             self._lent[physical] = None
-        physical.leases += 1
+        self._leases[physical] = leases + 1
         return physical
 
-    def note_block(self, physical: Physical) -> None:
-        """Do nothing: everybody has the connection at the same time, and nobody waits for it."""
+    def note_block(self, physical: PhysicalConnection) -> None:
+        """Do nothing: all callers have the connection at the same time, and no task waits for it."""
 
-    async def acquire(self, within: float | None = None) -> Physical:
-        """Lend the connection; the first to ask opens it.
+    async def acquire(self, within: float | None = None) -> PhysicalConnection:
+        """Lend the connection; the first caller opens it.
 
         Raises PoolClosed after `close`, and ConnectError.
         """
         self._check_usable()
         while (physical := self.acquire_nowait()) is None:
-            while self._idle:
-                await self._discard(self._idle.pop())
+            while self._slots.idle:
+                await self._discard(self._slots.take_idle())
             # The others wait in line meanwhile, and get it all at once.
             self._put(await super().acquire(within))
         return physical
 
-    async def _is_fit(self, physical: Physical, within: float) -> bool:
-        del within
-        return (
-            not physical.driver.is_closed
-        )  # others use it: it does not age, and nothing is checked behind their backs
-
-    def release_nowait(self, physical: Physical) -> bool:
-        """Take back a lease; what it leaves to clear up is left to the next statement, whose turn it is then."""
-        if physical.has_stray_transaction:
-            physical.in_doubt, physical.begun_by_hand = True, False  # the user who sent a BEGIN as SQL is gone
+    def release_nowait(self, physical: PhysicalConnection) -> bool:
+        """Take back a lease; the next call cleans up what it leaves, when it has the lock."""
+        physical.abandon_stray_transaction()
         self._take_abandoned(physical)
         return True
 
-    async def release(self, physical: Physical) -> None:
+    async def release(self, physical: PhysicalConnection) -> None:
         """Take back a lease."""
         self.release_nowait(physical)
 
-    def _take_abandoned(self, physical: Physical) -> None:
-        physical.leases -= 1
-        if not physical.leases:
+    def _take_abandoned(self, physical: PhysicalConnection) -> None:
+        leases = self._leases.pop(physical, 0) - 1
+        if leases > 0:
+            self._leases[physical] = leases
+        elif not leases:
             self._end_lease(physical, monotonic())
-            if physical in self._retired and physical.driver.is_closed:
+            if physical in self._slots.retired and physical.driver.is_closed:
                 self._drop(physical)
             self._drained.wake_all(None)
-
-    def _put(self, physical: Physical) -> None:
-        if self.is_closed:
-            self._drop(physical)
-            return
-        if physical not in self._idle:
-            self._idle.append(physical)
-        self._waiting.wake_all(physical)

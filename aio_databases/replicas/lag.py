@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import anyio
 
 from aio_databases import errors
-from aio_databases.physical_connection.recovery import translated
-from aio_databases.replicas.positions import Position, ask_position
+from aio_databases.concurrency.backoff import pauses
+from aio_databases.dialects import dialect_named
+from aio_databases.dialects.positions import Position
+from aio_databases.physical_connection.error_translation import translate_error
+from aio_databases.replicas.positions import ask_position
 from aio_databases.transactions.deadline import duration
 
 if TYPE_CHECKING:
     from aio_databases.drivers.base import Driver
-    from aio_databases.physical_connection.connection import Physical
+    from aio_databases.physical_connection.connection import PhysicalConnection
     from aio_databases.pool.pool import Pool
 
-__all__ = ("Freshness", "History", "Wanted")
+__all__ = ("LagTracker", "PositionHistory", "ReadRequirement")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05  # seconds between two looks whether a replica has come on
 _SAMPLES = 4  # positions of the primary to know of for as long as a replica may be behind
@@ -30,7 +33,7 @@ _MOST_SAMPLES = 1000
 _IN_VAIN = 1.0  # seconds after which a primary that did not tell is asked again
 
 
-class Wanted(NamedTuple):
+class ReadRequirement(NamedTuple):
     """What a reader wants a replica to have; durations are seconds."""
 
     max_lag: float | None = None
@@ -38,7 +41,7 @@ class Wanted(NamedTuple):
     wait: float = 0.0
 
     @classmethod
-    def of(cls, max_lag: float | None, after: str | None, wait: float) -> Wanted:
+    def of(cls, max_lag: float | None, after: str | None, wait: float) -> ReadRequirement:
         """Return what the arguments of `Database.replica` ask for.  Raises ConfigurationError."""
         wait = duration("wait", wait)
         if max_lag is None and after is None:
@@ -53,7 +56,7 @@ class _Sample(NamedTuple):
     position: Position
 
 
-class History:
+class PositionHistory:
     """When the primary was where."""
 
     def __init__(self) -> None:
@@ -90,24 +93,24 @@ class History:
         return self._samples[covered - 1].when if covered else float("-inf")
 
 
-class Freshness:
+class LagTracker:
     """Tells whether replicas have what is wanted; ``primary`` is what the primary is asked by."""
 
     def __init__(self, primary: Pool) -> None:
         self._primary = primary
-        self._history = History()
+        self._history = PositionHistory()
         self._server = ""  # that the primary was when it was asked last
         self._asked_at = float("-inf")  # when the primary has answered last, or has not
 
-    async def is_met(self, pool: Pool, physical: Physical, wanted: Wanted, deadline: float) -> bool:
+    async def is_met(self, pool: Pool, physical: PhysicalConnection, wanted: ReadRequirement, deadline: float) -> bool:
         """Return whether a connection to a replica has what is wanted; it may be waited for until ``deadline``.
 
         Raises what asking the replica raises; its connection is cut then.
         """
-        if pool.driver.dialect == "sqlite":
+        if dialect_named(pool.driver.dialect).is_one_place:
             return _is_same_file(pool.driver, self._primary.driver)
         if pool.driver.sessionless:
-            physical.replayed = None  # the next statement may run on another server
+            physical.note_replay_position(None)  # the next statement may run on another server
         try:
             if wanted.after is not None and not await self._comes_to(pool, physical, wanted.after, deadline):
                 return False
@@ -118,7 +121,7 @@ class Freshness:
             physical.driver.terminate()
             raise
 
-    def is_known(self, physical: Physical, wanted: Wanted) -> bool:
+    def is_known(self, physical: PhysicalConnection, wanted: ReadRequirement) -> bool:
         """Return whether a connection was found to lead to the primary so recently that it need not be asked again.
 
         Whatever its server has become since, it is not further behind.  Positions have to be noted all the same, lest
@@ -127,9 +130,12 @@ class Freshness:
         lag, now = wanted.max_lag, monotonic()
         if lag is None or wanted.after is not None or self._primary.driver.sessionless:
             return False
-        return now - self._history.newest <= lag / _SAMPLES and now - self._history.moment_of(physical.replayed) <= lag
+        return (
+            now - self._history.newest <= lag / _SAMPLES
+            and now - self._history.moment_of(physical.replay_position) <= lag
+        )
 
-    async def check_primary(self, physical: Physical) -> None:
+    async def check_primary(self, physical: PhysicalConnection) -> None:
         """Check that a connection leads to the primary, and shows all that has been committed before.
 
         Of Galera it may lead to another node than the one that was written to, which is waited for.  Raises
@@ -141,34 +147,35 @@ class Freshness:
             physical.driver.terminate()
             raise
 
-    async def _comes_to(self, pool: Pool, physical: Physical, position: Position, deadline: float) -> bool:
-        pause = _FIRST_PAUSE
-        while physical.replayed is None or not physical.replayed.covers(position):
-            asked_at = monotonic()
-            physical.replayed = await _replayed(pool, physical)
-            if physical.replayed is not None and physical.replayed.covers(position):
+    async def _comes_to(self, pool: Pool, physical: PhysicalConnection, position: Position, deadline: float) -> bool:
+        for pause in pauses(_FIRST_PAUSE, _LONGEST_PAUSE):
+            if physical.replay_position is not None and physical.replay_position.covers(position):
                 break
-            if asked_at >= deadline or (physical.replayed is not None and position.is_apart_from(physical.replayed)):
+            asked_at = monotonic()
+            found = await _replayed(pool, physical)
+            physical.note_replay_position(found)
+            if found is not None and found.covers(position):
+                break
+            if asked_at >= deadline or (found is not None and position.is_apart_from(found)):
                 return False
             await anyio.sleep(min(pause, max(0.0, deadline - monotonic())))
-            pause = min(2 * pause, _LONGEST_PAUSE)
         return True
 
-    async def _is_near(self, pool: Pool, physical: Physical, max_lag: float) -> bool:
-        is_near = monotonic() - self._history.moment_of(physical.replayed) <= max_lag
+    async def _is_near(self, pool: Pool, physical: PhysicalConnection, max_lag: float) -> bool:
+        is_near = monotonic() - self._history.moment_of(physical.replay_position) <= max_lag
         # One reader asks in good time, so that replicas are never passed over for want of a position.
         await self._note_primary(max_lag / _SAMPLES, waits=not is_near)
         if is_near:
             return True
-        physical.replayed = await _replayed(pool, physical)
-        return monotonic() - self._history.moment_of(physical.replayed) <= max_lag
+        physical.note_replay_position(await _replayed(pool, physical))
+        return monotonic() - self._history.moment_of(physical.replay_position) <= max_lag
 
-    async def _follows(self, physical: Physical) -> bool:
+    async def _follows(self, physical: PhysicalConnection) -> bool:
         """Return whether a server is a replica, or the primary itself: what else writes has a history of its own.
 
         Two servers that were promoted from one both call their timeline the next one.
         """
-        server = physical.replayed.server if physical.replayed is not None else ""
+        server = physical.replay_position.server if physical.replay_position is not None else ""
         if server and server != self._server:
             await self._note_primary(_IN_VAIN)
         return not server or server == self._server
@@ -181,9 +188,9 @@ class Freshness:
         primary, now = self._primary, monotonic()
         if now - self._history.newest <= max_age or now - self._asked_at <= min(max_age, _IN_VAIN):
             return
-        if primary.asking.locked and not waits:
+        if primary.position_lock.locked and not waits:
             return
-        await primary.asking.acquire(float("inf"))
+        await primary.position_lock.acquire(float("inf"))
         try:
             # Those who had to wait do not ask again, even if it was done in vain: they may be many.
             if now > self._asked_at and primary.has_room:
@@ -191,14 +198,14 @@ class Freshness:
         except errors.OperationalError:
             primary.suspect()  # a replica is only as near as is known, and the primary is on its own
         finally:
-            primary.asking.release()
+            primary.position_lock.release()
 
     async def _ask_primary(self) -> None:
         primary = self._primary
         try:
-            physical = primary.acquire_nowait() or await primary.acquire(primary.patience)
+            physical = primary.acquire_nowait() or await primary.acquire(primary.connector.patience)
             try:
-                await self._note(physical, primary.patience)
+                await self._note(physical, primary.connector.patience)
             except BaseException:
                 physical.driver.terminate()
                 primary.abandon(physical)
@@ -208,16 +215,17 @@ class Freshness:
             raise
         await primary.release(physical)
 
-    async def _note(self, physical: Physical, within: float) -> None:
+    async def _note(self, physical: PhysicalConnection, within: float) -> None:
         """Ask the primary where it is."""
         began = monotonic()
-        position = physical.replayed = await _ask(self._primary, physical, primary=True, within=within)
+        position = await _ask(self._primary, physical, primary=True, within=within)
+        physical.note_replay_position(position)
         self._asked_at = monotonic()
         if self._history.add(began, position, self._asked_at):
             self._server = position.server
 
 
-async def _replayed(pool: Pool, physical: Physical) -> Position | None:
+async def _replayed(pool: Pool, physical: PhysicalConnection) -> Position | None:
     """Return how far a replica is, or None if it does not tell."""
     try:
         return await _ask(pool, physical)
@@ -225,8 +233,10 @@ async def _replayed(pool: Pool, physical: Physical) -> Position | None:
         return None
 
 
-async def _ask(pool: Pool, physical: Physical, *, primary: bool = False, within: float | None = None) -> Position:
-    within = pool.patience if within is None else within
+async def _ask(
+    pool: Pool, physical: PhysicalConnection, *, primary: bool = False, within: float | None = None
+) -> Position:
+    within = pool.connector.patience if within is None else within
 
     async def fetch(query: str) -> Any:
         try:
@@ -236,7 +246,7 @@ async def _ask(pool: Pool, physical: Physical, *, primary: bool = False, within:
             message = f"{pool.driver.address} did not tell its position within {within:g} s"
             raise errors.ConnectionLost(message) from exc
         except Exception as exc:
-            error = translated(pool.driver, exc, closed=physical.driver.is_closed)
+            error = translate_error(pool.driver, exc, closed=physical.driver.is_closed)
             if error is exc:
                 raise
             raise error from exc

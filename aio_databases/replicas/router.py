@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 from aio_databases import errors
 from aio_databases.config.options import TARGET, split_options
 from aio_databases.config.url import parse_url
+from aio_databases.dialects import dialect_named
 from aio_databases.drivers import driver_class
 from aio_databases.pool.shared import make_pool
-from aio_databases.replicas.lag import Freshness, Wanted
+from aio_databases.replicas.lag import LagTracker, ReadRequirement
 
 if TYPE_CHECKING:
     import logging
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from aio_databases.config.options import PoolOptions
     from aio_databases.drivers.base import Driver
-    from aio_databases.physical_connection.connection import Physical
+    from aio_databases.physical_connection.connection import PhysicalConnection
     from aio_databases.pool.pool import Pool
 
 __all__ = ("Replica", "Replicas", "make_pools")
@@ -44,7 +45,7 @@ class Replica:
         # Of those that are equally busy each is the first as often as its weight says (Efraimidis and Spirakis,
         # "Weighted random sampling with a reservoir", 2006).
         chance = -(random.random() ** (1 / self.weight))  # noqa: S311 - there is nothing to gain from guessing it
-        return bool(pool.unsettled), not pool.has_room, pool.load / self.weight, chance
+        return bool(pool.connector.pending_cancellations), not pool.has_room, pool.load / self.weight, chance
 
 
 class Replicas:
@@ -54,14 +55,14 @@ class Replicas:
         """Choose among ``own``; ``fallback`` is the primary, read-only."""
         self.own = tuple(own)
         self.fallback = fallback
-        self._freshness = Freshness(fallback)
+        self._lag = LagTracker(fallback)
 
     @property
     def pools(self) -> tuple[Pool, ...]:
         """All read-only pools."""
         return (*(replica.pool for replica in self.own), self.fallback)
 
-    async def acquire(self, wanted: Wanted, *, fallback: bool) -> tuple[Pool, Physical]:
+    async def acquire(self, wanted: ReadRequirement, *, fallback: bool) -> tuple[Pool, PhysicalConnection]:
         """Lend a connection of the replica with the fewest in use; return it with its pool.
 
         A replica that no connection can be had from is left alone for a while.  When none is left, or none has what is
@@ -95,20 +96,20 @@ class Replicas:
             raise errors.ConnectError(message)
         raise failure
 
-    async def _lease(self, pool: Pool) -> Physical:
-        breaker = pool.breaker
+    async def _lease(self, pool: Pool) -> PhysicalConnection:
+        breaker = pool.connector.breaker
         is_trial, waits_for_server, began = breaker.begin(), pool.has_room, monotonic()
         works = False
         try:
             physical = pool.acquire_nowait()
             if physical is None:
-                physical = await pool.acquire(pool.patience)
-                breaker.succeed()
+                physical = await pool.acquire(pool.connector.patience)
+                breaker.record_success()
             works = True
         except BaseException as exc:
             # A caller's time limit may be shorter than our patience: then its end is all that is heard of the server.
             gave_up = waits_for_server and not isinstance(exc, Exception)
-            if gave_up and breaker.is_silent(began, pool.patience, pool.used_at):
+            if gave_up and breaker.is_silent(began, pool.connector.patience, pool.used_at):
                 pool.leave_alone(f"{pool.driver.address} did not answer those who gave up waiting for it")
             raise
         finally:
@@ -116,7 +117,7 @@ class Replicas:
                 breaker.end_trial(works=works)
         return physical
 
-    async def _fall_back(self, wanted: Wanted, failure: errors.Error | None) -> Physical:
+    async def _fall_back(self, wanted: ReadRequirement, failure: errors.Error | None) -> PhysicalConnection:
         try:
             return await self._stand_in(wanted)
         except errors.OperationalError as exc:
@@ -124,20 +125,24 @@ class Replicas:
                 exc.add_note(f"the primary was to stand in: {failure}")
             raise
 
-    async def _stand_in(self, wanted: Wanted) -> Physical:
+    async def _stand_in(self, wanted: ReadRequirement) -> PhysicalConnection:
         """Lend a connection of the primary, and make sure that it is one if it has to show what was written."""
         pool, tries = self.fallback, 0
         while True:
             tries += 1
             physical = pool.acquire_nowait() or await pool.acquire()
-            pool.breaker.succeed()
-            if wanted == _ANYTHING or pool.driver.dialect == "sqlite" or self._freshness.is_known(physical, wanted):
+            pool.connector.breaker.record_success()
+            if (
+                wanted == _ANYTHING
+                or dialect_named(pool.driver.dialect).is_one_place
+                or self._lag.is_known(physical, wanted)
+            ):
                 return physical
             try:
-                await self._freshness.check_primary(physical)
+                await self._lag.check_primary(physical)
             except errors.TargetNotFound:
                 pool.abandon(physical)
-                if tries > 1 and pool.hosts.target != "read-write":
+                if tries > 1 and pool.connector.target != "read-write":
                     raise
                 pool.drop_idle()  # a new one leads to the primary, if that is another server by now
             except BaseException:
@@ -146,7 +151,9 @@ class Replicas:
             else:
                 return physical
 
-    async def _fitting(self, replica: Replica, physical: Physical, wanted: Wanted, deadline: float) -> Physical | None:
+    async def _fitting(
+        self, replica: Replica, physical: PhysicalConnection, wanted: ReadRequirement, deadline: float
+    ) -> PhysicalConnection | None:
         """Return a connection that has what is wanted, if not this one; those that have not go back to the pool.
 
         The connections of a pool may lead to several servers.  Those of other hosts are asked before the one that is
@@ -156,7 +163,7 @@ class Replicas:
         several = len(pool.driver.address.hosts) > 1
         asks_others = monotonic() >= replica.alike_until
         try:
-            found = physical if await self._freshness.is_met(pool, physical, wanted, 0.0) else None
+            found = physical if await self._lag.is_met(pool, physical, wanted, 0.0) else None
             if found is None and several and asks_others:
                 found = await self._ask_others(pool, leased, wanted)
             if found is None:
@@ -174,7 +181,9 @@ class Replicas:
             raise
         return found
 
-    async def _ask_others(self, pool: Pool, leased: list[Physical], wanted: Wanted) -> Physical | None:
+    async def _ask_others(
+        self, pool: Pool, leased: list[PhysicalConnection], wanted: ReadRequirement
+    ) -> PhysicalConnection | None:
         """Lease one connection after the other, and return one that has what is wanted."""
         several = len(pool.driver.address.hosts)
         try:
@@ -188,17 +197,19 @@ class Replicas:
                 if another is None:
                     break
                 leased.append(another)
-                if await self._freshness.is_met(pool, another, wanted, 0.0):
+                if await self._lag.is_met(pool, another, wanted, 0.0):
                     return another
         except errors.OperationalError:
             pool.suspect()  # the connection at hand is none the worse for that
         return None
 
-    async def _come_to(self, replica: Replica, physical: Physical, wanted: Wanted, deadline: float) -> Physical | None:
+    async def _come_to(
+        self, replica: Replica, physical: PhysicalConnection, wanted: ReadRequirement, deadline: float
+    ) -> PhysicalConnection | None:
         """Wait for a replica to come on, unless that was done in vain a moment ago."""
         if wanted.after is None or monotonic() < replica.behind_until:
             return None
-        if monotonic() < deadline and await self._freshness.is_met(replica.pool, physical, wanted, deadline):
+        if monotonic() < deadline and await self._lag.is_met(replica.pool, physical, wanted, deadline):
             replica.behind_until = 0.0
             return physical
         if wanted.wait and monotonic() >= deadline:
@@ -206,7 +217,7 @@ class Replicas:
         return None
 
 
-async def _give_back(pool: Pool, leased: list[Physical], kept: Physical | None) -> None:
+async def _give_back(pool: Pool, leased: list[PhysicalConnection], kept: PhysicalConnection | None) -> None:
     """Release the connections of a list but for one, and take each off it: from then on it may be another task's."""
     for each in [each for each in leased if each is not kept]:
         leased.remove(each)
@@ -214,12 +225,12 @@ async def _give_back(pool: Pool, leased: list[Physical], kept: Physical | None) 
             await pool.release(each)
 
 
-_ANYTHING = Wanted()
+_ANYTHING = ReadRequirement()
 
 
-def _progress(physical: Physical) -> int:
+def _progress(physical: PhysicalConnection) -> int:
     """Return a number that is the higher the further the server of a connection is."""
-    return sum(physical.replayed.numbers.values()) if physical.replayed is not None else -1
+    return sum(physical.replay_position.numbers.values()) if physical.replay_position is not None else -1
 
 
 _ALIKE = 0.25  # seconds; a replica that is behind shall not be asked several times for each block
@@ -228,10 +239,10 @@ _OTHERS = 2  # connections that are asked besides, where one host is named, behi
 
 def _is_promising(pool: Pool, failure: errors.Error | None) -> bool:
     """Return whether a replica is neither silent, nor as busy as another one that was just waited for in vain."""
-    return pool.breaker.admits and (pool.has_room or not isinstance(failure, errors.PoolTimeout))
+    return pool.connector.breaker.allows_request and (pool.has_room or not isinstance(failure, errors.PoolTimeout))
 
 
-def _too_far_behind(wanted: Wanted) -> str:
+def _too_far_behind(wanted: ReadRequirement) -> str:
     has = [f"has replayed the position within {wanted.wait:g} s"] if wanted.after is not None else []
     has += [f"is known to be at most {wanted.max_lag:g} s behind"] if wanted.max_lag is not None else []
     return f"no replica {' and '.join(has)}; allow the fallback to the primary, or ask for less"

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from aio_databases.errors import DataError, ProgrammingError
-    from aio_databases.sql.translator import Plan
+    from aio_databases.sql.translator import CompiledQuery
 
-__all__ = ("name_parameter", "name_placeholder")
+__all__ = ("add_parameter_hint", "add_placeholder_hint")
 
 
-def name_parameter(error: DataError, plan: Plan, values: Any = ()) -> None:
+def add_parameter_hint(error: DataError, plan: CompiledQuery, values: Any = ()) -> None:
     """Have an error tell the name, or the number, and the type of the value that could not be sent; never the value.
 
     Some libraries tell which one it was; for the others it is the first that is out of the ordinary, or else perhaps
@@ -42,7 +42,7 @@ def name_parameter(error: DataError, plan: Plan, values: Any = ()) -> None:
                 return
 
 
-def name_placeholder(error: ProgrammingError, plan: Plan) -> None:
+def add_placeholder_hint(error: ProgrammingError, plan: CompiledQuery) -> None:
     """Have an error about the type of a placeholder name it as the caller does."""
     number = error.parameter
     if number is None and error.sqlstate == _MISMATCH and error.position and not plan.selects:
@@ -65,7 +65,7 @@ def _forget_text(error: BaseException | None) -> None:
         error = error.__cause__
 
 
-def _suspects(error: DataError, plan: Plan, values: Any) -> Iterator[tuple[int | None, str, object]]:
+def _suspects(error: DataError, plan: CompiledQuery, values: Any) -> Iterator[tuple[int | None, str, object]]:
     """Give the values that may be meant: the number of the row in a batch, what the caller calls it, the value."""
     many = isinstance(values, list)
     first = error.row - 1 if many and error.row else 0
@@ -76,7 +76,7 @@ def _suspects(error: DataError, plan: Plan, values: Any) -> Iterator[tuple[int |
                 yield number if many else None, name, value
 
 
-def _items(row: Any, plan: Plan) -> Iterator[tuple[str, str, object]]:
+def _items(row: Any, plan: CompiledQuery) -> Iterator[tuple[str, str, object]]:
     """Give each value with its number as the library counts, and what the caller calls it."""
     if isinstance(row, Mapping):
         for number, (name, value) in enumerate(cast("Mapping[str, object]", row).items(), 1):

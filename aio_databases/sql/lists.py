@@ -9,6 +9,7 @@ from aio_databases.errors import ProgrammingError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from aio_databases.dialects.base import Dialect
     from aio_databases.sql.statements import Token
 
 __all__ = ("SINGLE", "ListPlaces", "Place", "Shape", "is_list", "list_places", "nothing", "shape_of", "values_in")
@@ -144,9 +145,6 @@ def values_in(where: ListPlaces, shape: Shape, row: Sequence[Any]) -> dict[int, 
     return found
 
 
-def nothing(place: Place, dialect: str) -> str:
+def nothing(place: Place, dialect: Dialect) -> str:
     """Return what stands for an empty list: with it IN is false for every row, NULL too, and NOT IN is true."""
-    if dialect == "odbc":
-        return "(SELECT NULL WHERE 1 = 0)"  # some databases do not ask a condition whether it is NULL
-    # The column of a query would have a type, which PostgreSQL does not compare with others.
-    return f"(NULL) IS {'' if place.behind == 'NOT IN' else 'NOT '}NULL"
+    return dialect.empty_list.format("" if place.behind == "NOT IN" else "NOT ")

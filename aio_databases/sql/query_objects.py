@@ -13,6 +13,7 @@ from importlib import import_module
 from types import GeneratorType
 from typing import Any, cast
 
+from aio_databases.dialects import dialect_named
 from aio_databases.errors import ProgrammingError, name_row, note_row
 
 __all__ = ("Rows", "row_kind", "rows_of", "text_and_params")
@@ -109,13 +110,6 @@ def _pieces(template: Any, values: dict[str, Any]) -> Iterator[str]:
 
 # SQLAlchemy
 
-_DIALECTS = {
-    "sqlite": ("sqlalchemy.dialects.sqlite.base", "SQLiteDialect"),
-    "dummy": ("sqlalchemy.dialects.sqlite.base", "SQLiteDialect"),
-    "postgresql": ("sqlalchemy.dialects.postgresql.base", "PGDialect"),
-    "mysql": ("sqlalchemy.dialects.mysql.base", "MySQLDialect"),
-}
-
 
 def _from_sqlalchemy(statement: Any, params: tuple[Any, ...], dialect: str) -> tuple[str, tuple[Any, ...]]:
     only: Any = params[0] if len(params) == 1 else None
@@ -145,7 +139,7 @@ def _from_sqlalchemy(statement: Any, params: tuple[Any, ...], dialect: str) -> t
 @lru_cache
 def _dialect(name: str) -> Any:
     # Those of the libraries adapt values to their own library, so the generic ones are taken.
-    module, cls = _DIALECTS.get(name, ("sqlalchemy.engine.default", "DefaultDialect"))
+    module, cls = dialect_named(name).sqlalchemy or ("sqlalchemy.engine.default", "DefaultDialect")
     return getattr(import_module(module), cls)(paramstyle="named")
 
 

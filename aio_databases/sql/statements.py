@@ -13,68 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ("FOREIGN_CHARSET", "Token", "Traits", "copy_of", "lexer_of", "scan", "statements", "traits_of")
+    from aio_databases.dialects.base import Dialect
 
-_LETTERS = {"postgresql": r"\w\x80-\U0010ffff"}  # of names; there even a no-break space is one
-_ESCAPED = r"""'[^'\\]*(?:(?:\\.|'')[^'\\]*)*'?"""
-# What goes on in another line is of the same kind.
-_MORE = rf"(?:(?:[ \t\v\f]|--[^\r\n]*+)*+[\r\n](?:[ \t-\r]|--[^\r\n]*+[\r\n])*+{_ESCAPED})*"
+__all__ = ("Token", "Traits", "copy_of", "scan", "statements", "traits_of")
 
-# Each of these runs to the end of an unterminated literal and cannot fail once it has begun: no backtracking.
-# A doubled quote is read as the end of one literal and the beginning of the next, which comes to the same.
-_QUOTED = {
-    "postgresql": rf"""(?<![LETTERS])(?:[eE]{_ESCAPED}{_MORE}|[uU]&(?:"[^"]*"?|'[^']*'?))|'[^']*'?|"[^"]*"?"""
-    r"""|\$(?P<tag>(?![0-9])[LETTERS]+|)\$.*?(?:\$(?P=tag)\$|\Z)""",
-    "mysql": r"""'[^'\\]*(?:\\.[^'\\]*)*'?|"[^"\\]*(?:\\.[^"\\]*)*"?|`[^`]*`?""",
-    "sqlite": r"""'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?""",
-    "odbc": r"""'[^']*'?|"[^"]*"?|`[^`]*`?|(?<![\w\])])\[[^\]]*(?:\]\][^\]]*)*\]?""",
-}
-_COMMENTS = {
-    "postgresql": r"--[^\r\n]*|/\*",  # and on to the end of what is nested in it
-    # What stands in /*! */ is run, or not, as the version is: where that makes a difference to what follows, the
-    # beginning is left as a word.
-    "mysql": r"--(?=[\0- \x7f]|\Z)[^\n]*|#[^\n]*|/\*M?![0-9]*(?=[^'\"`#*/-]*\*/)|/\*(?!M?!).*?(?:\*/|\Z)",
-    "odbc": r"--[^\n]*|/\*.*?(?:\*/|\Z)",
-}
 _SKIPPED = ("comment", "data", "operator")
 
-# Plain literals, many in a row, mean nothing to anybody here; one by one they would take a second per megabyte.
-_LITERAL = r"(?:-?[0-9]++(?:\.[0-9]++)?+|(?:'[^'\\]*+')++|[nN][uU][lL][lL])"
-_ROW = rf"\(\s*+{_LITERAL}(?:\s*+,\s*+{_LITERAL})*+\s*+\)"
-_DATA = rf"(?:,\s*+(?:{_LITERAL}|{_ROW})\s*+){{8,}}(?=,\s*+[('0-9])"
 _NESTING = re.compile(r"/\*|\*/")
-_OTHERS = {
-    "postgresql": r"(?P<operator>::|%%|\?\|(?!\|)|\?&(?!&)|(?<!@)@\?)|(?P<escaped>\?\?)",
-    "sqlite": r"(?P<operator>::|%%)|(?P<foreign_name>@\w+|\$[^\W\d]\w*)",
-    "odbc": r"(?P<operator>::|%%)",
-}
-
-
-_PREFIXES = {"postgresql": "", "mysql": "@{0,2}", "odbc": "[@#]{0,2}"}  # of names; @ and # are operators elsewhere
-
-
-def lexer_of(dialect: str, quoted: str = "") -> re.Pattern[str]:
-    """Return the pattern of a dialect's tokens; their kinds are the names of its groups."""
-    comment, literal, others, prefix = (
-        table.get(dialect, table["odbc"]) for table in (_COMMENTS, _QUOTED, _OTHERS, _PREFIXES)
-    )
-    pattern = (
-        rf"(?P<data>{_DATA})|(?P<comment>{comment})|(?P<quoted>{quoted or literal})"
-        # What goes on like a name is one: '%s$$' and ':a$$' begin no literal.
-        r"|(?P<pyformat>%\(\w+\)s(?![LETTERS$]))|(?P<format>%s(?![LETTERS$]))"
-        # The look-behind spares the slice a[1:n] and the time 12:30.
-        r"|(?P<named>(?:(?<![\w$)\[\]:])|(?<=(?<!\w)[aA][rR][rR][aA][yY]\[)|(?<=[(,\[]\[)|(?<=, \[))"
-        r":(?![eE]'|[uU]&[\"'])[^\W\d]\w*(?![LETTERS$]))"
-        r"|(?P<subscript>(?<=\[):[^\W\d]\w*(?=\]))"  # or the slice a[:n]: the caller's names decide
-        r"|(?P<numeric_dollar>(?<!\w)\$[1-9][0-9]{0,4}(?!\w))"
-        rf"|(?P<foreign_number>\?[0-9]+)|{others}|(?P<qmark>\?)"
-        rf"|(?P<word>:=|{prefix}[LETTERS][LETTERS$]*|/\*M?!|[(),.;=@])"
-    )
-    return re.compile(pattern.replace("LETTERS", _LETTERS.get(dialect, r"\w")), re.DOTALL)
-
-
-# How a text is read where standard_conforming_strings are switched off.
-_UNCONFORMING = lexer_of("postgresql", _QUOTED["postgresql"].replace("|'[^']*'?|", f"|{_ESCAPED}{_MORE}|"))
 
 
 class Token(NamedTuple):
@@ -166,12 +111,6 @@ _SESSION = re.compile(
     r"|PG_(?:TRY_)?ADVISORY_LOCK(?:_SHARED)?|DBLINK_CONNECT(?:_U)?|GET_LOCK|LOAD_EXTENSION)\"? \("
     rf"| @(?: ?\S+)? := |^(?!{_PRAGMA_READS}) PRAGMA "
 )
-_OF_TRANSACTION = (" SET LOCAL ", " SET TRANSACTION ", " SET CONSTRAINTS ")  # on PostgreSQL
-_OF_DATABASE = (" DROP DATABASE ", " DROP SCHEMA ")  # which on MySQL leave a session of it without one
-FOREIGN_CHARSET = re.compile(  # of MySQL, whose drivers write values into the text
-    r"^ SET (?:.* )?(?:NAMES|CHARACTER SET|CHARSET|(?:@@)?CHARACTER_SET_(?:CLIENT|CONNECTION) :?=) ['\"`]?"
-    r"(?!UTF8|DEFAULT |@|\?)\w"
-)
 _EXPLAINS = re.compile(  # only with ANALYZE the rest is run
     r"^ (?:EXPLAIN|DESCRIBE|DESC)(?:(?!.*ANALY[SZ]E| \( [^)]*[\"&]).*"
     r"|(?: ANALY[SZ]E| VERBOSE| FORMAT = \S+| \( (?!SELECT|WITH|VALUES|TABLE|\()[^)]*\))*)"
@@ -181,15 +120,10 @@ _COPIES = re.compile(r"^ COPY (?:\( .* \) TO|[^(]*(?:\( [^()]*\) )?(FROM|TO)) ST
 # What is not run yet, and ends with a statement of its own: END.  Each of the two looks for the first place only.
 _HAS_BODY = re.compile(r"^ CREATE (?:.*? )?(?:TRIGGER|FUNCTION|PROCEDURE) ")
 _BODY = re.compile(r" BEGIN (?:ATOMIC|DELETE|INSERT|REPLACE|SELECT|UPDATE|WITH) ")
-_ENDINGS = r"COMMIT|ABORT|END|ROLLBACK(?! (?:WORK |TRANSACTION )?TO )|PREPARE TRANSACTION"
-_ENDS = {
-    False: re.compile(rf"^ (?:{_ENDINGS}) "),
-    True: re.compile(rf"^ (?:{_ENDINGS}|BEGIN(?! NOT )|START TRANSACTION) "),  # MySQL begins anew where others do not
-}
 
 
 class Traits(NamedTuple):
-    """What a text does; `Plan` says what each of these means."""
+    """What a text does; `CompiledQuery` says what each of these means."""
 
     writes: bool
     session: bool
@@ -197,18 +131,19 @@ class Traits(NamedTuple):
     ends: bool
 
 
-def traits_of(text: str, tokens: list[Token], dialect: str) -> Traits:
+def traits_of(text: str, tokens: list[Token], dialect: Dialect) -> Traits:
     """Return what a text does that has these tokens."""
     traits = _traits(tokens, dialect)
     if traits.writes or not (escaped := _ESCAPED_QUOTE.search(text)):
         return traits
     # With other settings the session takes the literal for ended there, and what follows it for the statement's.
-    if dialect == "postgresql":
-        return traits._replace(writes=_traits(scan(text, _UNCONFORMING), dialect).writes)
-    return traits._replace(writes=dialect == "mysql" and bool(_FILE.search(text, escaped.end())))
+    if dialect.other_lexer is not None:
+        return traits._replace(writes=_traits(scan(text, dialect.other_lexer), dialect).writes)
+    writes_files = dialect.writes_files
+    return traits._replace(writes=writes_files is not None and bool(writes_files.search(text, escaped.end())))
 
 
-def _traits(tokens: list[Token], dialect: str) -> Traits:
+def _traits(tokens: list[Token], dialect: Dialect) -> Traits:
     writes = session = ends = False
     in_body = False
     for statement in filter(None, statements(tokens)):
@@ -220,7 +155,7 @@ def _traits(tokens: list[Token], dialect: str) -> Traits:
         tell = _traits_of_statement if len(statement) <= _LONG else _traits_of_statement.__wrapped__
         found = tell(statement, dialect)
         # What follows the end of a transaction is not run in the one that was begun to read only.
-        writes = writes or found[0] or (ends and dialect == "postgresql")
+        writes = writes or found[0] or (ends and dialect.writes_after_end)
         session, ends = session or found[1], ends or found[2]
     first = next((token.text.upper() for token in tokens if token.text != "("), "")
     selects = first in {"SELECT", "VALUES", "TABLE", "WITH"} and not any(token.text == ";" for token in tokens[:-1])
@@ -228,19 +163,18 @@ def _traits(tokens: list[Token], dialect: str) -> Traits:
 
 
 _ESCAPED_QUOTE = re.compile(r"\\['\"]")
-_FILE = re.compile(r"(?i)\b(?:OUT|DUMP)FILE\b")
 _LONG = 2000  # characters of what is not worth remembering
 
 
 @lru_cache(maxsize=512)  # texts that differ in their literals alone are one statement here
-def _traits_of_statement(statement: str, dialect: str) -> tuple[bool, bool, bool]:
+def _traits_of_statement(statement: str, dialect: Dialect) -> tuple[bool, bool, bool]:
     """Return whether a statement writes, changes the session, and ends its transaction."""
-    ends = bool(_ENDS[dialect == "mysql"].match(statement))
+    ends = bool(dialect.ends.match(statement))
     writes = not _READS.match(statement) or bool(_WRITES.search(statement))
-    # elsewhere LOCAL is another word for SESSION, and TRANSACTION means the next one, whose ever it is
-    of_transaction = dialect == "postgresql" and statement.startswith(_OF_TRANSACTION)
+    # Elsewhere LOCAL is another word for SESSION, and TRANSACTION means the next one, on whatever lease it is.
+    of_transaction = statement.startswith(dialect.of_transaction)
     session = not _KEEPS_SESSION.match(statement) or bool(_SESSION.search(statement))
-    session = session or (dialect in {"mysql", "odbc"} and statement.startswith(_OF_DATABASE))
+    session = session or statement.startswith(dialect.of_database)
     return writes, session and not of_transaction, ends
 
 

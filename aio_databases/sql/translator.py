@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from aio_databases.dialects import dialect_named
 from aio_databases.errors import ConfigurationError, DataError, ProgrammingError, name_row
 from aio_databases.sql.lists import SINGLE, is_list, list_places, nothing, shape_of, values_in
 from aio_databases.sql.query_objects import row_kind
-from aio_databases.sql.statements import FOREIGN_CHARSET, copy_of, lexer_of, scan, statements, traits_of
+from aio_databases.sql.statements import copy_of, scan, statements, traits_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from aio_databases.sql.lists import ListPlaces, Shape
     from aio_databases.sql.statements import Token, Traits
 
-__all__ = ("Plan", "Translator")
+__all__ = ("NO_STATEMENT", "CompiledQuery", "Translator")
 
 MAX_PLANS = 2048  # of each kind: without parameters, with a mapping, positional, with lists written out
 MAX_CACHED_LENGTH = 10_000  # characters; most of the longer texts are made for one use
@@ -33,7 +34,7 @@ V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Plan:
+class CompiledQuery:
     """Tells what to send for one SQL text, how the values are laid out, and what the text does.
 
     ``writes``: a replica must refuse it; SQLite's writers queue for it.  ``session``: it changes state of the session
@@ -79,10 +80,14 @@ class Plan:
         return params if self.order is None else tuple(map(params.__getitem__, self.order))
 
 
+NO_STATEMENT = CompiledQuery("", writes=False, session=False)
+"""What stands for a call that is not a caller's statement, such as BEGIN."""
+
+
 class Translator:
     """Plans the SQL texts for one driver.
 
-    ``dialect`` is "sqlite", "postgresql", "mysql", "odbc" or "dummy" (read like SQLite's); others are read like ODBC's.
+    ``dialect`` is the name of one in `dialects`; texts of others are read like ODBC's.
     ``paramstyle`` is what the driver takes: "qmark", "format", "pyformat" (used like "format") or "numeric_dollar".
     With ``convert=False`` texts and parameters are passed on as they are.
 
@@ -90,20 +95,19 @@ class Translator:
     """
 
     def __init__(self, dialect: str, paramstyle: str, *, convert: bool = True) -> None:
-        self._dialect = "sqlite" if dialect == "dummy" else dialect
+        self._dialect = dialect_named(dialect)
         self._paramstyle = "format" if paramstyle == "pyformat" else paramstyle
         self._convert = convert
         if self._paramstyle not in _MARKS:
             raise ConfigurationError(f"the paramstyle {paramstyle!r} is not known; use one of {', '.join(_MARKS)}")
-        self._lexer = lexer_of(self._dialect)
-        self._raw: dict[str, Plan] = {}
-        self._named: dict[str, Plan] = {}
-        self._subscripted: dict[str, Plan] = {}  # by name, where [:n] holds one, too
-        self._positional: dict[str, Plan] = {}
-        self._written_out: dict[tuple[Plan, Shape], tuple[Plan, Layout]] = {}
+        self._raw: dict[str, CompiledQuery] = {}
+        self._named: dict[str, CompiledQuery] = {}
+        self._subscripted: dict[str, CompiledQuery] = {}  # by name, where [:n] holds one, too
+        self._positional: dict[str, CompiledQuery] = {}
+        self._written_out: dict[tuple[CompiledQuery, Shape], tuple[CompiledQuery, Layout]] = {}
         self._lock = Lock()
 
-    def bind(self, text: str, params: tuple[Any, ...]) -> tuple[Plan, Values]:
+    def bind(self, text: str, params: tuple[Any, ...]) -> tuple[CompiledQuery, Values]:
         """Return the plan of ``text`` and the values to send with it.
 
         ``params`` is empty, one mapping for ``:name`` or ``%(name)s``, or one value for each ``?``, ``%s`` or ``$1``.
@@ -132,7 +136,7 @@ class Translator:
             return found[0], found[1][0]
         return plan, values
 
-    def bind_many(self, text: str, rows: Iterable[Any]) -> tuple[Plan, list[Values]]:
+    def bind_many(self, text: str, rows: Iterable[Any]) -> tuple[CompiledQuery, list[Values]]:
         """Return the one plan of ``text`` for all ``rows``, and the values of each.
 
         A row is a mapping, a sequence, or a bare value (text and bytes are values, too).
@@ -170,13 +174,13 @@ class Translator:
 
     def _check_alone(self, text: str) -> None:
         """Raise DataError for a list that comes alone to a place which takes one value, as far as the text tells."""
-        if self._dialect == "postgresql":
-            return  # which has arrays, and knows the types of its places
+        if self._dialect.has_arrays:
+            return
         plan = self._positional.get(text) or self._remember(self._positional, text)
         if plan.count == 1 and plan.lists is None and not plan.takes_json:
             raise DataError(_ONE_BY_ONE)
 
-    def _write_out(self, plan: Plan, rows: list[Sequence[Any]]) -> tuple[Plan, list[Values]] | None:
+    def _write_out(self, plan: CompiledQuery, rows: list[Sequence[Any]]) -> tuple[CompiledQuery, list[Values]] | None:
         """Return the plan and the values with the lists behind IN written out; None if there is no list there."""
         where = cast("ListPlaces", plan.lists)
         shape = shape_of(where, rows)
@@ -194,7 +198,7 @@ class Translator:
             values.append(tuple([row[source] if number < 0 else lists[source][number] for source, number in layout]))
         return written, values
 
-    def _plan_lists(self, plan: Plan, where: ListPlaces, shape: Shape) -> tuple[Plan, Layout]:
+    def _plan_lists(self, plan: CompiledQuery, where: ListPlaces, shape: Shape) -> tuple[CompiledQuery, Layout]:
         sizes = dict(zip(where.lists, shape, strict=True))
         layout: list[tuple[int, int]] = []
         numbers: dict[tuple[int, int], int] = {}
@@ -222,20 +226,21 @@ class Translator:
         order = None if plan.sources else tuple([source for source, _ in layout])
         return replace(plan, sql=sql, names=names, order=order, lists=None), tuple(layout)
 
-    def _remember(self, plans: dict[str, Plan], text: str) -> Plan:
+    def _remember(self, plans: dict[str, CompiledQuery], text: str) -> CompiledQuery:
         if "\0" in text:  # to some libraries it is the end of the statement
             message = "the statement has a NUL character in its text, which no database takes; pass it as a parameter"
             raise ProgrammingError(message)
-        tokens = scan(text, self._lexer)
+        tokens = scan(text, self._dialect.lexer)
         traits = traits_of(text, tokens, self._dialect)
-        if self._dialect == "mysql" and traits.session and any(map(FOREIGN_CHARSET.search, statements(tokens))):
+        foreign = self._dialect.foreign_charset
+        if foreign is not None and traits.session and any(map(foreign.search, statements(tokens))):
             message = "the character set of the connection is utf8mb4 and must stay so, as values are written in it; "
             raise ProgrammingError(message + "leave the statement out: the server converts for columns of other sets")
-        if traits.writes and self._dialect in _COPYING and (copy := copy_of(tokens)):
+        if traits.writes and self._dialect.copies and (copy := copy_of(tokens)):
             message = f"COPY ... {copy} moves its data beside the statement, which no verb does: use the methods for "
             raise ProgrammingError(message + "COPY of the library's own connection, connection.raw")
         if plans is self._raw or not self._convert:
-            plan = Plan(text, *traits, named=plans is self._named)
+            plan = CompiledQuery(text, *traits, named=plans is self._named)
         elif plans is self._positional:
             plan = self._plan_positional(text, tokens, traits)
         else:
@@ -250,17 +255,17 @@ class Translator:
                 del plans[next(iter(plans))]
             plans[key] = plan
 
-    def _plan_named(self, text: str, tokens: list[Token], traits: Traits, *, subscripts: bool) -> Plan:
+    def _plan_named(self, text: str, tokens: list[Token], traits: Traits, *, subscripts: bool) -> CompiledQuery:
         kinds = {token.kind for token in tokens}
         if "foreign_name" in kinds:
-            return Plan(text, *traits, named=True)
+            return CompiledQuery(text, *traits, named=True)
         chosen = [token for token in tokens if token.kind in _NAMED or (subscripts and token.kind == "subscript")]
         slices = frozenset(token.name for token in tokens if token.kind == "subscript" and token not in chosen)
         if not chosen:
             positional = kinds & {*_MARKS, "foreign_number"}
             if positional:
                 return self._plan_positional(text, tokens, traits)
-            return Plan(text, *traits, names=(), subscripts=slices)
+            return CompiledQuery(text, *traits, names=(), subscripts=slices)
         found = [token.name for token in chosen]
         if mixed := kinds & {self._paramstyle, "foreign_number"}:
             mark = next(token.text for token in tokens if token.kind in mixed)
@@ -270,7 +275,7 @@ class Translator:
         sql = self._substitute(text, chosen, numbered)
         names = numbers if self._paramstyle == "numeric_dollar" else found  # only $1 can use a value twice
         style = "pyformat" if any(token.text[0] == "%" for token in chosen) else "named"
-        return Plan(
+        return CompiledQuery(
             sql,
             *traits,
             names=tuple(names),
@@ -281,10 +286,10 @@ class Translator:
             subscripts=slices,
         )
 
-    def _plan_positional(self, text: str, tokens: list[Token], traits: Traits) -> Plan:
+    def _plan_positional(self, text: str, tokens: list[Token], traits: Traits) -> CompiledQuery:
         kinds = {token.kind for token in tokens}
         if kinds & {"foreign_name", "foreign_number"}:
-            return Plan(text, *traits)
+            return CompiledQuery(text, *traits)
         style = next((style for style in (self._paramstyle, *_MARKS) if style in kinds), "")
         if not style and kinds & _NAMED:
             names = _listed(token.name for token in tokens if token.kind in _NAMED)
@@ -296,13 +301,13 @@ class Translator:
         takes_json = count == len(chosen) == 1 and _is_for_json(tokens, tokens.index(chosen[0]))
         more: dict[str, Any] = {"count": count, "style": style, "takes_json": takes_json}
         if style == self._paramstyle != "format":
-            return Plan(text, *traits, lists=_lists(text, tokens, chosen, numbers), **more)
+            return CompiledQuery(text, *traits, lists=_lists(text, tokens, chosen, numbers), **more)
         lists = _lists(text, tokens, chosen, numbers)
         if style == "qmark":
             chosen = [token for token in tokens if token.kind in ("qmark", "escaped")]
         sql = self._substitute(text, chosen, numbers)
         order = None if numbers == [*range(1, count + 1)] else tuple(number - 1 for number in numbers)
-        return Plan(sql, *traits, order=order, lists=lists, **more)
+        return CompiledQuery(sql, *traits, order=order, lists=lists, **more)
 
     def _substitute(self, text: str, chosen: list[Token], numbers: list[int]) -> str:
         marks = map(_MARKS[self._paramstyle].format, numbers)
@@ -335,7 +340,7 @@ def _kind_and_params(row: Any) -> tuple[str, tuple[Any, ...]]:
     return kind, tuple(row) if kind == "sequence" else (row,)
 
 
-def _by_source(plan: Plan, params: tuple[Any, ...]) -> Sequence[Any]:
+def _by_source(plan: CompiledQuery, params: tuple[Any, ...]) -> Sequence[Any]:
     """Return the values of the caller in the order in which they are numbered."""
     if plan.names is None:
         return params
@@ -370,7 +375,7 @@ def _unmatched(keys: AbstractSet[str], mapping: Mapping[str, Any]) -> Programmin
     return ProgrammingError(f"the mapping does not match the statement: {', and '.join(faults)}")
 
 
-def _miscounted(plan: Plan, params: tuple[Any, ...]) -> ProgrammingError:
+def _miscounted(plan: CompiledQuery, params: tuple[Any, ...]) -> ProgrammingError:
     count, given = plan.count or 0, len(params)
     sign = "$" if plan.style == "numeric_dollar" else "number "
     first = f"{sign}{given + 1}"
@@ -388,6 +393,5 @@ def _listed(names: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-_COPYING = frozenset({"postgresql", "odbc"})  # where a text may be PostgreSQL's
 _MARKS = {"numeric_dollar": "${}", "format": "%s", "qmark": "?"}
 _NAMED = frozenset({"named", "pyformat"})

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from aio_databases import ConfigurationError, NotSupportedError, TransactionError
-from aio_databases.replicas.positions import Position
+from aio_databases.dialects.positions import Position
 
 COUNT = "select count(*) from users"
 INSERT = "insert into users (id, name) values (4, 'Dan')"
@@ -35,10 +35,10 @@ async def test_a_replica_that_is_the_primary_is_not_behind(replicated):
 
 @pytest.mark.targets(dialect="mysql")
 async def test_a_server_without_a_binary_log_has_no_positions(replicated):
-    with pytest.raises(NotSupportedError, match=r"does not tell its position: .* a binary log with GTIDs"):
+    with pytest.raises(NotSupportedError, match=r"does not report its position: .* a binary log with GTIDs"):
         await replicated.position()
     for wanted in ({"after": "0-1-1"}, {"max_lag": 60}):
-        with pytest.raises(NotSupportedError, match="does not tell its position"):
+        with pytest.raises(NotSupportedError, match="does not report its position"):
             await replicated.replica(**wanted).__aenter__()
     async with replicated.replica():
         assert 3 == await replicated.fetchval(COUNT)

@@ -116,7 +116,7 @@ class PoolMachine(RuleBasedStateMachine):
     def give_back_what_cannot_be_kept(self, which, expired):
         client = self._pick(which)
         if expired:
-            client.connection.physical.expires = 0.0
+            client.connection.physical.expires_at = 0.0
         else:
             client.connection.driver.terminate()
         client.give_back()

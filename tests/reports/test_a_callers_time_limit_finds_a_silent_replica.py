@@ -10,8 +10,8 @@ from time import monotonic
 
 import anyio
 import pytest
+from aio_databases.pool.connector.breaker import CircuitBreaker
 
-from aio_databases.pool.breaker import CircuitBreaker
 from unit.fake import connected
 
 pytestmark = pytest.mark.parametrize("loop", ["asyncio", "trio"])
@@ -41,7 +41,7 @@ async def test_a_replica_that_was_never_connected_to_is_left_alone(limit, loop):
             await read(db, seen, limit)
         assert failed == seen["too late"], "it is left alone"
         assert seen["primary"] >= 20
-        assert 1 == db._replicas.own[0].pool.breaker.failures
+        assert 1 == db._replicas.own[0].pool.connector.breaker.failures
         for gate in gates:
             gate.open()
 
@@ -49,7 +49,7 @@ async def test_a_replica_that_was_never_connected_to_is_left_alone(limit, loop):
 async def test_each_trial_that_is_cancelled_doubles_the_rest(loop):
     async with connected(replicas=REPLICA, cool_down=0.1) as (db, _):
         (replica,) = db.replica_backends
-        breaker = db._replicas.own[0].pool.breaker
+        breaker = db._replicas.own[0].pool.connector.breaker
         gates = [replica.wait("connect") for _ in range(200)]
         seen, began = Counter(), monotonic()
         while breaker.failures < 3:
@@ -76,7 +76,7 @@ async def test_callers_who_leave_a_busy_replica_blame_nobody(loop):
         seen = Counter()
         for _ in range(15):
             await read(db, seen, 0.08)
-        assert (15, 0) == (seen["too late"], db._replicas.own[0].pool.breaker.failures)
+        assert (15, 0) == (seen["too late"], db._replicas.own[0].pool.connector.breaker.failures)
         tasks.cancel_scope.cancel()
 
 
@@ -92,8 +92,8 @@ async def test_callers_in_a_hurry_do_not_blame_a_replica_that_works_for_others(l
                 gate.open()
             assert "replica" == others.role
         pool = db._replicas.own[0].pool
-        assert (8, 0) == (seen["too late"], pool.breaker.failures)
-        assert pool.breaker._silence < 0.2, "only what came after the last use"
+        assert (8, 0) == (seen["too late"], pool.connector.breaker.failures)
+        assert pool.connector.breaker._silence < 0.2, "only what came after the last use"
 
 
 async def test_the_fallback_forgets_its_failures(loop):
@@ -101,10 +101,10 @@ async def test_the_fallback_forgets_its_failures(loop):
         fallback = db._replicas.fallback
         for _ in range(3):
             fallback.leave_alone("a test")
-            fallback.breaker._until = 0.0
+            fallback.connector.breaker._until = 0.0
         async with db.replica():
             pass
-        assert 0 == fallback.breaker.failures
+        assert 0 == fallback.connector.breaker.failures
 
 
 async def test_those_who_wait_at_the_same_time_count_once(loop):

@@ -31,7 +31,7 @@ async def test_no_connection_stays_in_use(replica, fresh, loop):
             for _ in range(8):
                 await stack.enter_async_context(db.replica())
         pool = db._replicas.own[0].pool
-        behind = pool._idle[-1].host if fresh else 0
+        behind = pool._slots.idle[-1].host if fresh else 0
         if fresh:
             hosts[1 - behind].values[ASK] = "5eed-1-0/A"
         gates = [host.wait("reset") for host in hosts]

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from aio_databases import CommitUncertainError, ConnectionLost, Error, TransactionError, TransactionState
-from aio_databases.physical_connection.lock import Turns
+from aio_databases.physical_connection.lock import ConnectionLock
 from unit.fake import connected
 
 LONG = 100.0  # seconds, of which no test waits one
@@ -110,13 +110,13 @@ async def test_what_does_not_end_in_the_time_for_good_byes_is_cut():
 
 
 async def test_the_next_user_waits_once_for_a_statement_that_does_not_end(monkeypatch):
-    take, waited = Turns.take_urgently, []
+    take, waited = ConnectionLock.acquire_for_cleanup, []
 
     async def note_time(turns, timeout):
         waited.append(timeout)
         await take(turns, timeout)
 
-    monkeypatch.setattr(Turns, "take_urgently", note_time)
+    monkeypatch.setattr(ConnectionLock, "acquire_for_cleanup", note_time)
     async with connected(max_size=1, cleanup_timeout=0.05) as (db, fake), anyio.create_task_group() as tasks:
         gate, log = fake.wait("insert 1"), []
         connection = await db.connection().acquire()

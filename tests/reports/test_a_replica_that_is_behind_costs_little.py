@@ -89,7 +89,7 @@ async def test_another_connection_that_fails_does_not_take_the_replica_out(failu
         for host in hosts:
             host.fail("connect", Full("full", ConnectError), times=9)
         if failure == "lost":
-            hosts[pool._idle[0].host].drop(ASK)
+            hosts[pool._slots.idle[0].host].drop(ASK)
         served = []
 
         async def read():
@@ -101,4 +101,4 @@ async def test_another_connection_that_fails_does_not_take_the_replica_out(failu
             await anyio.sleep(0.05)
             for host in hosts:
                 host.values[ASK] = "5eed-2-0/A"
-        assert (["replica"], 0) == (served, pool.breaker.failures)
+        assert (["replica"], 0) == (served, pool.connector.breaker.failures)

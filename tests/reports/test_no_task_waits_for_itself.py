@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from aio_databases import LockTimeout, TurnTimeout
-from aio_databases.physical_connection.lock import current_block
+from aio_databases.physical_connection.scopes import current_block
 from unit.fake import connected
 
 LOCKED = r"^would wait for ever for a transaction, opened by the very task that waits, to end: SQLite has one writer"

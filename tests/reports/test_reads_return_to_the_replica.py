@@ -12,10 +12,10 @@ from time import monotonic
 import anyio
 import pytest
 
-from aio_databases.replicas.positions import _POSTGRESQL
+from aio_databases.dialects.postgresql import POSTGRESQL
 from unit.fake import connected
 
-ASK, ASK_PRIMARY = _POSTGRESQL
+ASK, ASK_PRIMARY = POSTGRESQL.position_questions[0][:2]
 BEHIND, MAX_LAG, HELD = 0.02, 0.1, 0.004  # seconds
 MOST = 0.9  # of all reads
 

@@ -263,11 +263,11 @@ async def test_all_rows_are_written_after_a_wait(make_database, words):
             await db.fetchval(words.endless)
 
     async with anyio.create_task_group() as tasks, db.connection() as connection:
-        turns = connection.turns
+        turns = connection.lock
         tasks.start_soon(be_busy)
-        await until(lambda: turns.busy)
+        await until(lambda: turns.locked)
         tasks.start_soon(db.executemany, "insert into t values (?)", ((number,) for number in range(10)))
-        await until(lambda: turns.waiting)
+        await until(lambda: turns._waiting)
     assert 10 == await db.fetchval("select count(*) from t")
 
 

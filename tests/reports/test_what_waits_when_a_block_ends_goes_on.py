@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from aio_databases.replicas.positions import _POSTGRESQL
+from aio_databases.dialects.postgresql import POSTGRESQL
 from unit.fake import connected
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ async def position(db: Database) -> None:
     assert POSITION == await db.position()
 
 
-ASK = _POSTGRESQL.primary
+ASK = POSTGRESQL.position_questions[0].primary
 POSITION = "5eed-1-0/A"
 TRANSACTION = ["BEGIN", "insert 1", "COMMIT"]
 

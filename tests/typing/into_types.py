@@ -128,5 +128,5 @@ async def blocks_give_their_objects() -> None:
         assert_type(await connection.fetchall(SQL, into=DataUser), list[DataUser])
         assert_type(await connection.fetchone(SQL), Record | None)
     async with db.transaction() as transaction:
-        assert_type(transaction, Transaction)
+        assert_type(transaction, Transaction[Connection])
         await transaction.rollback()

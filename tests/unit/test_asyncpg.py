@@ -15,7 +15,7 @@ from aio_databases.drivers.postgresql.asyncpg import (
     _affected,
 )
 from aio_databases.drivers.postgresql.asyncpg_schema import Schema
-from aio_databases.physical_connection.recovery import translated
+from aio_databases.physical_connection.error_translation import translate_error
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ async def test_a_statement_on_a_connection_that_was_just_cut_is_no_success():
     with pytest.raises(AttributeError) as caught:
         await AsyncpgConnection(Disconnected()).execute("delete from t", ())
     driver = Database("asyncpg://").backend
-    assert errors.ConnectionLost is type(translated(driver, caught.value, closed=True))
+    assert errors.ConnectionLost is type(translate_error(driver, caught.value, closed=True))
 
 
 class Remembering(Raw):

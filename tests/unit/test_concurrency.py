@@ -11,7 +11,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from aio_databases.concurrency.loop_callbacks import Outbox
+from aio_databases.concurrency.loop_callbacks import LoopCallbacks
 from aio_databases.concurrency.loops import Reply, current_task, new_waiter, running_loop, runs_on_trio, task_name
 from aio_databases.concurrency.queues import FifoLock, WaitQueue
 
@@ -133,8 +133,8 @@ async def test_a_lock_that_comes_to_a_task_just_cancelled_goes_on_to_the_next(an
 
 
 async def test_calls_from_threads_are_made_in_the_thread_of_the_loop():
-    outbox = Outbox.of_running_loop()
-    assert outbox is Outbox.of_running_loop()
+    outbox = LoopCallbacks.of_running_loop()
+    assert outbox is LoopCallbacks.of_running_loop()
     got = []
     done = anyio.Event()
 
@@ -157,7 +157,7 @@ async def test_calls_from_threads_are_made_in_the_thread_of_the_loop():
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_an_answer_after_the_loop_has_ended_is_dropped(backend):
     async def main():
-        return Outbox.of_running_loop()
+        return LoopCallbacks.of_running_loop()
 
     outbox = anyio.run(main, backend=backend)
     outbox.post(pytest.fail, "delivered")

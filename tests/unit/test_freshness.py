@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from aio_databases import ConfigurationError
-from aio_databases.replicas.lag import History, Wanted
-from aio_databases.replicas.positions import Position
+from aio_databases.dialects.positions import Position
+from aio_databases.replicas.lag import PositionHistory, ReadRequirement
 
 LONG_AGO = float("-inf")
 
@@ -16,14 +16,14 @@ def at(number):
 
 
 def test_of_an_empty_history_nothing_is_known():
-    assert LONG_AGO == History().moment_of(at(9)) == History().newest
-    history = History()
+    assert LONG_AGO == PositionHistory().moment_of(at(9)) == PositionHistory().newest
+    history = PositionHistory()
     history.add(1.0, at(5))
     assert LONG_AGO == history.moment_of(None)
 
 
 def test_what_a_replica_has_is_as_old_as_the_last_position_that_it_covers():
-    history = History()
+    history = PositionHistory()
     for when, number in ((1.0, 10), (2.0, 10), (3.0, 30), (4.0, 40)):
         history.add(when, at(number))
     assert 4.0 == history.newest
@@ -32,7 +32,7 @@ def test_what_a_replica_has_is_as_old_as_the_last_position_that_it_covers():
 
 
 def test_a_primary_that_is_behind_its_predecessor_begins_a_new_history():
-    history = History()
+    history = PositionHistory()
     history.add(1.0, at(50))
     history.add(2.0, at(40))
     assert 2.0 == history.moment_of(at(40))
@@ -40,7 +40,7 @@ def test_a_primary_that_is_behind_its_predecessor_begins_a_new_history():
 
 
 def test_of_answers_to_questions_at_the_same_time_the_one_to_the_latest_counts():
-    history = History()
+    history = PositionHistory()
     assert history.add(1.0, at(10), 1.5)
     assert history.add(2.0, at(30), 9.0), "told at last"
     assert history.add(3.0, at(20), 4.0), "though told before"
@@ -51,7 +51,7 @@ def test_of_answers_to_questions_at_the_same_time_the_one_to_the_latest_counts()
 
 
 def test_a_long_history_forgets_its_beginning():
-    history = History()
+    history = PositionHistory()
     for number in range(5000):
         history.add(float(number), at(number))
     assert 4999.0 == history.moment_of(at(4999))
@@ -59,12 +59,12 @@ def test_a_long_history_forgets_its_beginning():
 
 
 def test_nothing_wanted_is_nothing_to_look_for():
-    assert Wanted() == Wanted.of(None, None, 3.0)
-    assert (2.0, None, 0.5) == Wanted.of(2, None, 0.5)
-    assert (None, at(7), 0.5) == Wanted.of(None, "0/7", 0.5)
+    assert ReadRequirement() == ReadRequirement.of(None, None, 3.0)
+    assert (2.0, None, 0.5) == ReadRequirement.of(2, None, 0.5)
+    assert (None, at(7), 0.5) == ReadRequirement.of(None, "0/7", 0.5)
 
 
 @pytest.mark.parametrize("arguments", [(-1, None, 0), ("1", None, 0), (None, "x", 0), (None, "0/7", -1), (None, "", 0)])
 def test_bad_wishes_are_refused(arguments):
     with pytest.raises(ConfigurationError):
-        Wanted.of(*arguments)
+        ReadRequirement.of(*arguments)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aio_databases import ConnectError, errors
-from aio_databases.pool import connector as hosts
-from aio_databases.replicas import positions
+from aio_databases.dialects.mysql import MYSQL
 from unit.fake import FakeDriver, FakeError, make_database
 
 
@@ -16,7 +15,7 @@ class MySQLDriver(FakeDriver):
     dialect = "mysql"
 
 
-READ_ONLY = hosts._QUERIES["mysql"]
+READ_ONLY = MYSQL.role_query
 AFTER_ALL = "/*M! SET STATEMENT wsrep_sync_wait = 1 FOR */"
 NEWEST = "3e11fa47-71ca-11e1-9e33-c80aa9429562:12"
 
@@ -49,7 +48,7 @@ async def test_a_replica_that_turns_out_not_to_be_ready_is_left_for_another_one(
 async def test_a_primary_that_stands_in_waits_for_what_was_written_to_its_other_nodes():
     db = make_database(driver=MySQLDriver, url="fake://a,b/db")
     fake = db.backend.at(0)
-    query = positions._MARIADB.primary
+    query = MYSQL.position_questions[0].primary
     fake.values |= {READ_ONLY: 0, query: NEWEST}
     async with db:
         async with db.replica(after=NEWEST) as connection:

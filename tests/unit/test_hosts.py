@@ -150,14 +150,14 @@ async def test_a_refused_login_is_no_reason_to_do_with_a_primary():
 
 async def test_by_default_the_primarys_url_leads_to_a_primary_and_a_replicas_url_to_replicas():
     db = make_database(url="fake://a,b/db", replicas=["fake://a,b/db", "fake://a/db", "fake://a,b/db?target=any"])
-    targets = [pool.hosts.target for pool in (db._pool, db._replicas.fallback, *db._replicas.pools[:3])]
+    targets = [pool.connector.target for pool in (db._pool, db._replicas.fallback, *db._replicas.pools[:3])]
     assert ["read-write", "read-write", "read-only", "any", "any"] == targets
 
 
 async def test_as_a_keyword_it_is_for_the_primary():
     db = make_database(url="fake://a,b/db", replicas=["fake://a,b/db"], target="any")
     assert ["any", "any", "read-only"] == [
-        pool.hosts.target for pool in (db._pool, db._replicas.fallback, *db._replicas.pools[:1])
+        pool.connector.target for pool in (db._pool, db._replicas.fallback, *db._replicas.pools[:1])
     ]
 
 
@@ -209,7 +209,7 @@ def test_what_cannot_be_followed_is_refused(url, message):
 
 
 def test_sqlite_takes_an_option_that_asks_for_nothing():
-    assert "any" == Database("sqlite://", target="any")._pool.hosts.target
+    assert "any" == Database("sqlite://", target="any")._pool.connector.target
 
 
 @pytest.mark.parametrize(

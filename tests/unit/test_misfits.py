@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from aio_databases.errors import DataError
-from aio_databases.sql.bad_parameters import name_parameter
+from aio_databases.sql.bad_parameters import add_parameter_hint
 from aio_databases.sql.translator import Translator
 
 SECRET = "hunter2"
@@ -23,7 +23,7 @@ def told(text, *params, rows=None, paramstyle="qmark", **details):
     plan, values = translator.bind(text, params) if rows is None else translator.bind_many(text, rows)
     error = DataError("no")
     vars(error).update(details)
-    name_parameter(error, plan, values)
+    add_parameter_hint(error, plan, values)
     assert SECRET not in str(error)
     where = error.parameter if error.row is None else f"{error.parameter} of row {error.row}"
     return where, str(error)
@@ -123,6 +123,6 @@ def test_a_text_that_is_no_unicode_is_kept_nowhere():
     error, cause = DataError("no"), UnicodeEncodeError("utf-8", f"{SECRET}\ud800", 7, 8, "surrogates not allowed")
     error.__cause__ = cause
     plan, values = Translator("sqlite", "qmark").bind("select ?", (cause.object,))
-    name_parameter(error, plan, values)
+    add_parameter_hint(error, plan, values)
     assert ("1", "", "surrogates not allowed") == (error.parameter, cause.object, cause.reason)
     assert SECRET not in f"{error!r} {cause!r} {cause}"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from aio_databases import AuthenticationError, ConnectError, NotSupportedError
-from aio_databases.physical_connection.connection import Physical
+from aio_databases.physical_connection.connection import PhysicalConnection
 from unit.fake import FakeError, connected, make_database
 
 
 async def opened(db):
-    return await Physical.open(db._pool.hosts, db._pool.options, 1)
+    connector, options = db._pool.connector, db._pool.options
+    return PhysicalConnection(await connector.connect(1, options.init), connector, options)
 
 
 @pytest.mark.parametrize(
@@ -47,15 +48,15 @@ async def test_a_driver_of_the_other_event_loop_is_refused_with_a_hint(anyio_bac
 
 async def test_lifetimes_are_spread_and_none_is_for_ever():
     db = make_database(max_lifetime=100)
-    lives = [(physical := await opened(db)).expires - physical.used for _ in range(20)]
+    lives = [(physical := await opened(db)).expires_at - physical.last_used_at for _ in range(20)]
     assert 90 <= min(lives) < max(lives) <= 100
-    assert float("inf") == (await opened(make_database(max_lifetime=0))).expires
+    assert float("inf") == (await opened(make_database(max_lifetime=0))).expires_at
 
 
 async def test_a_new_connection_is_clean_and_what_marks_it_is_gone_after_renewal():
     physical = await opened(make_database())
     assert physical.is_clean
-    for mark in ("session_changed", "in_doubt"):
+    for mark in ("session_changed", "_needs_cleanup"):
         setattr(physical, mark, True)
         assert not physical.is_clean
         physical.renew()
@@ -73,7 +74,7 @@ async def test_a_connection_that_was_left_behind_is_restored_before_its_server_i
 async def test_a_connection_that_cannot_be_restored_is_not_alive():
     db = make_database(reusable_after_cancel=False)
     physical = await opened(db)
-    physical.in_doubt = True
+    physical._needs_cleanup = True
     assert not await physical.is_alive(1)
     assert ["settle"] == db.backend.sent
 

@@ -7,8 +7,10 @@ import re
 import pytest
 
 from aio_databases import ConfigurationError, NotSupportedError, ProgrammingError, TargetNotFound
+from aio_databases.dialects.mysql import MYSQL
+from aio_databases.dialects.positions import Position
 from aio_databases.replicas import positions
-from aio_databases.replicas.positions import Position, ask_position
+from aio_databases.replicas.positions import ask_position
 from unit.fake import make_database
 
 UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
@@ -144,9 +146,26 @@ async def test_the_last_change_of_each_domain_is_the_position_of_mariadbs_primar
     assert expected == position.text
 
 
-async def test_a_replica_of_mariadb_tells_the_last_change_of_each_server():
-    position, _ = await answering(driver_for("mysql"), "0-2-43,0-1-42,0-2-41")
-    assert {"0-1": 42, "0-2": 43} == position.numbers
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("3;0-2-43;0-1-42,0-2-43", {"0-1": 42, "0-2": 43}),  # of each server that was the primary
+        ("3;0-2-43;0-1-42,0-2-44", {"0-1": 42, "0-2": 43}),  # it is in the log, and not committed yet
+        ("3;0-2-43;0-1-44,0-2-43", {"0-2": 43}),
+        ("2;0-1-42;0-1-42,0-2-44", {"0-1": 42, "0-2": 44}),  # it was promoted
+        ("1;;0-1-44", {"0-1": 44}),  # it has always been the primary
+        ("3;0-1-42,1-1-7;", {"0-1": 42, "1-1": 7}),  # without a log of what it applies
+        ("3;0-1-42;1-5-9", {"0-1": 42, "1-5": 9}),
+    ],
+)
+async def test_a_change_counts_on_a_replica_of_mariadb_when_it_is_visible(answer, expected):
+    position, _ = await answering(driver_for("mysql"), answer)
+    assert expected == position.numbers
+
+
+async def test_a_replica_of_mariadb_that_has_no_gtids_does_not_report_its_position():
+    with pytest.raises(NotSupportedError):
+        await answering(driver_for("mysql"), "3;;")
 
 
 async def test_a_relative_that_does_not_know_a_query_is_asked_another_one_from_then_on():
@@ -168,7 +187,7 @@ async def test_what_all_nodes_of_galera_have_committed_is_waited_for_only_where_
 
 async def test_a_replica_with_gaps_is_only_as_far_as_it_has_everything():
     driver = driver_for("mysql")
-    driver.question = positions._MYSQL
+    positions._understood[driver] = MYSQL.position_questions[1]
     for answer, expected in (("1-5:7-9", 5), ("1", 1), ("2-9", 0), ("5-10:12", 0)):
         position, _ = await answering(driver, f"{UUID}:{answer}")
         assert f"{UUID}:{expected}" == position.text
@@ -176,7 +195,7 @@ async def test_a_replica_with_gaps_is_only_as_far_as_it_has_everything():
 
 async def test_what_cannot_be_read_of_mysqls_sets_is_not_guessed():
     driver = driver_for("mysql")
-    driver.question = positions._MYSQL
+    positions._understood[driver] = MYSQL.position_questions[1]
     for answer in (f"{UUID}:1-5:tag:1-3", f"{UUID}:tag:1-3", "x"):
         with pytest.raises(NotSupportedError):
             await answering(driver, answer, primary=True)
@@ -211,7 +230,7 @@ async def test_a_node_of_galera_that_has_not_joined_yet_does_not_tell():
 
 @pytest.mark.parametrize(("dialect", "answers"), [("odbc", ()), ("mysql", ("",)), ("postgresql", (None,))])
 async def test_a_database_that_does_not_tell_is_named(dialect, answers):
-    with pytest.raises(NotSupportedError, match=r"fake://server/db does not tell its position"):
+    with pytest.raises(NotSupportedError, match=r"fake://server/db does not report its position"):
         await answering(driver_for(dialect), *answers)
 
 
@@ -219,7 +238,7 @@ async def test_a_database_that_does_not_tell_is_named(dialect, answers):
 async def test_a_server_that_refuses_the_last_query_does_not_tell(dialect, times, hint):
     error = ProgrammingError("permission denied")
     with pytest.raises(
-        NotSupportedError, match=f"fake://server/db does not tell its position: permission denied.*{hint}"
+        NotSupportedError, match=f"fake://server/db does not report its position: permission denied.*{hint}"
     ) as caught:
         await answering(driver_for(dialect), *[error] * times)
     assert error is caught.value.__cause__

@@ -134,7 +134,7 @@ async def test_an_init_that_fails_is_no_fault_of_the_replica():
     async with connected(replicas=TWO, init=init) as (db, _):
         with pytest.raises(ZeroDivisionError):
             await db.replica().__aenter__()
-        assert [0, 0] == [replica.pool.breaker.failures for replica in db._replicas.own]
+        assert [0, 0] == [replica.pool.connector.breaker.failures for replica in db._replicas.own]
 
 
 async def test_writes_are_refused_in_a_replica_block_but_not_in_a_connection_block_inside_of_it():

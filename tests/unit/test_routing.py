@@ -17,10 +17,10 @@ from aio_databases import (
     TargetNotFound,
     TransactionError,
 )
-from aio_databases.replicas.positions import _POSTGRESQL
+from aio_databases.dialects.postgresql import POSTGRESQL
 from unit.fake import FakeError, connected, make_database
 
-ASK, ASK_PRIMARY = _POSTGRESQL
+ASK, ASK_PRIMARY = POSTGRESQL.position_questions[0][:2]
 TWO = ["fake://one/db", "fake://two/db"]
 HISTORY = "5eed-1-"
 
@@ -131,16 +131,16 @@ async def test_a_trial_that_is_cancelled_leaves_the_replica_to_the_next():
 async def test_a_replica_that_has_worked_has_half_a_second_and_not_the_whole_time_limit():
     async with connected(replicas=TWO[:1], connect_timeout=30) as (db, _):
         (replica,) = db._replicas.own
-        assert 1.0 == replica.pool.patience
+        assert 1.0 == replica.pool.connector.patience
         async with db.replica(), anyio.create_task_group() as tasks:
-            assert 0.5 == replica.pool.patience
+            assert 0.5 == replica.pool.connector.patience
             gate = db.replica_backends[0].wait("connect")
             with anyio.fail_after(5):
                 async with db.replica() as connection:
                     assert "primary" == connection.role
             gate.open()
             tasks.cancel_scope.cancel()
-        assert 1 == replica.pool.breaker.failures
+        assert 1 == replica.pool.connector.breaker.failures
 
 
 async def test_a_cancelled_read_that_does_not_stop_has_the_replica_left_alone(caplog):
@@ -156,17 +156,17 @@ async def test_a_cancelled_read_that_does_not_stop_has_the_replica_left_alone(ca
         async with db.replica() as connection:
             assert "primary" == connection.role
     assert "a replica is left alone" in caplog.text
-    assert "did not say within 0.5 s that a statement has stopped" in caplog.text
+    assert "did not confirm within 0.5 s that a statement has stopped" in caplog.text
 
 
 async def test_while_a_cancelled_read_is_being_stopped_another_replica_is_taken():
     async with connected(replicas=TWO) as (db, _):
         for replica in db._replicas.own[:1]:
-            replica.pool.unsettled += 1
+            replica.pool.begin_cancellation()
             for _ in range(10):
                 async with db.replica() as connection:
                     assert connection.pool is not replica.pool
-            replica.pool.unsettled -= 1
+            replica.pool.end_cancellation()
 
 
 async def test_those_who_wait_for_a_silent_replica_leave_when_it_is_left_alone():
@@ -251,14 +251,18 @@ async def test_a_forked_process_knows_nothing_of_trials_and_locks_of_its_parent(
     async with connected(replicas=TWO[:1]) as (db, _):
         pool = db._replicas.own[0].pool
         pool.leave_alone("silent")
-        pool.breaker.begin()
-        pool.unsettled += 1
+        pool.connector.breaker.begin()
+        pool.begin_cancellation()
         async with db.replica():
             pass
-        await pool.asking.acquire(1)
+        await pool.position_lock.acquire(1)
         pool.leave_to_parent()
         pool.open_lazily()
-        assert (0, True, False) == (pool.unsettled, pool.breaker.admits, pool.asking.locked)
+        assert (0, True, False) == (
+            pool.connector.pending_cancellations,
+            pool.connector.breaker.allows_request,
+            pool.position_lock.locked,
+        )
 
 
 # Positions
@@ -329,7 +333,7 @@ async def test_a_replica_that_fails_while_it_is_asked_is_left_alone():
         db.replica_backends[0].drop(ASK)
         async with db.replica(after=f"{HISTORY}0/A") as connection:
             assert "primary" == connection.role
-        assert 1 == db._replicas.own[0].pool.breaker.failures
+        assert 1 == db._replicas.own[0].pool.connector.breaker.failures
         assert {} == leaks(db)
 
 
@@ -379,10 +383,10 @@ async def test_a_database_without_positions_says_so():
     async with connected(replicas=TWO[:1]) as (db, fake):
         for backend in (fake, *db.replica_backends):
             backend.dialect = "odbc"
-        with pytest.raises(NotSupportedError, match="does not tell its position"):
+        with pytest.raises(NotSupportedError, match="does not report its position"):
             await db.position()
         for wanted in ({"after": f"{HISTORY}0/1"}, {"max_lag": 1}):
-            with pytest.raises(NotSupportedError, match="does not tell its position"):
+            with pytest.raises(NotSupportedError, match="does not report its position"):
                 await db.replica(**wanted).__aenter__()
         assert {} == leaks(db)
 
@@ -393,7 +397,7 @@ async def test_a_replica_that_does_not_tell_is_passed_over():
         for _ in range(10):
             async with db.replica(after=f"{HISTORY}0/A", wait=0, fallback=False) as connection:
                 assert "two" == connection.pool.driver.address.host
-        assert 0 == db._replicas.own[0].pool.breaker.failures
+        assert 0 == db._replicas.own[0].pool.connector.breaker.failures
 
 
 async def test_a_primary_that_has_become_a_replica_does_not_stand_in():
@@ -410,12 +414,12 @@ async def test_a_primary_that_has_become_a_replica_does_not_stand_in():
 
 async def test_a_transaction_that_was_begun_with_sql_counts_as_well():
     async with connected(replicas=TWO[:1]) as (db, _), db.connection() as connection:
-        connection.physical.begun_by_hand = True
+        connection.physical.in_manual_transaction = True
         with pytest.raises(TransactionError):
             await db.position()
         with pytest.raises(TransactionError):
             await db.replica().__aenter__()
-        connection.physical.begun_by_hand = False
+        connection.physical.in_manual_transaction = False
 
 
 # Lag
@@ -436,7 +440,7 @@ async def test_a_replica_of_which_nothing_is_known_is_passed_over():
         async with db.replica(max_lag=60) as connection:
             assert "primary" == connection.role
         place(db, primary="0/B", one="0/A")
-        history = db._replicas._freshness._history
+        history = db._replicas._lag._history
         history._samples = [each._replace(when=each.when - 30, told=each.told - 30) for each in history._samples]
         async with db.replica(max_lag=60) as connection:
             assert "replica" == connection.role, "it is at most 30 s behind"

@@ -12,7 +12,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from aio_databases import ConnectionLost, Database
-from aio_databases.concurrency.loop_callbacks import Outbox
+from aio_databases.concurrency.loop_callbacks import LoopCallbacks
 from aio_databases.drivers.base import TransactionOptions
 from aio_databases.drivers.thread import ThreadConnection
 from unit.threads import ENDLESS, NUMBERS, new_threads, on_both_loops, opened, verify_ended
@@ -106,8 +106,8 @@ async def test_what_is_done_with_the_librarys_connection_is_in_the_transaction_t
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"], indirect=True)
 async def test_calls_that_finish_together_wake_the_loop_once(monkeypatch):
     wakes = []
-    wake_loop = Outbox._wake_loop
-    monkeypatch.setattr(Outbox, "_wake_loop", lambda outbox: (wakes.append(outbox), wake_loop(outbox)))
+    wake_loop = LoopCallbacks._wake_loop
+    monkeypatch.setattr(LoopCallbacks, "_wake_loop", lambda outbox: (wakes.append(outbox), wake_loop(outbox)))
     go, answers = threading.Event(), []
 
     async def wait(connection):
@@ -120,7 +120,7 @@ async def test_calls_that_finish_together_wake_the_loop_once(monkeypatch):
             await checkpoint()
         wakes.clear()
         go.set()
-        outbox, deadline = Outbox.of_running_loop(), time.monotonic() + 5
+        outbox, deadline = LoopCallbacks.of_running_loop(), time.monotonic() + 5
         while len(outbox._calls) < 3 and time.monotonic() < deadline:
             time.sleep(0.001)  # noqa: ASYNC251 - the loop has to be busy meanwhile
         await anyio.sleep(0.05)

@@ -49,7 +49,7 @@ async def test_the_users_exception_is_never_replaced_by_a_failing_close():
         fake.fail("close", RuntimeError("close failed"))
         with pytest.raises(Boom):
             async with db.connection() as connection:
-                connection.physical.expires = 0.0
+                connection.physical.expires_at = 0.0
                 raise Boom
         assert (1, 0) == (fake.terminates, db._pool.lent)
 

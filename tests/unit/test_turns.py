@@ -9,7 +9,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from aio_databases import DatabaseError, Error, TransactionError, TransactionState, TurnTimeout
-from aio_databases.physical_connection.lock import Turns
+from aio_databases.physical_connection.lock import ConnectionLock
 from unit.fake import connected
 
 
@@ -93,17 +93,17 @@ async def test_a_wait_for_a_statement_that_is_too_long_says_so():
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_task_that_is_cancelled_just_as_its_turn_comes_hands_it_on(anyio_backend):
     async with connected() as (db, fake), db.connection() as connection:
-        turns = connection.turns
-        turns.busy = True
+        turns = connection.lock
+        turns.locked = True
         victim = asyncio.create_task(db.execute("insert victim"))
         await pause()
         following = asyncio.create_task(db.execute("insert next"))
         await pause()
-        turns.give_back()
+        turns.release()
         victim.cancel()
         await following
         assert victim.cancelled()
-        assert (["insert next"], False, 0) == (fake.sent, turns.busy, turns.waiting)
+        assert (["insert next"], False, 0) == (fake.sent, turns.locked, turns._waiting)
 
 
 # Tasks that outlive their block
@@ -300,7 +300,7 @@ async def test_forbidding_refuses_the_use_of_an_inherited_transaction_but_not_of
     async with connected(child_tasks="forbid") as (db, _):
 
         async def child():
-            with pytest.raises(TransactionError, match="child_tasks='forbid' does not allow that"):
+            with pytest.raises(TransactionError, match="which child_tasks='forbid' does not allow"):
                 await db.execute("insert child")
 
         async with anyio.create_task_group() as tasks, db.connection():
@@ -330,11 +330,11 @@ async def test_a_failed_child_does_not_hold_the_turn():
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(child)
             tasks.start_soon(db.execute, "insert good")
-        assert not db.current_conn.turns.busy
+        assert not db.current_conn.lock.locked
 
 
 def test_turns_that_nobody_waits_for_are_free_after_use():
-    turns = Turns()
-    turns.busy = True
-    turns.give_back()
-    assert not turns.busy
+    turns = ConnectionLock()
+    turns.locked = True
+    turns.release()
+    assert not turns.locked

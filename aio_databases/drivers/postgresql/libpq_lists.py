@@ -12,9 +12,10 @@ from itertools import chain, count
 from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from aio_databases.dialects.postgresql import POSTGRESQL
 from aio_databases.drivers.postgresql.family import PostgreSQLConnection, array_text
 from aio_databases.errors import DataError
-from aio_databases.sql.statements import lexer_of, scan
+from aio_databases.sql.statements import scan
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -190,7 +191,7 @@ def _askable(sql: str) -> str:
     """Return what can be prepared of a statement; nothing if it is of another kind, or several."""
     if sql.startswith("DECLARE aiodb_"):  # as a cursor
         sql = sql.partition(" CURSOR FOR ")[2]
-    tokens = scan(sql, _LEXER)
+    tokens = scan(sql, POSTGRESQL.lexer)
     while tokens and tokens[-1].text == ";":
         sql = sql[: tokens.pop().start]
     words = ["" if token.kind == "quoted" else token.text.upper() for token in tokens]
@@ -228,7 +229,6 @@ _MOST = 500
 _EMPTY = "it cannot be known whether an empty list is an array or JSON in this statement; pass the text '{}' or '[]'"
 _DEFINES = re.compile(r"(?i)\s*(?:CREATE|ALTER|DROP)\b")
 _numbers = count(1)
-_LEXER = lexer_of("postgresql")
 _PREPARED = frozenset({"DELETE", "INSERT", "MERGE", "SELECT", "TABLE", "UPDATE", "VALUES", "WITH", "("})
 _PLAIN = frozenset({bool, bytes, float, int, str, type(None)})
 

@@ -14,8 +14,9 @@ from contextlib import closing, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from aio_databases.dialects.sqlite import SQLITE
 from aio_databases.rows.record import record_type
-from aio_databases.sql.statements import lexer_of, scan
+from aio_databases.sql.statements import scan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -238,7 +239,7 @@ def _quoted(name: str) -> str:
 
 def query_of(sql: str) -> str | None:
     """Return a query without parameters that has the columns of a statement's rows, or None if there is none."""
-    tokens = scan(sql, _LEXER)
+    tokens = scan(sql, SQLITE.lexer)
     while tokens and tokens[0].text == ";":
         del tokens[0]
     depth = start = 0
@@ -292,7 +293,6 @@ def _without_parameters(sql: str, tokens: list[Token], start: int, end: int) -> 
 
 _JSON = frozenset({"JSON", "JSONB"})
 _VIEW = "aiodb_described"
-_LEXER = lexer_of("sqlite")
 _PLACEHOLDERS = frozenset({"qmark", "named", "numeric_dollar", "foreign_number", "foreign_name"})
 _QUERIES = frozenset({"SELECT", "VALUES"})
 _TABLE_BEHIND = {"INSERT": {"INTO"}, "REPLACE": {"INTO"}, "UPDATE": {"UPDATE"}, "DELETE": {"FROM"}}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import typing
+import warnings
+
 from aio_databases.connection import Connection
 from aio_databases.database import Database, current_conn
 from aio_databases.errors import (
@@ -10,6 +13,7 @@ from aio_databases.errors import (
     CommitUncertainError,
     ConfigurationError,
     ConnectError,
+    ConnectionBusy,
     ConnectionLost,
     DatabaseError,
     DataError,
@@ -34,7 +38,6 @@ from aio_databases.errors import (
     TargetNotFound,
     TransactionError,
     TransactionTimeout,
-    TurnTimeout,
     UniqueViolation,
     UnknownDriver,
 )
@@ -52,6 +55,7 @@ __all__ = (
     "ConfigurationError",
     "ConnectError",
     "Connection",
+    "ConnectionBusy",
     "ConnectionLost",
     "DataError",
     "Database",
@@ -83,7 +87,6 @@ __all__ = (
     "TransactionError",
     "TransactionState",
     "TransactionTimeout",
-    "TurnTimeout",
     "UniqueViolation",
     "UnknownDriver",
     "WriteTracker",
@@ -91,3 +94,17 @@ __all__ = (
 )
 
 __version__ = "3.0.0.dev0"
+
+if typing.TYPE_CHECKING:
+    TurnTimeout = ConnectionBusy
+    Writes = WriteTracker
+else:
+
+    def __getattr__(name: str) -> typing.Any:
+        if name in _FORMER_NAMES:
+            warnings.warn(f"{name} is called {_FORMER_NAMES[name]}", DeprecationWarning, stacklevel=2)
+            return globals()[_FORMER_NAMES[name]]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+_FORMER_NAMES = {"TurnTimeout": "ConnectionBusy", "Writes": "WriteTracker"}

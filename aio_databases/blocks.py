@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aio_databases.connection import Connection
 from aio_databases.errors import TransactionError
-from aio_databases.physical_connection.scopes import Block, connections_here, current_block, live_connection
+from aio_databases.physical_connection.scopes import Block, connections_here, live_connection
 
 if TYPE_CHECKING:
     import logging
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aio_databases.replicas.lag import ReadRequirement
     from aio_databases.replicas.router import Replicas
 
-__all__ = ("ConnectionBlock", "CurrentConnection", "ReplicaBlock", "in_primary_transaction")
+__all__ = ("ConnectionBlock", "ReplicaBlock", "in_primary_transaction")
 
 
 class ConnectionBlock(Block):
@@ -109,17 +109,3 @@ def _is_in_transaction(connection: Connection) -> bool:
     # What is done with the raw connection is not seen; while a statement runs the server may say that it is in one.
     by_raw = physical.session_changed and not lock.transactions and not lock.locked and physical.driver.in_transaction
     return lock.current_transaction() is not None or physical.in_manual_transaction or by_raw
-
-
-class CurrentConnection:
-    """The connection in use here, of whatever `Database`; 1.x had a context variable of this name."""
-
-    def get(self, default: Connection | None = None) -> Connection | None:
-        """Return the connection of the innermost block that has one, else ``default``."""
-        block = current_block.get()
-        while block is not None:
-            connection: Connection | None = live_connection(block.owner)
-            if connection is not None:
-                return connection
-            block = block.outer
-        return default

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import anyio
 
-from aio_databases.blocks import ConnectionBlock, CurrentConnection, ReplicaBlock, in_primary_transaction
+from aio_databases.blocks import ConnectionBlock, ReplicaBlock, in_primary_transaction
+from aio_databases.compat.v1 import current_conn
 from aio_databases.concurrency.backoff import pauses
+from aio_databases.config.durations import duration
 from aio_databases.connection import Connection
 from aio_databases.errors import AuthenticationError, ConfigurationError, ConnectError, TransactionError
 from aio_databases.physical_connection.lock import ConnectionReleased
@@ -25,7 +27,6 @@ from aio_databases.sql.query_objects import text_and_params
 from aio_databases.sql.translator import NO_STATEMENT
 from aio_databases.streams import RecordStream
 from aio_databases.transaction import Transaction
-from aio_databases.transactions.deadline import duration
 from aio_databases.transactions.options import split_arguments
 from aio_databases.verbs import Verbs
 
@@ -48,8 +49,6 @@ __all__ = ("Database", "current_conn")
 
 logger = _logging.getLogger("aio_databases")
 logger.addHandler(_logging.NullHandler())
-
-current_conn = CurrentConnection()
 
 
 class Database(Verbs):

@@ -29,7 +29,7 @@
         │   ├── ReplicaLag                no replica is as far as it has to be
         │   ├── SerializationFailure      the transaction has to be run again
         │   ├── TransactionTimeout        a transaction took longer than it may   (also TimeoutError)
-        │   └── TurnTimeout               another task kept the connection busy   (also TimeoutError)
+        │   └── ConnectionBusy               another task kept the connection busy   (also TimeoutError)
         └── ProgrammingError              bad SQL, an unknown table, parameters that do not match
 
 The upper levels are those of :pep:`249`.  An error raised by a driver is translated once, by `translate`, into a class
@@ -46,6 +46,7 @@ __all__ = (
     "CommitUncertainError",
     "ConfigurationError",
     "ConnectError",
+    "ConnectionBusy",
     "ConnectionLost",
     "DataError",
     "DatabaseError",
@@ -70,7 +71,6 @@ __all__ = (
     "TargetNotFound",
     "TransactionError",
     "TransactionTimeout",
-    "TurnTimeout",
     "UniqueViolation",
     "UnknownDriver",
 )
@@ -240,7 +240,7 @@ class TransactionTimeout(OperationalError, TimeoutError):
     """A transaction took longer than its ``timeout``, and was rolled back."""
 
 
-class TurnTimeout(OperationalError, TimeoutError):
+class ConnectionBusy(OperationalError, TimeoutError):
     """Another task kept the connection busy for too long."""
 
 

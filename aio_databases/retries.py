@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import anyio
 
 from aio_databases import errors
+from aio_databases.config.durations import duration
 from aio_databases.dialects.error_codes import is_refusal
 from aio_databases.physical_connection.scopes import TransactionState
-from aio_databases.transactions.deadline import duration
 
 if TYPE_CHECKING:
     import logging

@@ -33,7 +33,7 @@ class Verbs(ABC):
     class of attrs, pydantic or msgspec, or a scalar type for the only column.
 
     Every verb raises an `Error`: ProgrammingError when SQL and parameters do not match, ReadOnlyError for a write on a
-    replica, ConnectionLost, PoolTimeout or TurnTimeout when no connection was to be had, and what the database says.
+    replica, ConnectionLost, PoolTimeout or ConnectionBusy when no connection was to be had, and what the database says.
     """
 
     __slots__ = ()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aio_databases.drivers import _DRIVERS, driver_class
 from aio_databases.drivers.auto import Choice
 from aio_databases.drivers.base import Capabilities
-from aio_databases.drivers.odbc.dialect import Dialect
+from aio_databases.drivers.odbc.dialect import OdbcDialect
 from aio_databases.drivers.odbc.family import OdbcDriver
 from aio_databases.drivers.odbc.mysql import MySQL
 from aio_databases.drivers.odbc.postgresql import PostgreSQL
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pages import Pages
 
 PAGE = Path(__file__).with_name("drivers.md")
-OF_ODBC = {"postgresql": PostgreSQL, "mysql": MySQL, "sqlite": SQLite, "other": Dialect}
+OF_ODBC = {"postgresql": PostgreSQL, "mysql": MySQL, "sqlite": SQLite, "other": OdbcDialect}
 
 
 def legend() -> dict[str, str]:

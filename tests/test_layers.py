@@ -1,79 +1,44 @@
-"""Imports inside the package only point down, as the floor plan of docs/design.md draws it."""
+"""The house: imports point one way, files go round in no circle, and databases are known in one place only.
+
+Imports for type checkers count like all others: a reader follows them, too.
+"""
 
 from __future__ import annotations
 
 import ast
-from fnmatch import fnmatch
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+from aio_databases.dialects import _DIALECTS
+
 PACKAGE = "aio_databases"
 FOLDER = Path(__file__).parents[1] / PACKAGE
 
-# From top to bottom.  A module imports from the rows below its own, or from its own row; nothing goes round in circles.
-LAYERS = (
-    ("contrib", "contrib.*"),  # stands on what users see
-    ("",),  # the package itself: what users see
+# From top to bottom.  A file imports from its own package and from the rows below; "" is the package itself.
+ROWS = (
+    ("compat", "contrib", "testing"),
+    ("",),
     ("database",),
+    ("compat.v1",),  # the names of 1.x that the package offers itself
     ("blocks",),
     ("connection",),
     ("verbs",),
-    ("transaction", "streams", "retries"),
-    ("transactions.scope",),
-    ("replicas.router",),
-    ("replicas.lag",),
-    ("physical_connection.losses", "physical_connection.recovery", "sql.bad_parameters"),
-    ("pool.shared",),
-    ("pool.pool",),
-    ("pool.slots",),
-    ("pool.leases",),
-    ("physical_connection.connection",),
-    ("pool.connector", "physical_connection.lock"),
-    ("drivers.api",),
-    ("drivers", "drivers.*"),
-    ("drivers.base",),
-    ("config.options",),
-    ("rows.mapping", "concurrency.loop_callbacks", "concurrency.shields", "sql.translator", "concurrency.queues"),
-    (
-        "sql.insert_batches",
-        "pool.breaker",
-        "concurrency.loops",
-        "transactions.deadline",
-        "dialects.error_codes",
-        "concurrency.forks",
-        "transactions.hooks",
-        "replicas.positions",
-    ),
-    (
-        "rows.annotations",
-        "rows.json_values",
-        "sql.lists",
-        "sql.query_objects",
-        "rows.record",
-        "concurrency.stack_traces",
-        "sql.statements",
-        "config.url",
-        "transactions.write_tracker",
-    ),
-    (
-        "errors",
-        "concurrency",
-        "config",
-        "dialects",
-        "physical_connection",
-        "pool",
-        "replicas",
-        "rows",
-        "sql",
-        "transactions",
-    ),
+    ("retries", "streams"),
+    ("transaction",),
+    ("transactions", "replicas"),
+    ("pool",),
+    ("physical_connection",),
+    ("drivers",),
+    ("concurrency", "config", "sql", "rows"),
+    ("dialects",),
+    ("errors",),
 )
-LEAVES = LAYERS[-3] + LAYERS[-2]  # import nothing of ours but the errors, and not each other
 
 
-def modules():
+def files():
     """Map the dotted name of each module, without the package's, to its file."""
     found = {}
     for path in FOLDER.rglob("*.py"):
@@ -82,88 +47,99 @@ def modules():
     return found
 
 
-MODULES = modules()
+FILES = files()
 
 
-def layer(module):
-    """Tell the row of a module; a full name counts before a pattern.  None when the table does not know it."""
-    for matches in (str.__eq__, fnmatch):
-        for row, names in enumerate(LAYERS):
-            if any(matches(module, name) for name in names):
-                return row
-    return None
+def room(module):
+    """Return the package of a module, the name of a file at the root, or a module that has a row for itself."""
+    return module if any(module in rooms for rooms in ROWS) else module.partition(".")[0]
+
+
+def row(module):
+    """Return the number of the row of a module, or None."""
+    return next((number for number, rooms in enumerate(ROWS) if room(module) in rooms), None)
+
+
+def tree_of(module):
+    """Return the syntax tree of a module."""
+    return ast.parse(FILES[module].read_text(encoding="utf-8"))
 
 
 def imported(module):
-    """List what of ours a module imports, at the top and in functions.
-
-    What stands below `if TYPE_CHECKING` is left out: an object may be handed to the layer below, which names its type.
-    """
+    """Return the modules of ours that a module imports: at the top, in functions, and for type checkers."""
     names = set()
-    for node in statements(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            origin = absolute(module, node)
-            names.update(f"{origin}.{alias.name}" for alias in node.names)
+            assert not node.level, f"{module} imports by a relative name"
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
     return {ours for name in names if (ours := nearest_module(name)) is not None} - {module}
 
 
-def statements(node):
-    """Walk through a tree, without the parts that only type checkers read."""
-    if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-        return
-    yield node
-    for child in ast.iter_child_nodes(node):
-        yield from statements(child)
-
-
-def absolute(module, node):
-    """Resolve the origin of a `from ... import`."""
-    if not node.level:
-        return node.module
-    is_package = MODULES[module].name == "__init__.py"
-    parts = [PACKAGE, *filter(None, module.split("."))]
-    base = parts[: len(parts) + is_package - node.level]
-    return ".".join([*base, *([node.module] if node.module else [])])
-
-
 def nearest_module(name):
-    """Find the module of ours that defines a dotted name; None when it is not ours."""
+    """Return the module of ours that defines a dotted name, or None for one of others."""
     package, _, rest = name.partition(".")
     if package != PACKAGE:
         return None
-    while rest and rest not in MODULES:
+    while rest and rest not in FILES:
         rest = rest.rpartition(".")[0]
     return rest
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_every_module_has_its_place_in_the_table(module):
-    assert layer(module) is not None, f"say in LAYERS where {module} belongs"
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_every_file_has_its_room(module):
+    assert row(module) is not None, f"add {room(module)} to ROWS"
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_imports_do_not_point_up(module):
-    upward = {name for name in imported(module) if layer(name) < layer(module)}
-    assert set() == upward
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_imports_point_down(module):
+    others = {name for name in imported(module) if room(name) != room(module)}
+    assert {name for name in others if row(name) <= row(module)} == set()
 
 
-@pytest.mark.parametrize("leaf", LEAVES)
-def test_a_leaf_imports_only_the_errors(leaf):
-    assert leaf in MODULES
-    assert imported(leaf) <= {"errors"}
+def test_files_go_round_in_no_circle():
+    order = list(TopologicalSorter({module: imported(module) for module in FILES}).static_order())
+    assert set(order) == set(FILES)
 
 
-def test_the_errors_import_nothing_of_ours():
-    assert set() == imported("errors")
+def test_the_rows_name_only_what_exists():
+    rooms = {name for names in ROWS for name in names}
+    assert rooms == {room(module) for module in FILES}
 
 
-def test_imports_do_not_go_round_in_circles():
-    order = list(TopologicalSorter({module: imported(module) for module in MODULES}).static_order())
-    assert set(MODULES) == set(order)
+def test_at_most_24_files_lie_at_the_root():
+    assert len(list(FOLDER.glob("*.py"))) <= 24
 
 
-def test_the_table_names_only_modules_that_exist():
-    names = {name for row in LAYERS for name in row if "*" not in name}
-    assert set() == names - set(MODULES)
+# Databases
+
+NAMES = {*_DIALECTS, "mariadb", "galera", "oracle", "mssql"}
+CORE = sorted(module for module in FILES if room(module) not in {"dialects", "drivers", "contrib", "compat", "testing"})
+# What a message or a scheme says is not a decision.
+TEXTS = {("config.url", "sqlite"), ("drivers", "odbc")}
+
+
+def literals(module):
+    """Return the texts and numbers of a module, without its docstrings."""
+    tree = tree_of(module)
+    docs = {
+        id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    return [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docs]
+
+
+@pytest.mark.parametrize("module", CORE)
+def test_the_core_knows_no_database_by_name(module):
+    found = {text for text in literals(module) if isinstance(text, str) and text.lower() in NAMES}
+    assert {name for name in found if (module, name) not in TEXTS} == set()
+
+
+@pytest.mark.parametrize("module", CORE)
+def test_the_core_knows_no_code_of_an_error(module):
+    """No SQLSTATE stands there, and no number of an error or SQLSTATE is compared with one."""
+    texts = {text for text in literals(module) if isinstance(text, str)}
+    assert {text for text in texts if re.fullmatch(r"(?=.*\d)[0-9A-Z]{5}", text)} == set()
+    compared = [node for node in ast.walk(tree_of(module)) if isinstance(node, ast.Compare)]
+    codes = [node for node in compared if re.search(r"\b(errno|sqlstate)\b", ast.unparse(node))]
+    assert [ast.unparse(node) for node in codes if "None" not in ast.unparse(node)] == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypedDict, cast
 
 from aio_databases.config.url import boolean, function, integer, optional, seconds, typed_options
 from aio_databases.errors import ConfigurationError
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from aio_databases.config.url import Address
-    from aio_databases.drivers.base import Driver
 
 __all__ = ("TARGET", "Options", "PoolOptions", "split_options")
 
@@ -121,8 +120,19 @@ class Options(TypedDict, total=False):
     target_session_attrs: str | None
 
 
+class TakesOptions(Protocol):
+    """What is asked of the class of a driver."""
+
+    option_types: ClassVar[Mapping[str, Callable[[Any], Any]]]
+
+    @classmethod
+    def url_parameters(cls, options: Mapping[str, Any]) -> frozenset[str]:
+        """Return the parameters in the URL's query that are not options of ours but go to the library with the URL."""
+        ...
+
+
 def split_options(
-    driver: type[Driver], address: Address, given: Mapping[str, Any]
+    driver: type[TakesOptions], address: Address, given: Mapping[str, Any]
 ) -> tuple[PoolOptions, dict[str, Any], dict[str, Any]]:
     """Return the options for the pool, for the driver, and those that go to its library as they are.
 

@@ -45,6 +45,7 @@ __all__ = (
     "is_of_replica",
     "is_older_than_commit",
     "is_refusal",
+    "is_type_mismatch",
     "kind_of_dbapi_class",
     "kind_of_mysql_errno",
     "kind_of_sqlite_name",
@@ -214,6 +215,11 @@ def is_of_replica(error: ReadOnlyError) -> bool:
 def is_not_ready(error: Error) -> bool:
     """Return whether a node of Galera has refused a statement because it has lost the other nodes."""
     return error.errno == 1047  # noqa: PLR2004 - a table of numbers
+
+
+def is_type_mismatch(error: Error) -> bool:
+    """Return whether PostgreSQL refuses an expression for its type."""
+    return error.sqlstate == "42804"
 
 
 def is_older_than_commit(diagnosis: Diagnosis) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -9,11 +11,12 @@ from aio_databases.config.url import near_misses
 from aio_databases.errors import DriverNotInstalled, UnknownDriver
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from importlib.metadata import EntryPoints
 
     from aio_databases.drivers.base import Driver
 
-__all__ = ("ENTRY_POINTS", "driver_class")
+__all__ = ("ENTRY_POINTS", "driver_class", "serving")
 
 ENTRY_POINTS = "aio_databases.drivers"
 """The entry-point group in which other packages offer drivers, under the name of their URL scheme."""
@@ -42,12 +45,27 @@ _BY_ODBC = {"mssql": "SQL Server", "sqlserver": "SQL Server", "oracle": "Oracle"
 _ALIASES = {"mariadb": "mysql", "postgres": "postgresql", "postgressql": "postgresql", "sqllite": "sqlite"}
 
 
+_serving: ContextVar[type[Driver] | None] = ContextVar("aio_databases_serving", default=None)
+
+
+@contextmanager
+def serving(driver: type[Driver]) -> Generator[None]:
+    """Have the databases that are made in a ``with`` block use a driver, whatever their URL says: for tests."""
+    token = _serving.set(driver)
+    try:
+        yield
+    finally:
+        _serving.reset(token)
+
+
 def driver_class(scheme: str, url: str) -> type[Driver]:
     """Return the driver for a URL scheme: ``sqlite``, ``asyncpg``, ``postgresql+asyncpg``, ``asyncpg+pool``, ...
 
     ``url`` is the redacted URL, for messages.  Raises UnknownDriver, naming near misses, or DriverNotInstalled, naming
     the command that installs what is missing.  An error in an installed library is left as it is.
     """
+    if (given := _serving.get()) is not None:
+        return given
     dialect, _, library = scheme.partition("+")
     dialect = _ALIASES.get(dialect, dialect)
     name = dialect if library in {"", "pool"} else library  # "+pool" is how 1.x spelled a pool: now there always is one

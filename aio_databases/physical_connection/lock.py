@@ -10,7 +10,7 @@ from __future__ import annotations
 from time import monotonic
 
 from aio_databases.concurrency.queues import FifoLock, WaitQueue
-from aio_databases.errors import InterfaceError, LockTimeout, TransactionError, TurnTimeout
+from aio_databases.errors import ConnectionBusy, InterfaceError, LockTimeout, TransactionError
 from aio_databases.physical_connection.scopes import OpenTransaction, current_block, is_visible
 
 __all__ = ("ConnectionLock", "ConnectionReleased", "WriterLock")
@@ -87,7 +87,7 @@ class ConnectionLock:
     async def acquire(self, timeout: float, at: OpenTransaction | None = None) -> None:
         """Take the lock, waiting at most ``timeout`` seconds; the call belongs to ``at``, if not to one further inside.
 
-        Raises TurnTimeout, naming what it waited for; at once if that is a block of the very task.
+        Raises ConnectionBusy, naming what it waited for; at once if that is a block of the very task.
         """
         deadline = monotonic() + timeout
         while not self.acquire_nowait(at):
@@ -200,14 +200,14 @@ class ConnectionLock:
             if each.is_held_by_this_task:
                 raise _blocked(each, "would wait for ever")
 
-    def _timed_out(self, timeout: float) -> TurnTimeout:
+    def _timed_out(self, timeout: float) -> ConnectionBusy:
         if not self.transactions:
-            return TurnTimeout(f"waited {timeout:g} s for another task's statement on this connection")
+            return ConnectionBusy(f"waited {timeout:g} s for another task's statement on this connection")
         return _blocked(self.transactions[-1], f"waited {timeout:g} s")
 
 
-def _blocked(transaction: OpenTransaction, waited: str) -> TurnTimeout:
-    error = TurnTimeout(
+def _blocked(transaction: OpenTransaction, waited: str) -> ConnectionBusy:
+    error = ConnectionBusy(
         f"{waited} for {transaction.description} to end: "
         "while it is open, only calls made inside its block run on this connection"
     )

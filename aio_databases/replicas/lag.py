@@ -14,11 +14,11 @@ import anyio
 
 from aio_databases import errors
 from aio_databases.concurrency.backoff import pauses
+from aio_databases.config.durations import duration
 from aio_databases.dialects import dialect_named
 from aio_databases.dialects.positions import Position
 from aio_databases.physical_connection.error_translation import translate_error
 from aio_databases.replicas.positions import ask_position
-from aio_databases.transactions.deadline import duration
 
 if TYPE_CHECKING:
     from aio_databases.drivers.base import Driver

@@ -10,6 +10,8 @@ from functools import cache
 from types import NoneType
 from typing import TYPE_CHECKING, Any, cast
 
+from aio_databases.dialects.error_codes import is_type_mismatch
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -45,7 +47,7 @@ def add_parameter_hint(error: DataError, plan: CompiledQuery, values: Any = ()) 
 def add_placeholder_hint(error: ProgrammingError, plan: CompiledQuery) -> None:
     """Have an error about the type of a placeholder name it as the caller does."""
     number = error.parameter
-    if number is None and error.sqlstate == _MISMATCH and error.position and not plan.selects:
+    if number is None and is_type_mismatch(error) and error.position and not plan.selects:
         found = _DOLLAR.match(plan.sql, error.position - 1)
         number = found and found[1]
     if number is None:
@@ -105,7 +107,6 @@ def _is_composite(value: object) -> bool:
 
 
 _ONE_BY_ONE = "; values are given one by one, not in a list"
-_MISMATCH = "42804"
 _DOLLAR = re.compile(r"(?i)(?:cast\s*\(\s*)?\$(\d+)")
 _CAST = "say which type it has wherever it stands, as in cast(:v as integer)"
 _MOST = 100_000  # rows to look at

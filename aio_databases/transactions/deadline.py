@@ -4,25 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from math import inf
-from typing import Any
 
 import anyio
 
-from aio_databases.errors import ConfigurationError, TransactionTimeout
+from aio_databases.config.durations import duration
+from aio_databases.errors import TransactionTimeout
 
-__all__ = ("Deadline", "duration")
-
-
-def duration(name: str, value: Any) -> float:
-    """Return a number of seconds.  Raises ConfigurationError, with the ``name`` of the argument, if it is none."""
-    is_number = isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool))
-    if not is_number or not value >= 0 or (isinstance(value, int) and value > _LONGEST):
-        message = f"{name} must be a number of seconds, 0 or more, not {value!r}"
-        raise ConfigurationError(message)
-    return float(value)
-
-
-_LONGEST = 10**300  # seconds that an integer can say: a float has no more
+__all__ = ("Deadline",)
 
 
 class Deadline:

@@ -14,7 +14,7 @@ import anyio.to_thread
 import pytest
 import trio
 
-from aio_databases import Database, InterfaceError, TransactionError, TurnTimeout
+from aio_databases import ConnectionBusy, Database, InterfaceError, TransactionError
 from loops import run
 
 pytestmark = pytest.mark.targets(pooled=True)
@@ -121,7 +121,7 @@ async def test_a_wait_that_cannot_end_names_the_block_and_its_task(make_database
 
     async def count():
         await ready.wait()
-        with pytest.raises(TurnTimeout, match="for a nested transaction, opened by task") as caught:
+        with pytest.raises(ConnectionBusy, match="for a nested transaction, opened by task") as caught:
             await db.fetchval("select 1")
         notes.extend(caught.value.__notes__)
         answered.set()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from aio_databases import Database
+from aio_databases.testing.fake_driver import FakeDriver, make_database, script_of, verify_closed
 from faults.cancelling import CURRENT
-from unit.fake import FakeDriver, make_database, script_of, verify_closed
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,10 +9,10 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from aio_databases import DeadlockDetected, TransactionState
+from aio_databases.testing.fake_driver import FakeError, script_of
 from faults.cancelling import CURRENT, WAYS
 from faults.sites import FakeSite, site_of
 from faults.test_cancellation import INSERT_ONE, INSERT_TWO, LOOPS_AND_WAYS, MOST_AWAITS, recovered
-from unit.fake import FakeError, script_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator

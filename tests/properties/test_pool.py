@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from aio_databases import ConnectError, ConnectionLost, PoolClosed
-from unit.fake import FakeError, make_database, script_of, verify_closed
+from aio_databases.testing.fake_driver import FakeError, make_database, script_of, verify_closed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aio_databases import DatabaseError, TransactionState
-from unit.fake import make_database, script_of, verify_closed
+from aio_databases.testing.fake_driver import make_database, script_of, verify_closed
 
 ENDINGS = ("commit", "raise", "roll back by hand", "commit by hand")
 

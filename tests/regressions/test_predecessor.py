@@ -22,7 +22,7 @@ from aio_databases import (
     TransactionState,
     UnknownDriver,
 )
-from unit.fake import FakeError, connected, make_database, script_of, verify_closed
+from aio_databases.testing.fake_driver import FakeError, connected, make_database, script_of, verify_closed
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import anyio
 import pytest
 from aio_databases.pool.connector.breaker import CircuitBreaker
 
-from unit.fake import connected
+from aio_databases.testing.fake_driver import connected
 
 pytestmark = pytest.mark.parametrize("loop", ["asyncio", "trio"])
 REPLICA = ["fake://one/db"]

@@ -10,8 +10,8 @@ from contextlib import AsyncExitStack
 import anyio
 import pytest
 
+from aio_databases.testing.fake_driver import connected
 from reports.test_reads_return_to_the_replica import ASK, ASK_PRIMARY
-from unit.fake import connected
 
 SEVERAL = "fake://one,two/db?target=any"
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aio_databases.testing.fake_driver import connected
 from faults.cancelling import counting
-from unit.fake import connected
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

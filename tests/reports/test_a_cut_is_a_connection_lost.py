@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from aio_databases import CommitUncertainError, ConnectionLost, TransactionError, TransactionState
-from unit.fake import FakeError, connected
+from aio_databases.testing.fake_driver import FakeError, connected
 
 if TYPE_CHECKING:
     from aio_databases import Database

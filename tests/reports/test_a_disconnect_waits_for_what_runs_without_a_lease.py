@@ -13,7 +13,7 @@ import pytest
 
 from aio_databases import CommitUncertainError, ConnectionLost, Error, TransactionError, TransactionState
 from aio_databases.physical_connection.lock import ConnectionLock
-from unit.fake import connected
+from aio_databases.testing.fake_driver import connected
 
 LONG = 100.0  # seconds, of which no test waits one
 

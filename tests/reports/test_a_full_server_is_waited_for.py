@@ -6,8 +6,7 @@ import anyio
 import pytest
 
 from aio_databases import ConnectError, PoolTimeout
-from unit.fake import connected, make_database
-from unit.script import FakeError
+from aio_databases.testing.fake_driver import FakeError, connected, make_database
 
 
 class Full(FakeError):

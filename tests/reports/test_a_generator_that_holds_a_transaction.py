@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from aio_databases import ConnectionLost, Error, TransactionError, TransactionTimeout
-from unit.fake import connected
+from aio_databases.testing.fake_driver import connected
 
 LEFT = "the async generator that held the transaction was left early"
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 
 from aio_databases import DatabaseError, Error, TransactionError
-from unit.fake import FakeError, connected
+from aio_databases.testing.fake_driver import FakeError, connected
 
 SHARED = pytest.mark.parametrize("shared", [False, True], ids=["pool", "memory"])
 

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from aio_databases import ConnectionLost
-from unit.fake import connected
+from aio_databases.testing.fake_driver import connected
 
 
 async def six(db):

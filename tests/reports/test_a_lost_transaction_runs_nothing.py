@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from aio_databases import ConnectError, ConnectionLost, TransactionError
-from unit.fake import LinkError, connected
+from aio_databases.testing.fake_driver import LinkError, connected
 
 if TYPE_CHECKING:
     from aio_databases import Connection, Database

@@ -12,7 +12,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from aio_databases import CommitUncertainError, Error, TransactionError
-from unit.fake import connected
+from aio_databases.testing.fake_driver import connected
 
 RELEASED = "^a transaction cannot be used any more: its connection was released, and nothing of it was committed"
 

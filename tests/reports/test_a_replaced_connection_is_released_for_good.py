@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from aio_databases import ConnectionLost, InterfaceError
-from unit.fake import LinkError, connected
+from aio_databases.testing.fake_driver import LinkError, connected
 
 RELEASED = "was used after its release"
 

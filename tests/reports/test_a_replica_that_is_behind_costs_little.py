@@ -13,8 +13,8 @@ import anyio
 import pytest
 
 from aio_databases.errors import ConnectError
+from aio_databases.testing.fake_driver import FakeError, connected
 from reports.test_reads_return_to_the_replica import ASK, ASK_PRIMARY, Told
-from unit.fake import FakeError, connected
 
 pytestmark = pytest.mark.parametrize("loop", ["asyncio", "trio"])
 BLOCKS = 10

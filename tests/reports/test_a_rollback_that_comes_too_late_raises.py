@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from aio_databases import TransactionError, TransactionState
-from unit.fake import connected
+from aio_databases.testing.fake_driver import connected
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from aio_databases import InterfaceError
-from unit.fake import FakeError, connected
+from aio_databases.testing.fake_driver import FakeError, connected
 
 ROWS = "with recursive n (i) as (select 1 union all select i + 1 from n where i < 20) select i from n"
 

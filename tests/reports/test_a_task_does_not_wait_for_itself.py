@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from aio_databases import PoolTimeout
-from unit.fake import connected
+from aio_databases.testing.fake_driver import connected
 
 LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])
 MESSAGE = r"none can come back: all \d are in use \(\d by the very task that waits"

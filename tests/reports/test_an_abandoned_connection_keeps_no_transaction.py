@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from aio_databases import CommitUncertainError, Error, InterfaceError, TransactionError, TransactionState
-from unit.fake import connected
+from aio_databases.testing.fake_driver import connected
 
 RELEASED = "transaction cannot be used any more: its connection was released, and nothing of it was committed"
 POOLS = [{}, {"shared": True}, {"single_writer": True}]

@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from aio_databases import ConfigurationError, Database, InterfaceError
+from aio_databases.testing.fake_driver import make_database, script_of, verify_closed
 from loops import run
-from unit.fake import make_database, script_of, verify_closed
 
 PAIRS = [("asyncio", "asyncio"), ("asyncio", "uvloop"), ("asyncio", "trio"), ("trio", "asyncio"), ("trio", "trio")]
 IN_MEMORY = ["sqlite://", "aiosqlite://", "sqlite:///file:h1?mode=memory&cache=shared&uri=true"]

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from aio_databases.concurrency.queues import WaitQueue
-from unit.fake import connected
+from aio_databases.testing.fake_driver import connected
 
 LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])
 DEBUG = pytest.mark.parametrize("debug", [False, True])

@@ -10,7 +10,7 @@ import anyio.lowlevel
 import pytest
 
 from aio_databases import ConnectError, PoolClosed
-from unit.fake import connected, make_database, verify_closed
+from aio_databases.testing.fake_driver import connected, make_database, verify_closed
 
 LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])
 

@@ -10,9 +10,9 @@ from time import monotonic
 import anyio
 import pytest
 
-from aio_databases import LockTimeout, TurnTimeout
+from aio_databases import ConnectionBusy, LockTimeout
 from aio_databases.physical_connection.scopes import current_block
-from unit.fake import connected
+from aio_databases.testing.fake_driver import connected
 
 LOCKED = r"^would wait for ever for a transaction, opened by the very task that waits, to end: SQLite has one writer"
 
@@ -69,7 +69,7 @@ async def test_a_statement_beside_a_block_of_its_own_task_is_refused_at_once():
         inside = current_block.get()
         current_block.set(None)
         with pytest.raises(
-            TurnTimeout, match=r"^would wait for ever for a transaction, opened by the very task that waits"
+            ConnectionBusy, match=r"^would wait for ever for a transaction, opened by the very task that waits"
         ):
             await connection.execute("insert 1")
         current_block.set(inside)

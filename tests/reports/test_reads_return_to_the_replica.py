@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from aio_databases.dialects.postgresql import POSTGRESQL
-from unit.fake import connected
+from aio_databases.testing.fake_driver import connected
 
 ASK, ASK_PRIMARY = POSTGRESQL.position_questions[0][:2]
 BEHIND, MAX_LAG, HELD = 0.02, 0.1, 0.004  # seconds

@@ -14,8 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from aio_databases import ConnectError, ConnectionLost, Database, DeadlockDetected, Error, ProgrammingError
-from unit.fake import connected
-from unit.script import FakeError
+from aio_databases.testing.fake_driver import FakeError, connected
 
 TABLE = sa.table("t", sa.column("a"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from unit.fake import connected
+from aio_databases.testing.fake_driver import connected
 
 
 def warnings(caplog):

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from aio_databases import TransactionError
-from unit.fake import connected
+from aio_databases.testing.fake_driver import connected
 
 if TYPE_CHECKING:
     from aio_databases import Database

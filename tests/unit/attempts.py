@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aio_databases import SerializationFailure
-from unit.fake import FakeError
+from aio_databases.testing.fake_driver import FakeError
 
 __all__ = ("again", "insert")
 

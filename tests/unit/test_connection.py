@@ -17,7 +17,7 @@ from aio_databases import (
     ReadOnlyError,
     Result,
 )
-from unit.fake import FakeError, connected
+from aio_databases.testing.fake_driver import FakeError, connected
 
 
 async def test_every_verb_works_on_a_connection():

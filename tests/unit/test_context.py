@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from aio_databases import current_conn
-from unit.fake import connected, make_database, script_of, verify_closed
+from aio_databases.testing.fake_driver import connected, make_database, script_of, verify_closed
 
 
 async def test_the_innermost_block_of_a_database_has_its_connection():

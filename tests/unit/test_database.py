@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from aio_databases import ConfigurationError, ConnectError, Database, Error, PoolClosed, PoolStats, Result, current_conn
-from unit.fake import FakeError, connected, make_database, script_of, verify_closed
+from aio_databases.testing.fake_driver import FakeError, connected, make_database, script_of, verify_closed
 
 
 async def test_it_shows_no_password(caplog):

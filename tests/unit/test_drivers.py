@@ -10,7 +10,7 @@ import pytest
 from aio_databases import Database, DriverNotInstalled, UnknownDriver
 from aio_databases.drivers import ENTRY_POINTS, driver_class
 from aio_databases.drivers.base import TransactionOptions, begin_statement
-from unit.fake import FakeDriver, verify_closed
+from aio_databases.testing.fake_driver import FakeDriver, verify_closed
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def offer(monkeypatch):
 
 
 async def test_other_packages_offer_drivers_by_entry_points(offer):
-    offer(fake="unit.fake:FakeDriver", other="nowhere:Driver")
+    offer(fake="aio_databases.testing.fake_driver:FakeDriver", other="nowhere:Driver")
     db = Database("fake://server/db")
     async with db:
         assert FakeDriver is type(db.backend)
@@ -119,7 +119,7 @@ async def test_other_packages_offer_drivers_by_entry_points(offer):
 
 
 def test_drivers_of_other_packages_take_a_dialect_in_front_and_are_known(offer):
-    offer(fake="unit.fake:FakeDriver")
+    offer(fake="aio_databases.testing.fake_driver:FakeDriver")
     assert FakeDriver is driver_class("postgresql+fake", "")
     with pytest.raises(UnknownDriver, match=r"did you mean 'fake'.*; known are aiomysql, .*, fake, mariadb"):
         driver_class("fakee", "")

@@ -155,7 +155,7 @@ def test_errors_without_a_code_are_told_by_the_name_of_their_class():
         (errors.PoolTimeout, TimeoutError),
         (errors.ReadOnlyError, RuntimeError),
         (errors.TransactionError, RuntimeError),
-        (errors.TurnTimeout, TimeoutError),
+        (errors.ConnectionBusy, TimeoutError),
     ],
 )
 def test_errors_are_also_what_python_calls_them(kind, also):
@@ -202,7 +202,7 @@ PARENTS = {
     "TargetNotFound": "ConnectError",
     "TransactionError": "InterfaceError RuntimeError",
     "TransactionTimeout": "OperationalError TimeoutError",
-    "TurnTimeout": "OperationalError TimeoutError",
+    "ConnectionBusy": "OperationalError TimeoutError",
     "UniqueViolation": "IntegrityError",
     "UnknownDriver": "ConfigurationError",
 }

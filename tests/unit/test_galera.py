@@ -6,7 +6,7 @@ import pytest
 
 from aio_databases import ConnectError, errors
 from aio_databases.dialects.mysql import MYSQL
-from unit.fake import FakeDriver, FakeError, make_database
+from aio_databases.testing.fake_driver import FakeDriver, FakeError, make_database
 
 
 class MySQLDriver(FakeDriver):

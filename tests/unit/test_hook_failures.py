@@ -16,8 +16,8 @@ from aio_databases import (
     TransactionError,
     TransactionState,
 )
+from aio_databases.testing.fake_driver import FakeError, connected
 from unit.calls import Boom, Calls, fail, fail_later
-from unit.fake import FakeError, connected
 
 # Transactions that fail
 

@@ -10,8 +10,8 @@ from aio_databases import (
     ReadOnlyError,
     TransactionError,
 )
+from aio_databases.testing.fake_driver import connected
 from unit.calls import Boom, Calls, fail
-from unit.fake import connected
 
 # Which are called
 

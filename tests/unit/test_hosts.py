@@ -18,7 +18,7 @@ from aio_databases import (
     TargetNotFound,
     errors,
 )
-from unit.fake import FakeError, LinkError, make_database
+from aio_databases.testing.fake_driver import FakeError, LinkError, make_database
 
 ROLE = "SELECT pg_catalog.pg_is_in_recovery()"
 PRIMARY, REPLICA = False, True

@@ -8,8 +8,8 @@ import re
 import anyio
 import pytest
 
-from aio_databases import ConfigurationError, LockTimeout, PoolTimeout, TurnTimeout
-from unit.fake import connected, make_database
+from aio_databases import ConfigurationError, ConnectionBusy, LockTimeout, PoolTimeout
+from aio_databases.testing.fake_driver import connected, make_database
 
 HERE = f'File "{__file__}", line '
 
@@ -89,7 +89,7 @@ async def test_with_debug_the_error_shows_where_the_transaction_was_opened():
     async with connected(timeout=0.01, debug=True) as (db, _), db.connection() as connection:
 
         async def count(caught):
-            with pytest.raises(TurnTimeout) as raised:
+            with pytest.raises(ConnectionBusy) as raised:
                 await connection.fetchval("select 1")
             caught.append(raised.value)
 

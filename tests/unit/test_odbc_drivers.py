@@ -15,7 +15,7 @@ from aio_databases.config.options import split_options
 from aio_databases.config.url import parse_url
 from aio_databases.drivers.base import TransactionOptions
 from aio_databases.drivers.odbc.connection_strings import keywords, redacted
-from aio_databases.drivers.odbc.dialect import Dialect, Failure
+from aio_databases.drivers.odbc.dialect import Failure, OdbcDialect
 from aio_databases.drivers.odbc.family import AnyODBC, OdbcDriver
 from aio_databases.drivers.odbc.mysql import MySQL
 from aio_databases.drivers.odbc.others import Db2, Oracle, SQLServer
@@ -123,7 +123,7 @@ def test_the_dialect_is_told_by_name_else_by_the_odbc_driver(options, dialect):
     assert driver.is_known is (dialect != "odbc")
     known = {
         "db2": Db2, "mssql": SQLServer, "mysql": MySQL, "oracle": Oracle, "postgresql": PostgreSQL, "sqlite": SQLite
-    }.get(dialect, Dialect)  # fmt: skip
+    }.get(dialect, OdbcDialect)  # fmt: skip
     assert known.capabilities == driver.capabilities
     assert type(driver.ways) is known
 
@@ -388,7 +388,7 @@ def test_an_unknown_database_cannot_be_made_read_only():
         (SQLite(), {"mode": "exclusive"}, False, ["BEGIN EXCLUSIVE"]),
         (SQLite(), {}, True, ["BEGIN DEFERRED"]),
         (SQLite(), {"readonly": True}, False, ["BEGIN DEFERRED", "PRAGMA query_only = ON"]),
-        (Dialect(), {}, False, []),
+        (OdbcDialect(), {}, False, []),
     ],
 )
 def test_a_transaction_begins_in_the_words_of_the_database(dialect, options, read_only, expected):
@@ -456,20 +456,20 @@ def failure(state, text, number=0, kind=e.DatabaseError):
 @pytest.mark.parametrize(
     ("dialect", "found", "kind"),
     [
-        (Dialect(), failure("08001", "refused"), e.ConnectError),
-        (Dialect(), failure("08S01", "lost"), e.ConnectionLost),
-        (Dialect(), failure("28000", "login"), e.AuthenticationError),
-        (Dialect(), failure("HYT00", "timeout"), e.QueryTimeout),
-        (Dialect(), failure("HYT01", "timeout"), e.ConnectionLost),
-        (Dialect(), failure("HY008", "cancelled"), e.QueryTimeout),
-        (Dialect(), failure("HYC00", "no such feature"), e.NotSupportedError),
-        (Dialect(), failure("IM002", "no such data source"), e.ConnectError),
-        (Dialect(), failure("01000", "Can't open lib 'X' : file not found"), e.ConnectError),
-        (Dialect(), failure("07002", "parameters"), e.ProgrammingError),
-        (Dialect(), failure("42S02", "table"), e.ProgrammingError),
-        (Dialect(), failure("40001", "deadlock", 1205), e.SerializationFailure),
-        (Dialect(), failure("HY000", "whatever", 0, e.ProgrammingError), e.ProgrammingError),
-        (Dialect(), failure("", "Attempt to use a closed connection.", 0, e.ProgrammingError), e.ConnectionLost),
+        (OdbcDialect(), failure("08001", "refused"), e.ConnectError),
+        (OdbcDialect(), failure("08S01", "lost"), e.ConnectionLost),
+        (OdbcDialect(), failure("28000", "login"), e.AuthenticationError),
+        (OdbcDialect(), failure("HYT00", "timeout"), e.QueryTimeout),
+        (OdbcDialect(), failure("HYT01", "timeout"), e.ConnectionLost),
+        (OdbcDialect(), failure("HY008", "cancelled"), e.QueryTimeout),
+        (OdbcDialect(), failure("HYC00", "no such feature"), e.NotSupportedError),
+        (OdbcDialect(), failure("IM002", "no such data source"), e.ConnectError),
+        (OdbcDialect(), failure("01000", "Can't open lib 'X' : file not found"), e.ConnectError),
+        (OdbcDialect(), failure("07002", "parameters"), e.ProgrammingError),
+        (OdbcDialect(), failure("42S02", "table"), e.ProgrammingError),
+        (OdbcDialect(), failure("40001", "deadlock", 1205), e.SerializationFailure),
+        (OdbcDialect(), failure("HY000", "whatever", 0, e.ProgrammingError), e.ProgrammingError),
+        (OdbcDialect(), failure("", "Attempt to use a closed connection.", 0, e.ProgrammingError), e.ConnectionLost),
         (PostgreSQL(), failure("57P01", "FATAL: terminating connection"), e.ConnectionLost),
         (PostgreSQL(), failure("XX000", "FATAL: unable to read data from DB node 1"), e.ConnectionLost),
         (PostgreSQL(), failure("XX000", "ERROR: cache lookup failed"), e.InternalError),

@@ -8,7 +8,7 @@ from aio_databases import ConfigurationError, Database
 from aio_databases.config.options import PoolOptions, split_options
 from aio_databases.config.url import parse_url
 from aio_databases.drivers.sqlite.driver import SQLiteDriver
-from unit.fake import make_database
+from aio_databases.testing.fake_driver import make_database
 
 
 def test_keywords_win_over_the_query_and_texts_are_typed():

@@ -6,7 +6,7 @@ import pytest
 
 from aio_databases import AuthenticationError, ConnectError, NotSupportedError
 from aio_databases.physical_connection.connection import PhysicalConnection
-from unit.fake import FakeError, connected, make_database
+from aio_databases.testing.fake_driver import FakeError, connected, make_database
 
 
 async def opened(db):

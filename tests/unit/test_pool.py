@@ -7,7 +7,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from aio_databases import ConnectError, ConnectionLost, PoolTimeout
-from unit.fake import connected, make_database, script_of, verify_closed
+from aio_databases.testing.fake_driver import connected, make_database, script_of, verify_closed
 
 
 async def leases(db, count):

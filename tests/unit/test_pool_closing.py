@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 
 from aio_databases import AuthenticationError, ConnectError, InterfaceError, PoolClosed
 from aio_databases.pool.pool import Pool
-from unit.fake import FakeError, LinkError, connected, make_database, script_of, verify_closed
+from aio_databases.testing.fake_driver import FakeError, LinkError, connected, make_database, script_of, verify_closed
 
 
 async def leases(db, count):

@@ -11,7 +11,7 @@ from aio_databases.dialects.mysql import MYSQL
 from aio_databases.dialects.positions import Position
 from aio_databases.replicas import positions
 from aio_databases.replicas.positions import ask_position
-from unit.fake import make_database
+from aio_databases.testing.fake_driver import make_database
 
 UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
 OTHER = "a0b1c2d3-0000-11e1-9e33-c80aa9429562"

@@ -10,7 +10,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from aio_databases import TransactionError
-from unit.fake import connected
+from aio_databases.testing.fake_driver import connected
 
 
 async def test_a_link_that_breaks_behind_an_answer_is_a_lost_connection_and_no_commit():

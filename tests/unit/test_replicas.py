@@ -8,7 +8,7 @@ import pytest
 
 from aio_databases import ConnectError, PoolClosed, PoolTimeout, ReadOnlyError
 from aio_databases.pool import breaker as module
-from unit.fake import FakeError, connected
+from aio_databases.testing.fake_driver import FakeError, connected
 
 TWO = ["fake://one/db", "fake://two/db"]
 

@@ -18,7 +18,7 @@ from aio_databases import (
     TransactionError,
 )
 from aio_databases.dialects.postgresql import POSTGRESQL
-from unit.fake import FakeError, connected, make_database
+from aio_databases.testing.fake_driver import FakeError, connected, make_database
 
 ASK, ASK_PRIMARY = POSTGRESQL.position_questions[0][:2]
 TWO = ["fake://one/db", "fake://two/db"]

@@ -17,8 +17,8 @@ from aio_databases import (
     TransactionTimeout,
     errors,
 )
+from aio_databases.testing.fake_driver import FakeError, connected
 from unit.attempts import again, insert
-from unit.fake import FakeError, connected
 
 RETRYABLE = [DeadlockDetected, LockTimeout, SerializationFailure]
 

@@ -18,8 +18,8 @@ from aio_databases import (
     SerializationFailure,
     TransactionError,
 )
+from aio_databases.testing.fake_driver import connected
 from unit.attempts import again, insert
-from unit.fake import connected
 
 # What is run
 

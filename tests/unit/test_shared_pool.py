@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from aio_databases import ConnectionLost, PoolClosed
-from unit.fake import connected, make_database, script_of, verify_closed
+from aio_databases.testing.fake_driver import connected, make_database, script_of, verify_closed
 
 
 async def leases(db, count):

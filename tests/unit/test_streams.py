@@ -9,7 +9,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from aio_databases import DatabaseError, Error, InterfaceError
-from unit.fake import connected
+from aio_databases.testing.fake_driver import connected
 
 QUERY = "select 3"
 

@@ -14,7 +14,7 @@ from aio_databases import (
     TransactionState,
 )
 from aio_databases.drivers.base import TransactionOptions, begin_statement
-from unit.fake import connected
+from aio_databases.testing.fake_driver import connected
 
 
 class Boom(Exception):

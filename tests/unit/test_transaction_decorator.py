@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from aio_databases import NotSupportedError, TransactionError, TransactionTimeout
-from unit.fake import connected, make_database
+from aio_databases.testing.fake_driver import connected, make_database
 
 
 class Boom(Exception):

@@ -15,7 +15,7 @@ from aio_databases import (
     TransactionError,
     TransactionState,
 )
-from unit.fake import FakeError, LinkError, connected
+from aio_databases.testing.fake_driver import FakeError, LinkError, connected
 
 
 class Boom(Exception):

@@ -19,7 +19,7 @@ from aio_databases import (
     TransactionState,
     TransactionTimeout,
 )
-from unit.fake import connected
+from aio_databases.testing.fake_driver import connected
 
 SHORT = 0.2
 """Seconds: enough to begin a transaction on a machine that has much to do."""

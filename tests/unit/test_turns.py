@@ -8,9 +8,9 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from aio_databases import DatabaseError, Error, TransactionError, TransactionState, TurnTimeout
+from aio_databases import ConnectionBusy, DatabaseError, Error, TransactionError, TransactionState
 from aio_databases.physical_connection.lock import ConnectionLock
-from unit.fake import connected
+from aio_databases.testing.fake_driver import connected
 
 
 async def pause(awaits=12):
@@ -73,7 +73,9 @@ async def test_a_wait_that_is_too_long_names_the_transaction_and_its_task():
         async with db.transaction(), anyio.create_task_group() as tasks:
             tasks.start_soon(hog, name="the hog")
             await opened.wait()
-            with pytest.raises(TurnTimeout, match=r"0.02 s for a nested transaction, opened by task 'the hog', to end"):
+            with pytest.raises(
+                ConnectionBusy, match=r"0.02 s for a nested transaction, opened by task 'the hog', to end"
+            ):
                 await db.execute("insert 1")
             ended.set()
         assert "insert 1" not in fake.sent
@@ -85,7 +87,7 @@ async def test_a_wait_for_a_statement_that_is_too_long_says_so():
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(db.fetchval, "select slow")
             await gate.reached()
-            with pytest.raises(TurnTimeout, match="another task's statement"):
+            with pytest.raises(ConnectionBusy, match="another task's statement"):
                 await db.execute("insert 1")
             gate.open()
 

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from aio_databases import Database, ReadOnlyError, WriteTracker
-from unit.fake import connected
+from aio_databases.testing.fake_driver import connected
 
 
 async def iterate(db):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from aio_databases import errors
 from aio_databases.config.url import boolean
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from aio_databases.config.url import Address
     from aio_databases.drivers.base import DriverConnection
-    from aio_databases.drivers.mysql.connection import MySQLConnection
 
 __all__ = (
     "CLOSED",
@@ -126,21 +125,21 @@ class MySQLDriver(_OfMySQL, NetworkDriver):
 
     library_connection: ClassVar[Callable[..., Any]]
     """Makes a connection of the library's that is not open yet."""
-    connection: ClassVar[Callable[..., MySQLConnection]]
-    """Makes ours of it."""
+    connection: ClassVar[Callable[..., Any]]
+    """Makes of it a connection of ours, which `connect` opens."""
 
     database_argument: ClassVar[str] = "database"
     """What the library calls the name of the database."""
 
     async def connect(self, *, read_only: bool = False) -> DriverConnection:
         """Open a connection; with ``read_only`` the server refuses writes on it."""
-        connection = type(self).connection(self, await self.guarded(), read_only=read_only)
+        connection: Any = type(self).connection(self, await self.guarded(), read_only=read_only)
         try:
             await connection.open()
         except BaseException:
             connection.terminate()
             raise
-        return connection
+        return cast("DriverConnection", connection)
 
     async def guarded(self) -> Any:
         """Return a connection of the library's, not open yet, that logs in as the options demand."""

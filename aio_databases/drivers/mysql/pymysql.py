@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import pymysql
 
-from aio_databases.drivers.mysql.connection import MySQLConnection, counts_rows
-from aio_databases.drivers.mysql.cursor import MySQLCursor
+from aio_databases.drivers.mysql.connection import MySQLConnection, MySQLCursor, counts_rows
 from aio_databases.drivers.mysql.family import Guard, MySQLDriver
 from aio_databases.drivers.thread import CLOSED, ThreadConnection
 from aio_databases.errors import ConnectionLost

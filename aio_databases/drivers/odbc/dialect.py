@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 from aio_databases import errors
 from aio_databases.dialects.error_codes import kind_of_sqlstate
 from aio_databases.drivers.base import Capabilities
+from aio_databases.drivers.network import NetworkDriver
 from aio_databases.drivers.odbc.values import for_any
 from aio_databases.errors import ConfigurationError, Diagnosis
 
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from aio_databases.drivers.base import TransactionOptions
-    from aio_databases.drivers.odbc.family import OdbcDriver
 
-__all__ = ("BEGINS", "ENDS", "Dialect", "Failure", "beginning_with", "positional", "refusal")
+__all__ = ("BEGINS", "ENDS", "Failure", "LibraryDriver", "OdbcDialect", "beginning_with", "positional", "refusal")
 
 
 def beginning_with(words: str) -> re.Pattern[str]:
@@ -50,7 +50,13 @@ class Failure(NamedTuple):
 _AROUND = re.compile(r"^(?:\[[^\]]*\] ?)+|(?: \(-?\d+\))+ \(SQL\w+\).*", re.DOTALL)
 
 
-class Dialect:
+class LibraryDriver(NetworkDriver):
+    """A driver that knows the name of its ODBC driver."""
+
+    library: str
+
+
+class OdbcDialect:
     """A database of which nothing is known but that ODBC leads to it."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(exclusive_cursor=True)
@@ -92,7 +98,7 @@ class Dialect:
 
     # Connecting
 
-    def place(self, driver: OdbcDriver, *, read_only: bool) -> dict[str, Any]:
+    def place(self, driver: LibraryDriver, *, read_only: bool) -> dict[str, Any]:
         """Return the keywords that say where the database is."""
         del read_only
         host, port = driver.located("host"), driver.located("port")
@@ -100,28 +106,28 @@ class Dialect:
             host, port = f"{host},{port}", None
         return {"Server": host, "Port": port, "Database": driver.located("database")}
 
-    def defaults(self, driver: OdbcDriver) -> Mapping[str, Any]:
+    def defaults(self, driver: LibraryDriver) -> Mapping[str, Any]:
         """Return what the connection string says unless its author says something else."""
         del driver
         return {}
 
-    def encryption(self, driver: OdbcDriver) -> dict[str, Any]:
+    def encryption(self, driver: LibraryDriver) -> dict[str, Any]:
         """Return the keywords that say how to encrypt."""
         if driver.ssl is not None or driver.options.keys() & {"sslrootcert", "sslcert", "sslkey"}:
             raise refusal(driver, "ssl", "every ODBC driver has words of its own for it")
         return {}
 
-    def check(self, driver: OdbcDriver) -> None:
+    def check(self, driver: LibraryDriver) -> None:
         """Raise ConfigurationError for options that cannot be followed."""
         if "application_name" in driver.options:
             raise refusal(driver, "application_name", "there is no word for it that every ODBC driver knows")
 
-    def prepare(self, db: Any, driver: OdbcDriver) -> None:
+    def prepare(self, db: Any, driver: LibraryDriver) -> None:
         """Make a new connection of pyodbc's bind and read values as they are."""
         if driver.options.get("statement_timeout"):
             db.timeout = ceil(driver.options["statement_timeout"])
 
-    def session(self, driver: OdbcDriver, product: str, *, read_only: bool) -> Iterator[str]:
+    def session(self, driver: LibraryDriver, product: str, *, read_only: bool) -> Iterator[str]:
         """Give the statements that a session begins with; ``product`` is what the server calls itself."""
         if read_only:
             message = f"no way is known to have {product} refuse writes on a connection, so {driver.address} has no "
@@ -218,7 +224,7 @@ def positional(params: Any) -> Sequence[Any]:
     return cast("Sequence[Any]", params)
 
 
-def refusal(driver: OdbcDriver, option: str, reason: str) -> ConfigurationError:
+def refusal(driver: LibraryDriver, option: str, reason: str) -> ConfigurationError:
     """Return the error for an option that cannot be followed."""
     return ConfigurationError(
         f"the option {option!r} of {driver.address} cannot be followed: {reason}; leave it out, and write what the "

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from aio_databases.drivers.auto import Choice
 from aio_databases.drivers.network import NetworkDriver
 from aio_databases.drivers.odbc.connection_strings import extended, in_braces, is_plain, keywords
-from aio_databases.drivers.odbc.dialect import Dialect, refusal
+from aio_databases.drivers.odbc.dialect import LibraryDriver, OdbcDialect, refusal
 from aio_databases.drivers.odbc.mysql import MySQL
 from aio_databases.drivers.odbc.others import Db2, Oracle, SQLServer
 from aio_databases.drivers.odbc.postgresql import PostgreSQL
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ("ODBC", "ODBC_OPTIONS", "AnyODBC", "OdbcDriver")
 
-ODBC: Capabilities = Dialect.capabilities
+ODBC: Capabilities = OdbcDialect.capabilities
 """Of a database of which nothing is known yet."""
 
 
@@ -85,7 +85,7 @@ class AnyODBC(Choice):
         _check_hosts(self)
 
 
-class OdbcDriver(NetworkDriver):
+class OdbcDriver(LibraryDriver):
     """Knows the connection string, and what to tell the database when a session begins."""
 
     dialect: ClassVar[str] = "odbc"
@@ -93,7 +93,7 @@ class OdbcDriver(NetworkDriver):
     capabilities: ClassVar[Capabilities] = ODBC
     serves: ClassVar[frozenset[str]] = _SERVED
     option_types: ClassVar[Mapping[str, Callable[[Any], Any]]] = ODBC_OPTIONS
-    ways: Dialect
+    ways: OdbcDialect
 
     @classmethod
     def url_parameters(cls, options: Mapping[str, Any]) -> frozenset[str]:
@@ -120,6 +120,10 @@ class OdbcDriver(NetworkDriver):
     def data_sources(self) -> Mapping[str, str]:
         """Return the names of the data sources that the ODBC manager knows, each with that of its ODBC driver."""
         return {}
+
+    def open(self, text: str) -> Any:
+        """Connect by a connection string, in the thread of the connection."""
+        raise NotImplementedError
 
     def get_to_know(self, product: str) -> None:
         """Note what the database calls itself."""
@@ -238,8 +242,8 @@ def _name_in(text: str) -> str:
     return next((name for word, name in _WORDS.items() if word in text.lower()), "odbc")
 
 
-_UNKNOWN = Dialect()
-_DIALECTS: dict[str, Dialect] = {
+_UNKNOWN = OdbcDialect()
+_DIALECTS: dict[str, OdbcDialect] = {
     "db2": Db2(),
     "mssql": SQLServer(),
     "mysql": MySQL(),

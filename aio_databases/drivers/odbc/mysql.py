@@ -9,7 +9,7 @@ from aio_databases.dialects.error_codes import kind_of_mysql_errno
 from aio_databases.drivers.base import Capabilities
 from aio_databases.drivers.mysql.family import MYSQL, details
 from aio_databases.drivers.network import certificate_authorities
-from aio_databases.drivers.odbc.dialect import BEGINS, ENDS, Dialect, beginning_with, positional, refusal
+from aio_databases.drivers.odbc.dialect import BEGINS, ENDS, OdbcDialect, beginning_with, positional, refusal
 from aio_databases.drivers.odbc.values import duration, for_mysql
 from aio_databases.errors import Diagnosis
 
@@ -18,13 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from aio_databases.drivers.base import TransactionOptions
-    from aio_databases.drivers.odbc.dialect import Failure
-    from aio_databases.drivers.odbc.family import OdbcDriver
+    from aio_databases.drivers.odbc.dialect import Failure, LibraryDriver
 
 __all__ = ("MySQL",)
 
 
-class MySQL(Dialect):
+class MySQL(OdbcDialect):
     """MySQL or MariaDB, through the ODBC driver of either."""
 
     # LAST_INSERT_ID() would cost a round trip, and tells of an older row where this one has got its id from the user.
@@ -42,17 +41,17 @@ class MySQL(Dialect):
     has_several: ClassVar[re.Pattern[str] | None] = beginning_with(r"CALL|EXECUTE|\{\s*(?:\?\s*=\s*)?CALL")
     keeps_failed_rows: ClassVar[bool] = True
 
-    def place(self, driver: OdbcDriver, *, read_only: bool) -> dict[str, Any]:
+    def place(self, driver: LibraryDriver, *, read_only: bool) -> dict[str, Any]:
         """Return the keywords that say where the database is."""
         if driver.socket:
             return {"Socket": driver.socket, "Database": driver.located("database")}
         return super().place(driver, read_only=read_only)
 
-    def defaults(self, driver: OdbcDriver) -> Mapping[str, Any]:
+    def defaults(self, driver: LibraryDriver) -> Mapping[str, Any]:
         """Have UPDATE count the rows that it finds, as everywhere else, and the thread give up connecting some time."""
         return {"OPTION": 2, **({"CONN_TIMEOUT": driver.gives_up_after} if _is_of_mariadb(driver) else {})}
 
-    def encryption(self, driver: OdbcDriver) -> dict[str, Any]:
+    def encryption(self, driver: LibraryDriver) -> dict[str, Any]:
         """Return the keywords that say how to encrypt."""
         files = {"SSLCA": "sslrootcert", "SSLCERT": "sslcert", "SSLKEY": "sslkey"}
         given = {word: driver.options[name] for word, name in files.items() if name in driver.options}
@@ -66,19 +65,19 @@ class MySQL(Dialect):
             return {}
         raise refusal(driver, "ssl", "MariaDB's ODBC driver encrypts for certain with 'verify-full' only, or 'disable'")
 
-    def check(self, driver: OdbcDriver) -> None:
+    def check(self, driver: LibraryDriver) -> None:
         """Raise ConfigurationError for options that cannot be followed."""
         if "application_name" in driver.options:
             raise refusal(driver, "application_name", "the ODBC drivers for MySQL tell the server their own")
 
-    def prepare(self, db: Any, driver: OdbcDriver) -> None:
+    def prepare(self, db: Any, driver: LibraryDriver) -> None:
         """Keep long texts whole, and read TIME with its fraction, as the duration that it is."""
         del driver
         db.maxwrite = _ALL_AT_ONCE  # of a text that is sent in pieces, MariaDB's driver loses each 256th character
         if "maodbc" in db.getinfo(_SQL_DRIVER_NAME):
             db.add_output_converter(_SQL_TYPE_TIME, duration)
 
-    def session(self, driver: OdbcDriver, product: str, *, read_only: bool) -> Iterator[str]:
+    def session(self, driver: LibraryDriver, product: str, *, read_only: bool) -> Iterator[str]:
         """Give the statements that a session begins with."""
         timeout = driver.options.get("statement_timeout")
         if timeout and product == "MariaDB":
@@ -119,7 +118,7 @@ class MySQL(Dialect):
             return diagnosis.kind is not errors.DeadlockDetected and super().survives(sql, diagnosis, ask)
 
 
-def _is_of_mariadb(driver: OdbcDriver) -> bool:
+def _is_of_mariadb(driver: LibraryDriver) -> bool:
     return any(word in driver.library.lower() for word in ("maria", "maodbc"))
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from aio_databases import errors
 from aio_databases.drivers.base import Capabilities
-from aio_databases.drivers.odbc.dialect import Dialect
+from aio_databases.drivers.odbc.dialect import OdbcDialect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ _DB2_LEVELS: Mapping[str, str] = {
 """What standard SQL's levels are called."""
 
 
-class SQLServer(Dialect):
+class SQLServer(OdbcDialect):
     """Microsoft SQL Server, whose savepoints cannot be released."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(
@@ -50,7 +50,7 @@ class SQLServer(Dialect):
         return ("SET TRANSACTION ISOLATION LEVEL READ COMMITTED",) if options.isolation else ()
 
 
-class Oracle(Dialect):
+class Oracle(OdbcDialect):
     """Oracle, whose savepoints cannot be released, and whose queries want a table."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(
@@ -77,7 +77,7 @@ class Oracle(Dialect):
         return (f"SET TRANSACTION ISOLATION LEVEL {options.isolation.upper()}",) if options.isolation else ()
 
 
-class Db2(Dialect):
+class Db2(OdbcDialect):
     """IBM's Db2, which says what becomes of cursors, and whose queries want a table."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(exclusive_cursor=True, isolation_levels=frozenset(_DB2_LEVELS))

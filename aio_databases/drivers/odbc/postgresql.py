@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from aio_databases import errors
 from aio_databases.drivers.base import begin_statement
 from aio_databases.drivers.network import certificate_authorities
-from aio_databases.drivers.odbc.dialect import BEGINS, Dialect, beginning_with, positional
+from aio_databases.drivers.odbc.dialect import BEGINS, OdbcDialect, beginning_with, positional
 from aio_databases.drivers.odbc.values import for_postgresql, uuid
 from aio_databases.drivers.postgresql.family import POSTGRESQL, key_columns, refused_login
 
@@ -16,14 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from aio_databases.drivers.base import Capabilities, TransactionOptions
-    from aio_databases.drivers.odbc.dialect import Failure
-    from aio_databases.drivers.odbc.family import OdbcDriver
+    from aio_databases.drivers.odbc.dialect import Failure, LibraryDriver
     from aio_databases.errors import Diagnosis
 
 __all__ = ("PostgreSQL",)
 
 
-class PostgreSQL(Dialect):
+class PostgreSQL(OdbcDialect):
     """PostgreSQL through psqlodbc."""
 
     capabilities: ClassVar[Capabilities] = POSTGRESQL
@@ -37,7 +36,7 @@ class PostgreSQL(Dialect):
     savepoint: ClassVar[str] = "SAVEPOINT {}"
     begins: ClassVar[re.Pattern[str] | None] = beginning_with(BEGINS)
 
-    def place(self, driver: OdbcDriver, *, read_only: bool) -> dict[str, Any]:
+    def place(self, driver: LibraryDriver, *, read_only: bool) -> dict[str, Any]:
         """Return the keywords that say where the database is."""
         place = super().place(driver, read_only=read_only)
         if driver.socket:  # libpq wants the folder, and the number at the end of the socket's name as the port
@@ -45,11 +44,11 @@ class PostgreSQL(Dialect):
             place |= {"Server": folder, "Port": int(port) if port else place["Port"]}
         return place
 
-    def defaults(self, driver: OdbcDriver) -> Mapping[str, Any]:
+    def defaults(self, driver: LibraryDriver) -> Mapping[str, Any]:
         """Have bools read as such, and a failed statement fail its transaction as it does with other libraries."""
         return {"BoolsAsChar": 0, "Protocol": "7.4-0", **_for_libpq(driver, {})}
 
-    def encryption(self, driver: OdbcDriver) -> dict[str, Any]:
+    def encryption(self, driver: LibraryDriver) -> dict[str, Any]:
         """Return the keywords that say how to encrypt."""
         files = {name: driver.options.get(name) for name in ("sslrootcert", "sslcert", "sslkey")}
         if str(driver.ssl).startswith("verify") and files["sslrootcert"] is None:
@@ -57,15 +56,15 @@ class PostgreSQL(Dialect):
         given = {name: path for name, path in files.items() if path}
         return {"SSLmode": driver.ssl, **(_for_libpq(driver, given) if given else {})}
 
-    def check(self, driver: OdbcDriver) -> None:
+    def check(self, driver: LibraryDriver) -> None:
         """Take all options."""
 
-    def prepare(self, db: Any, driver: OdbcDriver) -> None:
+    def prepare(self, db: Any, driver: LibraryDriver) -> None:
         """Read UUIDs as what they are."""
         del driver
         db.add_output_converter(_SQL_GUID, uuid)
 
-    def session(self, driver: OdbcDriver, product: str, *, read_only: bool) -> Iterator[str]:
+    def session(self, driver: LibraryDriver, product: str, *, read_only: bool) -> Iterator[str]:
         """Give the statements that a session begins with."""
         del product
         if "application_name" in driver.options:
@@ -126,7 +125,7 @@ def _literal(text: str) -> str:
     return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-def _for_libpq(driver: OdbcDriver, files: Mapping[str, str]) -> dict[str, str]:
+def _for_libpq(driver: LibraryDriver, files: Mapping[str, str]) -> dict[str, str]:
     """Return the keyword with what libpq has to be told, which psqlodbc hands on."""
     words = ("channel_binding", "fallback_application_name", "gssencmode", "options")
     told: dict[str, Any] = {
@@ -138,7 +137,7 @@ def _for_libpq(driver: OdbcDriver, files: Mapping[str, str]) -> dict[str, str]:
     return {"pqopt": f"{{{written}}}"} if written else {}
 
 
-def _escaped(name: str, value: str, driver: OdbcDriver) -> str:
+def _escaped(name: str, value: str, driver: LibraryDriver) -> str:
     if re.search("[{}]", value):
         message = f"the ODBC driver for {driver.address} understands no {name} with a brace"
         raise errors.ConfigurationError(message)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
 from aio_databases.dialects.error_codes import SQLITE_RESULTS, kind_of_sqlite_name
-from aio_databases.drivers.odbc.dialect import BEGINS, Dialect, beginning_with, positional, refusal
+from aio_databases.drivers.odbc.dialect import BEGINS, OdbcDialect, beginning_with, positional, refusal
 from aio_databases.drivers.odbc.values import for_sqlite
 from aio_databases.drivers.sqlite.family import CAPABILITIES, CONNECT_HINT, details, failed_constraint, refuse_uri
 from aio_databases.errors import ConfigurationError
@@ -16,14 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from aio_databases.drivers.base import Capabilities, TransactionOptions
-    from aio_databases.drivers.odbc.dialect import Failure
-    from aio_databases.drivers.odbc.family import OdbcDriver
+    from aio_databases.drivers.odbc.dialect import Failure, LibraryDriver
     from aio_databases.errors import Diagnosis
 
 __all__ = ("SQLite",)
 
 
-class SQLite(Dialect):
+class SQLite(OdbcDialect):
     """SQLite through sqliteodbc."""
 
     capabilities: ClassVar[Capabilities] = CAPABILITIES
@@ -35,7 +34,7 @@ class SQLite(Dialect):
     counts: ClassVar[re.Pattern[str] | None] = beginning_with("INSERT|REPLACE|UPDATE|DELETE")
     keeps_failed_rows: ClassVar[bool] = True
 
-    def place(self, driver: OdbcDriver, *, read_only: bool) -> dict[str, Any]:
+    def place(self, driver: LibraryDriver, *, read_only: bool) -> dict[str, Any]:
         """Return the keyword that says which file it is, as a URI, which may have any characters and be read-only."""
         path = driver.located("database")
         if driver.located("host") or path in {None, "", ":memory:"}:
@@ -45,7 +44,7 @@ class SQLite(Dialect):
             refuse_uri(driver.address, "leave 'file:' out, as ODBC takes the path alone")
         return {"Database": f"file:{quote(re.sub('^/+', '/', path))}{'?mode=ro' if read_only else ''}"}
 
-    def defaults(self, driver: OdbcDriver) -> Mapping[str, Any]:
+    def defaults(self, driver: LibraryDriver) -> Mapping[str, Any]:
         """Have integers of 64 bits, and what the other drivers for SQLite begin with.
 
         The ODBC driver waits for a lock twice, once in SQLite and once around it.
@@ -53,18 +52,18 @@ class SQLite(Dialect):
         del driver
         return {"BigInt": 1, "FKSupport": 1, "JournalMode": "WAL", "Timeout": 2500}
 
-    def encryption(self, driver: OdbcDriver) -> dict[str, Any]:
+    def encryption(self, driver: LibraryDriver) -> dict[str, Any]:
         """Return nothing, as there is no network to encrypt."""
         if driver.ssl not in {None, "disable"}:
             raise refusal(driver, "ssl", "SQLite has no network connection that could be encrypted")
         return {}
 
-    def check(self, driver: OdbcDriver) -> None:
+    def check(self, driver: LibraryDriver) -> None:
         """Raise ConfigurationError for options that cannot be followed."""
         if driver.options.get("statement_timeout"):
             raise refusal(driver, "statement_timeout", "SQLite's ODBC driver has none; the scheme sqlite:// has")
 
-    def prepare(self, db: Any, driver: OdbcDriver) -> None:
+    def prepare(self, db: Any, driver: LibraryDriver) -> None:
         """Make SQL reach the ODBC driver whole: where that is built without wide characters, each loses a half."""
         del driver
         if db.execute("SELECT '🐘'").fetchval() != "🐘":
@@ -78,7 +77,7 @@ class SQLite(Dialect):
         except UnicodeError:
             return name
 
-    def session(self, driver: OdbcDriver, product: str, *, read_only: bool) -> Iterator[str]:
+    def session(self, driver: LibraryDriver, product: str, *, read_only: bool) -> Iterator[str]:
         """Give the statement that makes a session read-only."""
         del driver, product
         if read_only:

@@ -1,0 +1,1 @@
+"""Names of other versions and libraries, for programs that move here."""

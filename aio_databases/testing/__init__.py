@@ -1,0 +1,1 @@
+"""Aids for tests; nothing else of the package imports them."""

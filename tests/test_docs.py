@@ -149,13 +149,13 @@ def test_a_marked_block_has_the_text_that_is_replaced(page):
 
 def test_the_table_of_capabilities_is_that_of_the_drivers(odbc):
     ((page, parts),) = capabilities.pages().items()
-    assert page.read_text(encoding="utf-8") == pages.renewed(page, parts), "run `python docs/capabilities.py`"
+    assert page.read_text(encoding="utf-8") == pages.renewed(page, parts), "run `python scripts/pages/capabilities.py`"
 
 
 @pytest.mark.parametrize("page", [figures.PAGE, figures.README, figures.SCALING])
 def test_the_figures_are_those_that_were_measured(page):
     parts = figures.pages()[page]
-    assert page.read_text(encoding="utf-8") == pages.renewed(page, parts), "run `python docs/figures.py`"
+    assert page.read_text(encoding="utf-8") == pages.renewed(page, parts), "run `python scripts/pages/figures.py`"
 
 
 def test_every_chart_that_is_shown_is_there_and_every_one_is_shown():
@@ -178,14 +178,14 @@ async def test_blocks_share_their_names_and_may_await():
     namespace = {}
     for block in python_blocks(page):
         await run(block, "page", namespace)
-    assert 2 == namespace["value"]
+    assert namespace["value"] == 2
 
 
 async def test_a_block_that_fails_fails_at_its_line_of_the_page():
     (block,) = python_blocks("one\ntwo\n\n```python\n1 / 0\n```\n")
     with pytest.raises(ZeroDivisionError) as caught:
         await run(block, "page", {})
-    assert 5 == caught.traceback[-1].lineno + 1
+    assert caught.traceback[-1].lineno + 1 == 5
 
 
 async def test_a_marked_block_is_compiled_but_not_run():
@@ -199,7 +199,7 @@ async def test_a_block_may_start_an_event_loop():
     )
     namespace = {}
     await run(block, "page", namespace)
-    assert 5 == namespace["value"]
+    assert namespace["value"] == 5
 
 
 @pytest.mark.parametrize("marker", SERVERS)
@@ -208,6 +208,6 @@ async def test_the_text_of_a_marked_block_is_replaced(marker):
     marked, other = python_blocks("".join(f"{comment}\n```python\nurl = {shown!r}\n```\n" for comment in (marker, "")))
     namespace = {}
     await run(marked, "page", namespace, {marker: (shown, "scheme://elsewhere/db")})
-    assert "scheme://elsewhere/db" == namespace["url"]
+    assert namespace["url"] == "scheme://elsewhere/db"
     await run(other, "page", namespace, {marker: (shown, "scheme://elsewhere/db")})
     assert shown == namespace["url"]

@@ -47,11 +47,11 @@ async def test_streams_and_reconnects_of_a_block_read_what_it_wants(followers, c
         wish = {"after": await db.position()} if wanted == "after" else {"max_lag": 0.001}
         for _ in range(2):
             async with db.replica(**wish, wait=0, fallback=wanted == "max_lag") as connection:
-                assert 1 == await db.fetchval(READ)
-                assert [1] == [row.number async for row in db.iterate(READ)]
-                assert [1] == [row.number async for row in connection.iterate(READ)]
+                assert await db.fetchval(READ) == 1
+                assert [row.number async for row in db.iterate(READ)] == [1]
+                assert [row.number async for row in connection.iterate(READ)] == [1]
                 await connection.reconnect()
-                assert 1 == await db.fetchval(READ)
+                assert await db.fetchval(READ) == 1
             await stale_on_top(db, PORT[client.dialect], lagging)
         for name, stats in db.stats().items():
             assert stats.size == stats.idle, name
@@ -74,4 +74,4 @@ async def test_one_host_that_lags_does_not_take_the_others_of_its_url_out(follow
             await stale_on_top(db, PORT[client.dialect], lagging)
             for wish in ({"after": position, "wait": 0.2}, {"max_lag": 60}):
                 async with db.replica(**wish, fallback=False) as connection:
-                    assert 1 == await connection.fetchval(READ)
+                    assert await connection.fetchval(READ) == 1

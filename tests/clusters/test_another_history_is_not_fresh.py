@@ -29,7 +29,7 @@ async def check(primary, replica, *, serves):
             async with db.replica(**wish, wait=5 if serves else 0) as connection:
                 assert ("replica" if serves else "primary", 1) == (connection.role, await db.fetchval(COUNT)), wish
         async with db.replica() as connection:
-            assert "replica" == connection.role, "who wants nothing may have it"
+            assert connection.role == "replica", "who wants nothing may have it"
 
 
 async def wait_until(condition):
@@ -77,12 +77,12 @@ async def test_a_standby_that_follows_the_promoted_one_is_fresh_as_soon_as_it_sa
     try:
         follower.execute("alter system set primary_conninfo = '{}'".format(place.replace("'", "''")))
         follower.execute("select pg_reload_conf()")
-        await wait_until(lambda: [(2,)] == follower.execute("select received_tli from pg_stat_wal_receiver"))
+        await wait_until(lambda: follower.execute("select received_tli from pg_stat_wal_receiver") == [(2,)])
         await check(*urls, serves=False)  # its control file says 1, and the user may not see what it receives
         promoted.execute("checkpoint")
         position = promoted.execute("select pg_current_wal_flush_lsn()::text")[0][0]
         await wait_until(
-            lambda: [(True,)] == follower.execute(f"select pg_last_wal_replay_lsn() >= '{position}'::pg_lsn")
+            lambda: follower.execute(f"select pg_last_wal_replay_lsn() >= '{position}'::pg_lsn") == [(True,)]
         )
         follower.execute("checkpoint")
         await check(*urls, serves=True)
@@ -129,7 +129,7 @@ async def test_at_the_beginning_of_a_segment_replicas_are_not_behind(followers):
     async with Database(primary, replicas=replicas) as db:
         followers.primary.execute("select pg_switch_wal()")
         position = await db.position()
-        assert 0 == int(position.rpartition("/")[2], 16) % 8192
+        assert int(position.rpartition("/")[2], 16) % 8192 == 0
         await in_thread(followers.wait_until_caught_up)
         async with db.replica(after=position, fallback=False):
             pass
@@ -166,8 +166,8 @@ async def test_a_position_of_mariadb_counts_what_other_server_ids_wrote(mariadb,
         assert f"0-77-{before + 2}" == await db.position()
         for after in (f"0-5-{before}", f"0-6-{before + 1}", f"0-77-{before + 2}"):
             async with db.replica(after=after, fallback=False):
-                assert 2 == await db.fetchval(COUNT)
+                assert await db.fetchval(COUNT) == 2
         with pytest.raises(ReplicaLag):
             await db.replica(after=f"0-77-{before + 3}", fallback=False, wait=0).__aenter__()
         async with db.replica(max_lag=60, fallback=False):
-            assert 2 == await db.fetchval(COUNT)
+            assert await db.fetchval(COUNT) == 2

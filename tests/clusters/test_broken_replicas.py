@@ -42,7 +42,7 @@ async def read_while(db, breaks, seconds):
                 with anyio.fail_after(TIMEOUT):
                     async with db.replica() as connection:
                         role = connection.role
-                        assert 3 == await db.fetchval("select count(*) from notes")
+                        assert await db.fetchval("select count(*) from notes") == 3
             except (TimeoutError, ConnectionLost) as exc:
                 error = exc
             reads.append((began, monotonic(), error, role))

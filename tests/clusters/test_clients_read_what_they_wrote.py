@@ -70,13 +70,13 @@ async def test_processes_whose_urls_differ_serve_one_client(followers):
         first, second = browser(one), browser(two)
         share(first, second)
         await first.post()
-        assert "primary 1" == (await second.get()).body
+        assert (await second.get()).body == "primary 1"
         await second.post()
-        assert "primary 2" == (await first.get()).body
-        assert 1 == len(first.cookies)
+        assert (await first.get()).body == "primary 2"
+        assert len(first.cookies) == 1
         other = browser(two, name="another database")
         share(first, other)
-        assert "replica 0" == (await other.get()).body
+        assert (await other.get()).body == "replica 0"
 
 
 @drivers(dialects=["postgresql"])
@@ -89,7 +89,7 @@ async def test_a_url_that_leads_to_a_standby_by_now_is_an_error_and_not_an_old_a
     ):
         client, later = browser(db), browser(moved)
         share(client, later)
-        assert "replica 0" == (await later.get()).body
+        assert (await later.get()).body == "replica 0"
         await client.post()
         for _ in range(2):
             with pytest.raises(TargetNotFound):
@@ -99,7 +99,7 @@ async def test_a_url_that_leads_to_a_standby_by_now_is_an_error_and_not_an_old_a
             client.receive(response)
         with pytest.raises(TargetNotFound):
             await later.get()
-        assert "primary 4" == (await client.get()).body
+        assert (await client.get()).body == "primary 4"
 
 
 @drivers("asyncpg-asyncio", "psycopg-trio", "aioodbc-asyncio", dialects=["postgresql"])
@@ -114,7 +114,7 @@ async def test_where_a_user_may_not_ask_for_the_history_reads_go_on(followers):
                 await refused
         user = browser(db)
         await user.post()
-        assert "None 1" == (await user.get()).body, "the pool of the primary"
+        assert (await user.get()).body == "None 1", "the pool of the primary"
 
 
 BEGIN = {"postgresql": "begin", "mysql": "start transaction"}
@@ -162,7 +162,7 @@ async def test_a_commit_that_comes_after_the_response_in_a_transaction_that_is_n
         await user.request(method, "/write")
         (value,) = user.cookies.values()
         assert value.endswith("~primary")
-        assert "primary 1" == (await user.get()).body
+        assert (await user.get()).body == "primary 1"
 
 
 @drivers("asyncpg-asyncio", dialects=["postgresql"])
@@ -176,7 +176,7 @@ async def test_a_get_that_writes_by_raw_sets_a_cookie(followers):
     async with held_back(followers, primary, replicas=[replica]) as db:
         user = browser(db, write)
         await user.get("/write")
-        assert "primary 1" == (await user.get()).body
+        assert (await user.get()).body == "primary 1"
 
 
 @pytest.mark.parametrize("scheme", ["asyncmy"])
@@ -200,6 +200,6 @@ async def test_another_node_of_galera_shows_what_a_client_wrote(galera, scheme, 
         for number in range(1, 4):
             await user.post()
             body = (await served.get()).body
-            assert "primary 20000" == body
+            assert body == "primary 20000"
             async with elsewhere.replica(max_lag=0):
                 assert number == await elsewhere.fetchval("select max(n) from t")

@@ -25,10 +25,10 @@ def test_a_standby_is_read_only_and_stays_behind_while_its_replay_is_paused(stan
     first.pause_replay()
     query(postgres_numbers[0], "insert into t values (1)")
     second.wait_until_caught_up()
-    assert [1, 0, 1] == [query(url, COUNT) for url in postgres_numbers]
+    assert [query(url, COUNT) for url in postgres_numbers] == [1, 0, 1]
     standbys.heal()
-    assert [1, 1, 1] == [query(url, COUNT) for url in postgres_numbers]
-    assert ["on", "on"] == [query(url, "show transaction_read_only") for url in postgres_numbers[1:]]
+    assert [query(url, COUNT) for url in postgres_numbers] == [1, 1, 1]
+    assert [query(url, "show transaction_read_only") for url in postgres_numbers[1:]] == ["on", "on"]
 
 
 def test_a_delayed_standby_replays_later(standbys, postgres_numbers):
@@ -36,10 +36,10 @@ def test_a_delayed_standby_replays_later(standbys, postgres_numbers):
     first.delay(60)
     query(postgres_numbers[0], "insert into t values (1)")
     second.wait_until_caught_up()
-    assert 0 == query(postgres_numbers[1], COUNT)
+    assert query(postgres_numbers[1], COUNT) == 0
     first.delay(0)
     first.wait_until_caught_up()
-    assert 1 == query(postgres_numbers[1], COUNT)
+    assert query(postgres_numbers[1], COUNT) == 1
 
 
 def test_a_promoted_standby_is_a_primary_until_it_is_healed(standbys, postgres_numbers):
@@ -50,7 +50,7 @@ def test_a_promoted_standby_is_a_primary_until_it_is_healed(standbys, postgres_n
     assert not first.is_in_recovery
     standbys.heal()
     assert first.is_in_recovery
-    assert [0, 0, 0] == [query(url, COUNT) for url in postgres_numbers]
+    assert [query(url, COUNT) for url in postgres_numbers] == [0, 0, 0]
 
 
 def test_standbys_follow_their_primary_again_after_its_crash(standbys, postgres_numbers):
@@ -59,7 +59,7 @@ def test_standbys_follow_their_primary_again_after_its_crash(standbys, postgres_
     standbys.heal()
     query(postgres_numbers[0], "insert into t values (1)")
     standbys.wait_until_caught_up()
-    assert [1, 1, 1] == [query(url, COUNT) for url in postgres_numbers]
+    assert [query(url, COUNT) for url in postgres_numbers] == [1, 1, 1]
 
 
 def test_the_primary_knows_its_standbys_by_name(standbys):
@@ -85,19 +85,19 @@ def test_a_replica_is_read_only_for_the_app_user(mysql_numbers):
 def test_a_replica_stays_behind_while_it_does_not_apply(mariadb_replica, mysql_numbers):
     mariadb_replica.replicas[0].stop_applying()
     query(mysql_numbers[0], "insert into t values (1)")
-    assert [1, 0] == [query(url, COUNT) for url in mysql_numbers]
+    assert [query(url, COUNT) for url in mysql_numbers] == [1, 0]
     mariadb_replica.heal()
-    assert [1, 1] == [query(url, COUNT) for url in mysql_numbers]
+    assert [query(url, COUNT) for url in mysql_numbers] == [1, 1]
 
 
 def test_a_delayed_replica_applies_later(mariadb_replica, mysql_numbers):
     [replica] = mariadb_replica.replicas
     replica.delay(60)
     query(mysql_numbers[0], "insert into t values (1)")
-    assert [1, 0] == [query(url, COUNT) for url in mysql_numbers]
+    assert [query(url, COUNT) for url in mysql_numbers] == [1, 0]
     replica.delay(0)
     replica.wait_until_caught_up()
-    assert 1 == query(mysql_numbers[1], COUNT)
+    assert query(mysql_numbers[1], COUNT) == 1
 
 
 def test_a_promoted_replica_is_a_primary_until_it_is_healed(mariadb_replica, mysql_numbers):
@@ -107,7 +107,7 @@ def test_a_promoted_replica_is_a_primary_until_it_is_healed(mariadb_replica, mys
     assert not mariadb_replica.replicas[0].is_replica
     mariadb_replica.heal()
     assert mariadb_replica.replicas[0].is_replica
-    assert [0, 0] == [query(url, COUNT) for url in mysql_numbers]
+    assert [query(url, COUNT) for url in mysql_numbers] == [0, 0]
 
 
 def test_a_replica_follows_its_primary_again_after_its_crash(mariadb_replica, mysql_numbers):
@@ -116,7 +116,7 @@ def test_a_replica_follows_its_primary_again_after_its_crash(mariadb_replica, my
     mariadb_replica.heal()
     query(mysql_numbers[0], "insert into t values (1)")
     mariadb_replica.wait_until_caught_up()
-    assert [1, 1] == [query(url, COUNT) for url in mysql_numbers]
+    assert [query(url, COUNT) for url in mysql_numbers] == [1, 1]
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_every_node_of_galera_can_be_written_to(galera, galera_numbers):
     for x, url in enumerate(galera_numbers):
         query(url, f"insert into t values ({x})")
     galera.wait_until_caught_up()
-    assert [3, 3, 3] == [query(url, COUNT) for url in galera_numbers]
+    assert [query(url, COUNT) for url in galera_numbers] == [3, 3, 3]
 
 
 def test_a_killed_node_of_galera_gets_what_it_has_missed(galera, galera_numbers):
@@ -140,7 +140,7 @@ def test_a_killed_node_of_galera_gets_what_it_has_missed(galera, galera_numbers)
     galera.nodes[0].wait_until_sees(2)
     query(galera_numbers[1], "insert into t values (1)")
     galera.heal()
-    assert 1 == query(galera_numbers[2], COUNT)
+    assert query(galera_numbers[2], COUNT) == 1
 
 
 def test_a_frozen_node_of_galera_is_left_out_and_comes_back(galera, galera_numbers):
@@ -148,7 +148,7 @@ def test_a_frozen_node_of_galera_is_left_out_and_comes_back(galera, galera_numbe
     galera.nodes[0].wait_until_sees(2)
     query(galera_numbers[1], "insert into t values (1)")
     galera.heal()
-    assert 1 == query(galera_numbers[2], COUNT)
+    assert query(galera_numbers[2], COUNT) == 1
 
 
 def test_a_minority_of_galera_refuses_to_work_until_it_is_told_to(galera, galera_numbers):
@@ -161,7 +161,7 @@ def test_a_minority_of_galera_refuses_to_work_until_it_is_told_to(galera, galera
     galera.nodes[0].bootstrap()
     query(galera_numbers[0], "insert into t values (1)")
     galera.heal()
-    assert [1, 1, 1] == [query(url, COUNT) for url in galera_numbers]
+    assert [query(url, COUNT) for url in galera_numbers] == [1, 1, 1]
 
 
 def test_a_galera_cluster_that_was_killed_starts_again(galera, galera_numbers):
@@ -169,7 +169,7 @@ def test_a_galera_cluster_that_was_killed_starts_again(galera, galera_numbers):
     for node in galera.nodes:
         node.kill()
     galera.heal()
-    assert [1, 1, 1] == [query(url, COUNT) for url in galera_numbers]
+    assert [query(url, COUNT) for url in galera_numbers] == [1, 1, 1]
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def test_another_node_leads_after_the_leader_was_killed(patroni, patroni_databas
     query(patroni.write_url(patroni_database), "insert into t values (2)")
     patroni.heal()
     assert [killed] == patroni.replicas
-    assert 2 == query(killed.url(database=patroni_database), COUNT)
+    assert query(killed.url(database=patroni_database), COUNT) == 2
 
 
 def test_a_switchover_makes_another_node_the_leader(patroni, patroni_database):
@@ -215,9 +215,9 @@ def test_pgpool_reads_from_the_standby_and_writes_to_the_primary(pgpool):
     pgpool.wait_until_caught_up()
     pgpool.standbys[0].pause_replay()
     query(url, "insert into t values (1)")
-    assert 0 == query(url, COUNT)
+    assert query(url, COUNT) == 0
     pgpool.heal()
-    assert 1 == query(url, COUNT)
+    assert query(url, COUNT) == 1
 
 
 def test_pgpool_gets_along_without_the_standby_until_it_is_back(pgpool):
@@ -225,6 +225,6 @@ def test_pgpool_gets_along_without_the_standby_until_it_is_back(pgpool):
     query(url, "create table t (x int)")
     pgpool.standbys[0].kill()
     pgpool.pgpool.wait_until_used(pgpool.primary)
-    assert 0 == query(url, COUNT)
+    assert query(url, COUNT) == 0
     pgpool.heal()
     pgpool.pgpool.wait_until_used(pgpool.primary, *pgpool.standbys)

@@ -114,8 +114,8 @@ def check(way: Way, stored: set[int], *, killed: float, elected: float, routed: 
     first = min(moment for moment, _ in way.answered if moment > killed + 0.5)
     uncertain = sum(isinstance(exc, CommitUncertainError) for _, exc in way.failed)
     late = [exc for moment, exc in (*way.failed, *way.failed_reads) if moment > up + 1]
-    assert [] == lost
-    assert [] == late
+    assert lost == []
+    assert late == []
     assert not any(moment < killed for moment, _ in way.failed)
     assert rate_after > rate_before / 2
     writes = f"{len(way.answered)} writes acknowledged, 0 lost, 0 doubled, {len(way.failed)} failed"

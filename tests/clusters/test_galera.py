@@ -161,11 +161,11 @@ async def test_after_a_conflict_the_transaction_is_gone_with_all_that_follows(ga
                         await one.execute(WRITE, 2, 1)
                     with pytest.raises(TransactionError):
                         await one.execute(WRITE, 3, 2)
-        assert 1213 == conflict.value.errno
+        assert conflict.value.errno == 1213
         assert conflict.value.retryable
         assert conflict.value is caught.value.__cause__
         assert not outer.is_active
-        assert [7, 0, 0] == [await one.fetchval(READ, owner) for owner in range(3)]
+        assert [await one.fetchval(READ, owner) for owner in range(3)] == [7, 0, 0]
 
 
 @EVERY_DRIVER
@@ -176,8 +176,8 @@ async def test_a_conflict_may_show_at_the_commit_only(galera, urls):
                 await one.execute(WRITE, 1, 0)
                 await one.execute(WRITE, 1, 1)
                 await overtake(galera, other)
-        assert 1213 == conflict.value.errno
-        assert [7, 0] == [await one.fetchval(READ, owner) for owner in range(2)]
+        assert conflict.value.errno == 1213
+        assert [await one.fetchval(READ, owner) for owner in range(2)] == [7, 0]
 
 
 # Nodes that are lost
@@ -221,11 +221,11 @@ async def test_a_node_that_is_not_ready_is_left_for_another_one(galera, all_node
         async with db.connection(), db.connection(create=True):
             pass
         await db.execute("create table notes (number int primary key)")
-        assert 2 == db.stats()["primary"].size
+        assert db.stats()["primary"].size == 2
         rejecting(galera.nodes[0])
         with pytest.raises(OperationalError, match="WSREP has not yet prepared node") as caught:
             await db.execute("insert into notes values (1)")
-        assert 1047 == caught.value.errno
+        assert caught.value.errno == 1047
         async with db.connection() as one, db.connection() as other:
             ports = {await connection.fetchval("select @@port") for connection in (one, other)}
             await other.execute("insert into notes values (2)")
@@ -237,7 +237,7 @@ async def test_a_node_that_is_not_ready_is_left_for_another_one(galera, all_node
             await db.execute("insert into notes values (4)")
         rejecting()
         await db.execute("insert into notes values (5)")
-        assert [2, 5] == [row.number for row in await db.fetchall("select number from notes order by 1")]
+        assert [row.number for row in await db.fetchall("select number from notes order by 1")] == [2, 5]
 
 
 @EVERY_DRIVER
@@ -247,14 +247,14 @@ async def test_a_node_that_is_not_ready_is_not_read_from_any_more(galera, urls, 
         await anyio.to_thread.run_sync(galera.wait_until_caught_up)
         for _ in range(12):
             async with db.replica():
-                assert 0 == await db.fetchval("select count(*) from notes")
+                assert await db.fetchval("select count(*) from notes") == 0
         opened = db.stats()["replica-1"].opened
         rejecting(galera.nodes[0])
         failures = []
         for _ in range(36):
             try:
                 async with db.replica(fallback=False):
-                    assert 0 == await db.fetchval("select count(*) from notes")
+                    assert await db.fetchval("select count(*) from notes") == 0
             except OperationalError as error:
                 failures.append(error.errno)
         assert len(failures) * [1047] == failures
@@ -274,9 +274,9 @@ async def test_without_a_quorum_there_are_errors_and_after_it_the_same_program_w
             with anyio.fail_after(5), pytest.raises(OperationalError) as caught:
                 await db.execute("insert into notes values (?)", number)
             errors.append(caught.value)
-        assert 1047 == errors[0].errno
+        assert errors[0].errno == 1047
         assert not isinstance(errors[0], ConnectionLost | PoolTimeout)
         assert "WSREP has not yet prepared node" in f"{errors[-1]}"
         await anyio.to_thread.run_sync(galera.nodes[0].bootstrap)
         await db.execute("insert into notes values (5)")
-        assert [1, 5] == [row.number for row in await db.fetchall("select number from notes order by 1")]
+        assert [row.number for row in await db.fetchall("select number from notes order by 1")] == [1, 5]

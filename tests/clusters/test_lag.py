@@ -42,7 +42,7 @@ async def test_a_read_after_a_position_waits_for_a_replica_that_is_a_little_behi
         await db.execute("insert into notes values (1, 1)")
         position = await db.position()
         assert re.fullmatch(r"[0-9A-Fa-f/.-]{3,40}", position)
-        assert (0, "replica") == await read(db)
+        assert await read(db) == (0, "replica")
 
         async def go_on():
             await anyio.sleep(0.2)
@@ -52,7 +52,7 @@ async def test_a_read_after_a_position_waits_for_a_replica_that_is_a_little_behi
         began = monotonic()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(go_on)
-            assert (1, "replica") == await read(db, after=position, wait=10)
+            assert await read(db, after=position, wait=10) == (1, "replica")
         assert 0.1 < monotonic() - began < 5
 
 
@@ -63,10 +63,10 @@ async def test_a_read_after_a_position_that_no_replica_has_goes_to_the_primary(f
         await db.execute("insert into notes values (1, 1)")
         position = await db.position()
         for wait in (0.1, 0.1, 0):
-            assert (1, "primary") == await read(db, after=position, wait=wait)
+            assert await read(db, after=position, wait=wait) == (1, "primary")
         with pytest.raises(ReplicaLag, match=r"no replica has replayed the position within 0 s; allow the fallback"):
             await read(db, after=position, wait=0, fallback=False)
-        assert (0, "replica") == await read(db)
+        assert await read(db) == (0, "replica")
         for name, stats in db.stats().items():
             assert stats.size == stats.idle, name
 
@@ -79,7 +79,7 @@ async def test_a_replica_that_has_the_position_is_taken_before_one_that_has_not(
         position = await db.position()
         await anyio.to_thread.run_sync(followers.replicas[1].wait_until_caught_up)
         for _ in range(10):
-            assert (1, "replica") == await read(db, after=position, wait=0, fallback=False)
+            assert await read(db, after=position, wait=0, fallback=False) == (1, "replica")
 
 
 async def test_the_position_is_that_of_what_is_committed(followers):
@@ -90,7 +90,7 @@ async def test_the_position_is_that_of_what_is_committed(followers):
                 await db.position()
         position = await db.position()
         async with db.connection(), db.replica(after=position, wait=10, fallback=False):
-            assert 1 == await db.fetchval("select count(*) from notes")
+            assert await db.fetchval("select count(*) from notes") == 1
             assert position == await db.position(), "the primary's, also inside of the block"
 
 
@@ -98,24 +98,24 @@ async def test_on_an_idle_primary_a_replica_is_not_behind(followers):
     async with connected(followers) as db:
         for pause in (0.3, 0.1, 0.15):
             await anyio.sleep(pause)
-            assert (0, "replica") == await read(db, max_lag=0.25, fallback=False)
+            assert await read(db, max_lag=0.25, fallback=False) == (0, "replica")
 
 
 async def test_a_replica_that_is_too_far_behind_is_left_out_until_it_has_caught_up(followers):
     async with connected(followers) as db:
-        assert (0, "replica") == await read(db, max_lag=0.5)
+        assert await read(db, max_lag=0.5) == (0, "replica")
         for replica in followers.replicas:
             followers.stop(replica)
         await db.execute("insert into notes values (1, 1)")
         await anyio.sleep(0.6)
-        assert (1, "primary") == await read(db, max_lag=0.5)
+        assert await read(db, max_lag=0.5) == (1, "primary")
         with pytest.raises(ReplicaLag, match=r"is known to be at most 0.5 s behind"):
             await read(db, max_lag=0.5, fallback=False)
-        assert (0, "replica") == await read(db, max_lag=60), "it is not that much behind"
+        assert await read(db, max_lag=60) == (0, "replica"), "it is not that much behind"
         for replica in followers.replicas:
             followers.go_on(replica)
         await anyio.to_thread.run_sync(followers.wait_until_caught_up)
-        assert (1, "replica") == await read(db, max_lag=0.5, fallback=False)
+        assert await read(db, max_lag=0.5, fallback=False) == (1, "replica")
 
 
 @ONE_OF_EACH
@@ -187,7 +187,7 @@ async def test_no_read_after_a_position_is_older_than_it(followers, client, meas
                 for owner in range(10):
                     users.start_soon(use, owner)
             is_over.set()
-    assert TRIES == sum(roles.values())
+    assert sum(roles.values()) == TRIES
     assert roles["replica"] > TRIES / 4, roles
     measured(
         f"{client}: {TRIES} reads after a position, none older; {roles['replica']} by replicas that stop and go on, "

@@ -59,23 +59,23 @@ def standby(pgpool, name):
 async def test_reads_go_to_the_standby_and_what_follows_a_write_in_its_transaction_does_not(url, standby):
     async with Database(url) as db:
         await db.execute(INSERT, {"owner": 1})
-        assert ON_STANDBY == await db.fetchval(COUNT)
-        assert ON_STANDBY == await db.fetchval(f"{COUNT} where owner = :owner", {"owner": 1})
+        assert await db.fetchval(COUNT) == ON_STANDBY
+        assert await db.fetchval(f"{COUNT} where owner = :owner", {"owner": 1}) == ON_STANDBY
         async with db.transaction():
-            assert ON_STANDBY == await db.fetchval(COUNT)
+            assert await db.fetchval(COUNT) == ON_STANDBY
             await db.execute(INSERT, {"owner": 2})
-            assert 2 == await db.fetchval(COUNT)
+            assert await db.fetchval(COUNT) == 2
             with pytest.raises(ZeroDivisionError):
                 async with db.transaction():
                     await db.execute(INSERT, {"owner": 3})
                     raise ZeroDivisionError
-            assert [1, 2] == [row.owner async for row in db.iterate("select owner from notes order by id")]
-        assert [4] == [row.id for row in await db.fetchall("insert into notes (owner) values (4) returning id")]
-        assert 3 == len(await db.fetchall("select * from notes for update"))
-        assert 3 == await db.fetchval(f"/*NO LOAD BALANCE*/ {COUNT}")
+            assert [row.owner async for row in db.iterate("select owner from notes order by id")] == [1, 2]
+        assert [row.id for row in await db.fetchall("insert into notes (owner) values (4) returning id")] == [4]
+        assert len(await db.fetchall("select * from notes for update")) == 3
+        assert await db.fetchval(f"/*NO LOAD BALANCE*/ {COUNT}") == 3
         async with db.connection():
             await db.execute(INSERT, {"owner": 5})
-            assert ON_STANDBY == await db.fetchval(COUNT), "outside of a transaction one does not read what one wrote"
+            assert await db.fetchval(COUNT) == ON_STANDBY, "outside of a transaction one does not read what one wrote"
 
 
 @EVERY_DRIVER
@@ -85,11 +85,11 @@ async def test_a_replica_block_refuses_writes(url, name, pgpool):
         database=name,
     )
     async with Database(url) as db, db.replica() as connection:
-        assert 0 == await connection.fetchval(COUNT)
+        assert await connection.fetchval(COUNT) == 0
         for refused in ("insert into notes (owner) values (1) returning id", "select sneak()"):
             with pytest.raises(ReadOnlyError):
                 await connection.fetchall(refused)
-    assert [(0,)] == pgpool.primary.execute(COUNT, database=name)
+    assert pgpool.primary.execute(COUNT, database=name) == [(0,)]
 
 
 @EVERY_DRIVER
@@ -109,7 +109,7 @@ async def test_many_tasks_get_their_own_rows(url):
         async with anyio.create_task_group() as tasks:
             for owner in range(40):
                 tasks.start_soon(use, owner)
-        assert 120 == await db.fetchval(f"/*NO LOAD BALANCE*/ {COUNT}")
+        assert await db.fetchval(f"/*NO LOAD BALANCE*/ {COUNT}") == 120
 
 
 @FEW_DRIVERS
@@ -117,9 +117,9 @@ async def test_a_position_is_the_primarys_and_promises_nothing_of_reads_that_it_
     async with Database(url, replicas=[url]) as db:
         await db.execute(INSERT, {"owner": 1})
         async with db.replica(after=await db.position(), wait=0):
-            assert ON_STANDBY == await db.fetchval(COUNT)
+            assert await db.fetchval(COUNT) == ON_STANDBY
         async with db.replica(max_lag=0.01):
-            assert ON_STANDBY == await db.fetchval(COUNT)
+            assert await db.fetchval(COUNT) == ON_STANDBY
 
 
 @pytest.mark.parametrize("client", BY_NAME, ids=str)
@@ -138,7 +138,7 @@ async def test_with_the_standby_as_a_replica_of_its_own_positions_hold(url, name
         with anyio.fail_after(10):
             while role != "replica":
                 async with db.replica(after=await db.position()) as connection:
-                    assert 10 == await connection.fetchval(COUNT)
+                    assert await connection.fetchval(COUNT) == 10
                     role = connection.role
 
 
@@ -161,7 +161,7 @@ async def test_reads_go_on_at_the_primary_when_the_standby_is_killed(url, pgpool
             nonlocal failures
             while not is_over.is_set():
                 try:
-                    assert 1 == await db.fetchval(COUNT)
+                    assert await db.fetchval(COUNT) == 1
                 except OperationalError:
                     failures += 1
                 else:
@@ -178,6 +178,6 @@ async def test_reads_go_on_at_the_primary_when_the_standby_is_killed(url, pgpool
             await until(lambda: len(moments) > enough)
             is_over.set()
         await db.execute(INSERT, {"owner": 2})
-        assert 2 == await db.fetchval(COUNT)
+        assert await db.fetchval(COUNT) == 2
     gap = max(later - earlier for earlier, later in pairwise(moments))
     measured(f"pgpool, {client.scheme}, its standby is killed: {failures} reads failed, {gap:.1f} s without one")

@@ -112,7 +112,7 @@ async def test_a_pool_stays_with_the_new_primary_when_the_old_one_comes_back_as_
         async with db.connection() as one, db.connection() as two, db.connection() as three:
             for connection in (one, two, three):
                 assert promoted.port == await connection.fetchval(PORT[client.dialect])
-    assert [1] == owners(followers, promoted)
+    assert owners(followers, promoted) == [1]
     async with Database(url) as db:
         port = await db.fetchval(PORT[client.dialect])
         assert followers.primary.port == port, "who comes anew takes the first one of the URL"
@@ -154,11 +154,11 @@ async def test_where_any_server_will_do_a_standby_refuses_writes_until_it_is_pro
         for _ in range(2):
             with pytest.raises(ReadOnlyError) as caught:
                 await db.execute(INSERT, 1, 0)
-            assert "25006" == caught.value.sqlstate
+            assert caught.value.sqlstate == "25006"
         await in_thread(followers.replicas[0].promote)
         await db.execute(INSERT, 1, 0)
-        assert 1 == db.stats()["primary"].opened
-    assert [[1], []] == [owners(followers, server) for server in (followers.replicas[0], followers.primary)]
+        assert db.stats()["primary"].opened == 1
+    assert [owners(followers, server) for server in (followers.replicas[0], followers.primary)] == [[1], []]
 
 
 @pytest.fixture
@@ -190,10 +190,10 @@ async def test_one_write_is_refused_when_the_primary_became_a_replica(followers,
             except ReadOnlyError as exc:
                 refused.append(exc.errno)
                 await db.run_transaction(db.execute, INSERT, number, 0)
-        assert 4 == db.stats()["primary"].closed
+        assert db.stats()["primary"].closed == 4
         async with db.replica(fallback=False) as connection:
             assert followers.primary.port == await connection.fetchval(PORT["mysql"]), "the roles are exchanged"
-    assert [1290] == refused
+    assert refused == [1290]
     assert [[*range(7)], [0]] == [owners(followers, server) for server in (promoted, followers.primary)]
 
 
@@ -208,12 +208,12 @@ async def test_a_block_keeps_the_primary_that_became_a_replica_and_its_commit_is
                 async with db.connection() as other, other.transaction():
                     await other.execute(INSERT, 1, 0)
                     await in_thread(switch_over)
-            assert 1290 == caught.value.errno
+            assert caught.value.errno == 1290
             for _ in range(2):
                 with pytest.raises(ReadOnlyError):
                     await connection.execute(INSERT, 2, 0)
         await db.execute(INSERT, 3, 0)
-    assert [[0, 3], [0]] == [owners(followers, server) for server in (followers.replicas[0], followers.primary)]
+    assert [owners(followers, server) for server in (followers.replicas[0], followers.primary)] == [[0, 3], [0]]
 
 
 # Reading
@@ -234,16 +234,16 @@ async def test_without_a_primary_replica_blocks_read_on_and_say_that_the_lag_is_
         followers.primary.execute(function, database=followers.name)
         await in_thread(followers.wait_until_caught_up)
         async with db.replica(max_lag=10, fallback=False):
-            assert 0 == await db.fetchval("select count(*) from notes")
+            assert await db.fetchval("select count(*) from notes") == 0
         await in_thread(followers.primary.kill)
         await in_thread(followers.replicas[0].promote)
         for _ in range(20):
             async with db.replica(fallback=False) as connection:
-                assert ("replica", True) == (connection.role, connection.read_only)
+                assert (connection.role, connection.read_only) == ("replica", True)
                 ports.add(await db.fetchval(PORT[client.dialect]))
                 with pytest.raises(ReadOnlyError):
                     await db.fetchval("select note()")
-                assert 0 == await db.fetchval("select count(*) from notes")
+                assert await db.fetchval("select count(*) from notes") == 0
         with anyio.fail_after(5):
             with pytest.raises(ConnectError, match=place(primary)) as caught:
                 await db.replica(max_lag=0.001).__aenter__()
@@ -277,6 +277,6 @@ async def test_many_who_read_with_max_lag_do_not_queue_up_for_a_frozen_primary(f
                 with pytest.raises(ConnectError, match=r"no answer within 0\.5 s"):
                     await db.replica(max_lag=0.001).__aenter__()
                 async with db.replica(fallback=False):
-                    assert 0 == await db.fetchval("select count(*) from notes")
+                    assert await db.fetchval("select count(*) from notes") == 0
         finally:
             followers.primary.resume()

@@ -76,8 +76,8 @@ async def test_while_no_replica_has_it_who_wrote_reads_from_the_primary_and_othe
         hold()
     writer, other = browser(db, wait=0.05), browser(db, wait=0.05)
     await writer.post("/1")
-    assert "primary 1" == (await writer.get("/1")).body
-    assert "replica 0" == (await other.get("/1")).body
+    assert (await writer.get("/1")).body == "primary 1"
+    assert (await other.get("/1")).body == "replica 0"
 
 
 async def test_who_wrote_reads_from_a_replica_as_soon_as_that_has_it(db, followers):
@@ -94,7 +94,7 @@ async def test_who_wrote_reads_from_a_replica_as_soon_as_that_has_it(db, followe
         tasks.start_soon(read)
         for go_on in followers.go_on:
             await anyio.to_thread.run_sync(go_on)
-    assert ["replica 1"] == answers
+    assert answers == ["replica 1"]
 
 
 async def test_clients_of_an_application_always_read_what_they_wrote(db, followers):
@@ -123,4 +123,4 @@ async def test_clients_of_an_application_always_read_what_they_wrote(db, followe
                 clients.start_soon(use, number)
         background.cancel_scope.cancel()
     assert {"primary", "replica"} >= set(read_from)
-    assert CLIENTS * ROUNDS * 2 == read_from.total()
+    assert read_from.total() == CLIENTS * ROUNDS * 2

@@ -22,7 +22,7 @@ async def test_where_only_the_primary_is_left_each_host_is_told(followers, clien
         await Database(url, target="read-only", timeout=0.1).connect()
     message = str(caught.value)
     assert f"with target='read-only': {first} is a primary; " in message
-    assert [] == [other for other in others if f"{other} failed (" not in message]
+    assert [other for other in others if f"{other} failed (" not in message] == []
     async with Database(url, target="prefer-read-only") as db:
         assert followers.primary.port == await db.fetchval(PORT[client.dialect])
 

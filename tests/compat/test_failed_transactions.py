@@ -32,7 +32,7 @@ async def test_a_connection_survives_a_query_that_was_cancelled(db, target):
             await conn.fetchval(query)
         assert scope.cancelled_caught
         assert conn.is_ready
-        assert 1 == await conn.fetchval(NUMBER, 1)
+        assert await conn.fetchval(NUMBER, 1) == 1
 
 
 @ON_POSTGRES
@@ -44,7 +44,7 @@ async def test_a_transaction_that_the_database_rolled_back_does_not_pretend_to_c
     with pytest.raises(aio_databases.Error):
         await transaction.commit()
     assert not transaction.is_active
-    assert 2 == await db.fetchval("select count(*) from users")
+    assert await db.fetchval("select count(*) from users") == 2
 
 
 @ON_SQLITE
@@ -60,7 +60,7 @@ async def test_a_transaction_whose_cancelled_statement_rolled_it_back_says_so(db
     with pytest.raises(aio_databases.TransactionError):
         await db.execute("insert into users (id) values (3)")
     await transaction.rollback(silent=True)
-    assert 2 == await db.fetchval("select count(*) from users")
+    assert await db.fetchval("select count(*) from users") == 2
 
 
 async def test_a_transaction_without_a_block_that_lost_its_connection_is_left_by_rollback(db):
@@ -69,7 +69,7 @@ async def test_a_transaction_without_a_block_that_lost_its_connection_is_left_by
     with pytest.raises(aio_databases.TransactionError):
         await db.fetchval(NUMBER, 1)
     await transaction.rollback(silent=True)
-    assert 1 == await db.fetchval(NUMBER, 1)
+    assert await db.fetchval(NUMBER, 1) == 1
 
 
 async def test_disconnect_works_in_spite_of_a_transaction_that_lost_its_connection(db):

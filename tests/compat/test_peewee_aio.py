@@ -42,19 +42,19 @@ async def names(shop):
 
 async def test_rows_are_created_read_changed_and_deleted(shop):
     role = await shop.Role.create(name="admin")
-    assert 1 == role.id
+    assert role.id == 1
     user = await shop.User.create(name="Ann", role=role)
     user.name = "Anna"
     await user.save()
     found = await shop.User.get(shop.User.name == "Anna")
     assert user.id == found.id
-    assert "admin" == (await found.role).name
-    assert "Anna" == (await shop.User.get_by_id(user.id)).name
+    assert (await found.role).name == "admin"
+    assert (await shop.User.get_by_id(user.id)).name == "Anna"
     assert await shop.User.get_or_none(name="nobody") is None
-    assert 1 == await shop.User.update(name="Eve").where(shop.User.id == user.id)
-    assert ["Eve"] == await names(shop)
+    assert await shop.User.update(name="Eve").where(shop.User.id == user.id) == 1
+    assert await names(shop) == ["Eve"]
     await found.delete_instance()
-    assert [] == await names(shop)
+    assert await names(shop) == []
     with pytest.raises(shop.User.DoesNotExist):
         await shop.User.get_by_id(user.id)
 
@@ -72,23 +72,23 @@ async def test_many_rows_are_created_and_updated_in_bulk(shop):
     users = await shop.User.select().order_by(shop.User.id)
     for user in users:
         user.name = user.name.upper()
-    assert 5 == await shop.User.bulk_update(users, fields=[shop.User.name])
+    assert await shop.User.bulk_update(users, fields=[shop.User.name]) == 5
     assert [f"USER {number}" for number in range(5)] == await names(shop)
-    assert 5 == await shop.User.delete()
+    assert await shop.User.delete() == 5
 
 
 async def test_queries_give_counts_slices_scalars_dicts_and_tuples(shop):
     for name in ("Ann", "Bob", "Cid"):
         await shop.User.create(name=name)
     query = shop.User.select().order_by(shop.User.id)
-    assert 3 == await query.count()
+    assert await query.count() == 3
     assert await query.where(shop.User.name == "Bob").exists()
-    assert "Ann" == (await query.first()).name
-    assert ["Bob", "Cid"] == [user.name for user in await query[1:3]]
-    assert [{"name": "Ann"}] == await shop.User.select(shop.User.name).limit(1).order_by(shop.User.id).dicts()
-    assert [("Ann",)] == await shop.User.select(shop.User.name).limit(1).order_by(shop.User.id).tuples()
+    assert (await query.first()).name == "Ann"
+    assert [user.name for user in await query[1:3]] == ["Bob", "Cid"]
+    assert await shop.User.select(shop.User.name).limit(1).order_by(shop.User.id).dicts() == [{"name": "Ann"}]
+    assert await shop.User.select(shop.User.name).limit(1).order_by(shop.User.id).tuples() == [("Ann",)]
     total = shop.User.select(peewee.fn.COUNT(shop.User.id))
-    assert 3 == await shop.manager.fetchval(total)
+    assert await shop.manager.fetchval(total) == 3
 
 
 async def test_a_query_is_iterated_row_by_row(shop):
@@ -97,9 +97,9 @@ async def test_a_query_is_iterated_row_by_row(shop):
         await shop.User.create(name=name, role=role)
     query = shop.User.select(shop.User, shop.Role).join(shop.Role).order_by(shop.User.id)
     found = [(user.name, (await user.role).name) async for user in query]
-    assert [("Ann", "admin"), ("Bob", "admin")] == found
+    assert found == [("Ann", "admin"), ("Bob", "admin")]
     found = [user.name async for user in shop.manager.run(query)]
-    assert ["Ann", "Bob"] == found
+    assert found == ["Ann", "Bob"]
 
 
 async def test_rows_may_be_changed_while_they_are_iterated(shop):
@@ -109,7 +109,7 @@ async def test_rows_may_be_changed_while_they_are_iterated(shop):
         async for user in shop.User.select().order_by(shop.User.id):
             user.name = user.name.upper()
             await user.save()
-    assert ["ANN", "BOB"] == await names(shop)
+    assert await names(shop) == ["ANN", "BOB"]
 
 
 async def test_related_rows_are_prefetched(shop):
@@ -120,7 +120,7 @@ async def test_related_rows_are_prefetched(shop):
     roles = shop.Role.select().order_by(shop.Role.id)
     users = shop.User.select().order_by(shop.User.id)
     found = await shop.manager.prefetch(roles, users)
-    assert [["admin 0", "admin 1"], ["guest 0", "guest 1"]] == [[user.name for user in role.users] for role in found]
+    assert [[user.name for user in role.users] for role in found] == [["admin 0", "admin 1"], ["guest 0", "guest 1"]]
 
 
 async def test_a_violated_constraint_is_peewees_error_caused_by_ours(shop):
@@ -148,9 +148,9 @@ async def test_get_or_create_in_racing_tasks_creates_once(shop):
         async with anyio.create_task_group() as tasks:
             for _ in range(8):
                 tasks.start_soon(get_or_create)
-    assert 1 == len({role.id for role, _ in outcomes})
-    assert 1 == sum(created for _, created in outcomes)
-    assert 1 == await shop.Role.select().count()
+    assert len({role.id for role, _ in outcomes}) == 1
+    assert sum(created for _, created in outcomes) == 1
+    assert await shop.Role.select().count() == 1
 
 
 async def test_transactions_commit_roll_back_and_nest(shop):
@@ -160,27 +160,27 @@ async def test_transactions_commit_roll_back_and_nest(shop):
             async with shop.manager.transaction():
                 await shop.User.create(name="Bob")
                 raise LookupError
-    assert ["Ann"] == await names(shop)
+    assert await names(shop) == ["Ann"]
     async with shop.manager.transaction() as transaction:
         await shop.User.create(name="Cid")
         await transaction.rollback()
-    assert ["Ann"] == await names(shop)
+    assert await names(shop) == ["Ann"]
 
 
 async def test_one_connection_serves_a_block(shop):
     async with shop.manager.connection() as conn:
         await shop.User.create(name="Ann")
         assert shop.manager.current_conn is conn
-        assert "Ann" == (await shop.User.select().first()).name
+        assert (await shop.User.select().first()).name == "Ann"
 
 
 async def test_raw_sql_runs_beside_the_models(shop):
     await shop.User.create(name="Ann")
-    assert 1 == await shop.manager.fetchval(f'select count(*) from "{shop.User._meta.table_name}"')
+    assert await shop.manager.fetchval(f'select count(*) from "{shop.User._meta.table_name}"') == 1
     row = await shop.manager.fetchone('select name from "user" where name = %s', "Ann")
-    assert ("Ann",) == row
+    assert row == ("Ann",)
 
 
 async def test_the_manager_runs_without_connect(make_database):
     manager = make_database(Manager)
-    assert 42 == await manager.fetchval("select 42")
+    assert await manager.fetchval("select 42") == 42

@@ -28,33 +28,33 @@ def builder(target):
 
 async def test_every_verb_takes_an_object_whose_str_is_sql(db):
     one = Raw("select id from users where id = $1")
-    assert 2 == (await db.execute(Raw("update users set name = name"))).rowcount
+    assert (await db.execute(Raw("update users set name = name"))).rowcount == 2
     await db.executemany(Raw("insert into users (id) values ($1)"), [(3,), (4,)])
-    assert [(1,)] == await db.fetchall(one, 1)
-    assert [(1,)] == await db.fetchmany(1, one, 1)
-    assert (1,) == await db.fetchone(one, 1)
-    assert 1 == await db.fetchval(one, 1)
-    assert [(1,)] == [row async for row in db.iterate(one, 1)]
+    assert await db.fetchall(one, 1) == [(1,)]
+    assert await db.fetchmany(1, one, 1) == [(1,)]
+    assert await db.fetchone(one, 1) == (1,)
+    assert await db.fetchval(one, 1) == 1
+    assert [row async for row in db.iterate(one, 1)] == [(1,)]
     async with db.connection() as conn:
-        assert 1 == await conn.fetchval(one, 1)
+        assert await conn.fetchval(one, 1) == 1
 
 
 async def test_queries_of_pypika_run(db, builder):
     users = Table("users")
     await db.execute(builder.into(users).columns("id", "name").insert(3, "O'Hara"))
     query = builder.from_(users).select(users.id, users.name).where(users.id > 1).orderby(users.id)
-    assert [(2, "Bob"), (3, "O'Hara")] == await db.fetchall(query)
+    assert await db.fetchall(query) == [(2, "Bob"), (3, "O'Hara")]
     await db.execute(builder.update(users).set(users.name, "Eve").where(users.id == 3))
-    assert "Eve" == await db.fetchval(builder.from_(users).select(users.name).where(users.id == 3))
+    assert await db.fetchval(builder.from_(users).select(users.name).where(users.id == 3)) == "Eve"
     await db.execute(builder.from_(users).delete().where(users.id == 3))
-    assert 2 == len([row async for row in db.iterate(builder.from_(users).select("*"))])
+    assert len([row async for row in db.iterate(builder.from_(users).select("*"))]) == 2
 
 
 @pytest.mark.parametrize("placeholder", ["?", "%s", "$1"])
 async def test_parameters_of_pypika_are_bound(db, builder, placeholder):
     users = Table("users")
     query = builder.from_(users).select(users.name).where(users.id == Parameter(placeholder))
-    assert "Bob" == await db.fetchval(query, 2)
+    assert await db.fetchval(query, 2) == "Bob"
 
 
 async def test_percent_s_works_on_every_driver_with_convert_params(make_database):
@@ -63,8 +63,8 @@ async def test_percent_s_works_on_every_driver_with_convert_params(make_database
         await db.execute("create table t (a integer, b text)")
         await db.execute("insert into t (a, b) values (%s,%s)", 1, "100%")
         await db.executemany("insert into t (a, b) values (%s, %s)", (2, "%s"), (3, None))
-        assert (1, "100%") == await db.fetchone("select a, b from t where a = %s", 1)
-        assert [(2,)] == await db.fetchall("select a from t where b = %s and b <> '%s%s'", "%s")
+        assert await db.fetchone("select a, b from t where a = %s", 1) == (1, "100%")
+        assert await db.fetchall("select a from t where b = %s and b <> '%s%s'", "%s") == [(2,)]
 
 
 async def test_the_driver_tells_its_name_kind_url_and_options(make_database, target):
@@ -88,21 +88,21 @@ async def test_an_isolation_level_among_the_options_leaves_sqlite_in_autocommit(
     async with db.connection() as conn:
         await conn.execute("insert into t (a) values (1)")
         await conn.reconnect()
-        assert 1 == await conn.fetchval("select count(*) from t")
+        assert await conn.fetchval("select count(*) from t") == 1
 
 
 def test_the_url_of_the_driver_is_complete_and_does_not_show_its_password():
     url = Database("asyncpg://app:sec%40ret@host:5433/shop").backend.url
-    assert ("app", "sec%40ret", "host", 5433, "/shop") == (url.username, url.password, url.hostname, url.port, url.path)
-    assert "asyncpg://app:sec%40ret@host:5433/shop" == url.geturl()
+    assert (url.username, url.password, url.hostname, url.port, url.path) == ("app", "sec%40ret", "host", 5433, "/shop")
+    assert url.geturl() == "asyncpg://app:sec%40ret@host:5433/shop"
     assert "sec" not in repr(url)
     assert "sec" not in f"{url}"
 
 
 def test_the_drivers_of_replicas_can_be_looked_at():
     db = Database("asyncpg://one/shop", replicas=["asyncpg://two/shop", "asyncpg://three/shop"])
-    assert ["two", "three"] == [backend.url.hostname for backend in db.replica_backends]
-    assert [] == Database("asyncpg://one/shop").replica_backends
+    assert [backend.url.hostname for backend in db.replica_backends] == ["two", "three"]
+    assert Database("asyncpg://one/shop").replica_backends == []
 
 
 async def test_statements_are_logged_to_the_given_logger_without_their_values(make_database, caplog):
@@ -120,4 +120,4 @@ def test_the_url_of_a_database_is_the_one_that_was_given(text):
 
 
 def test_the_url_of_a_database_does_not_show_its_password():
-    assert "asyncpg://app:***@host/shop" == Database("asyncpg://app:sec%40ret@host/shop").url
+    assert Database("asyncpg://app:sec%40ret@host/shop").url == "asyncpg://app:***@host/shop"

@@ -20,9 +20,9 @@ NUMBER = "select cast($1 as integer) as number"
 
 
 def test_a_database_is_made_without_a_pool_with_a_pool_and_with_options():
-    assert "sqlite" == Database("sqlite:///:memory:").backend.db_type
+    assert Database("sqlite:///:memory:").backend.db_type == "sqlite"
     pooled = Database("asyncpg+pool://test:test@localhost:5432/tests", maxsize=10)
-    assert ("asyncpg", "postgresql") == (pooled.backend.name, pooled.backend.db_type)
+    assert (pooled.backend.name, pooled.backend.db_type) == ("asyncpg", "postgresql")
 
 
 @pytest.mark.parametrize("scheme", ["asyncpg", "asyncpg+pool", "aiosqlite", "sqlite", "postgresql", "postgres"])
@@ -63,7 +63,7 @@ async def test_a_logger_is_taken_and_told_of_connecting_without_the_password(mak
     db = make_database(logger=logging.getLogger("app"))
     async with db:
         pass
-    assert "app" == db.logger.name
+    assert db.logger.name == "app"
     assert {"app"} == {record.name for record in caplog.records if "connecting" in record.getMessage()}
     assert "p@ss" not in caplog.text
     assert "p%40ss" not in caplog.text
@@ -74,8 +74,8 @@ async def test_a_logger_is_taken_and_told_of_connecting_without_the_password(mak
 
 async def test_queries_run_without_connect(make_database):
     db = make_database()
-    assert 42 == await db.fetchval(NUMBER, 42)
-    assert 77 == await db.fetchval(NUMBER, 77)
+    assert await db.fetchval(NUMBER, 42) == 42
+    assert await db.fetchval(NUMBER, 77) == 77
     assert not db.is_connected
 
 
@@ -84,20 +84,20 @@ async def test_rows_equal_tuples_and_know_their_columns(db):
     assert records == [(4,)]
     record = await db.fetchone("select (2 * $1) res", 2)
     assert record == (4,)
-    assert 4 == record["res"]
-    assert 4 == record[0]
-    assert ["res"] == list(record.keys())
-    assert {"res": 4} == dict(record.items())
+    assert record["res"] == 4
+    assert record[0] == 4
+    assert list(record.keys()) == ["res"]
+    assert dict(record.items()) == {"res": 4}
     assert "res" in record
     assert hash(record) == hash((4,))
 
 
 async def test_fetchval_returns_the_first_column_or_the_one_that_is_named(db):
-    assert 4 == await db.fetchval("select 2 * $1", 2)
+    assert await db.fetchval("select 2 * $1", 2) == 4
     query = "select id, name from users order by id"
-    assert 1 == await db.fetchval(query)
-    assert "Ann" == await db.fetchval(query, column=1)
-    assert "Ann" == await db.fetchval(query, column="name")
+    assert await db.fetchval(query) == 1
+    assert await db.fetchval(query, column=1) == "Ann"
+    assert await db.fetchval(query, column="name") == "Ann"
     assert await db.fetchval("select id from users where id = $1", 99) is None
 
 
@@ -112,7 +112,7 @@ async def test_fetchmany_takes_the_size_first(db):
 async def test_execute_takes_a_bare_query_and_positional_values(db):
     await db.execute("select cast($1 as text)", "1")
     result = await db.execute("update users set name = $1", "Eve")
-    assert 2 == result[0]
+    assert result[0] == 2
 
 
 async def test_execute_tells_the_id_of_an_inserted_row_where_the_database_does(db, target):
@@ -122,7 +122,7 @@ async def test_execute_tells_the_id_of_an_inserted_row_where_the_database_does(d
 
 async def test_executemany_takes_rows_one_by_one(db):
     await db.executemany("insert into users (id, name) values ($1, $2)", (3, "Cid"), (4, "Dan"))
-    assert 4 == await db.fetchval("select count(*) from users")
+    assert await db.fetchval("select count(*) from users") == 4
 
 
 async def test_executemany_takes_bare_values(db):
@@ -137,7 +137,7 @@ async def test_executemany_runs_a_query_for_each_value(db):
 
 async def test_iterate_yields_rows_one_by_one(db):
     names = [rec["name"] async for rec in db.iterate("select name from users order by id")]
-    assert ["Ann", "Bob"] == names
+    assert names == ["Ann", "Bob"]
 
 
 async def test_the_connection_may_be_used_inside_of_iterate(db):
@@ -148,14 +148,14 @@ async def test_the_connection_may_be_used_inside_of_iterate(db):
 
 
 async def test_percent_s_stands_for_a_value(db):
-    assert 42 == await db.fetchval("select cast(%s as integer)", 42)
-    assert (1, "Ann") == await db.fetchone("select id, name from users where id = %s and name = %s", 1, "Ann")
+    assert await db.fetchval("select cast(%s as integer)", 42) == 42
+    assert await db.fetchone("select id, name from users where id = %s and name = %s", 1, "Ann") == (1, "Ann")
 
 
 async def test_convert_params_takes_percent_s_and_leaves_literals_alone(make_database):
     db = make_database(convert_params=True)
     query = "select '%s' as literal, cast(%s as integer) as first, cast(%s as integer) as second"
-    assert ("%s", 1, 2) == await db.fetchone(query, 1, 2)
+    assert await db.fetchone(query, 1, 2) == ("%s", 1, 2)
 
 
 # Connections
@@ -193,24 +193,24 @@ async def test_a_connection_has_every_verb(db):
     async with db.connection() as conn:
         await conn.execute("insert into users (id, name) values ($1, $2)", 3, "Cid")
         await conn.executemany("insert into users (id) values ($1)", 4, 5)
-        assert 5 == len(await conn.fetchall("select * from users"))
-        assert 2 == len(await conn.fetchmany(2, "select * from users"))
-        assert (3, "Cid") == await conn.fetchone("select * from users where id = 3")
-        assert "Cid" == await conn.fetchval("select * from users where id = 3", column="name")
-        assert [1, 2, 3, 4, 5] == [row[0] async for row in conn.iterate("select id from users order by id")]
+        assert len(await conn.fetchall("select * from users")) == 5
+        assert len(await conn.fetchmany(2, "select * from users")) == 2
+        assert await conn.fetchone("select * from users where id = 3") == (3, "Cid")
+        assert await conn.fetchval("select * from users where id = 3", column="name") == "Cid"
+        assert [row[0] async for row in conn.iterate("select id from users order by id")] == [1, 2, 3, 4, 5]
 
 
 async def test_acquire_and_release_without_a_block_may_be_repeated(db):
     conn = await db.connection().acquire()
     await conn.acquire()
-    assert 5 == await conn.fetchval(NUMBER, 5)
+    assert await conn.fetchval(NUMBER, 5) == 5
     await conn.release()
     await conn.release()
     assert not conn.is_ready
     with pytest.raises(RuntimeError):
         await conn.fetchval(NUMBER, 5)
     await conn.acquire()
-    assert 6 == await conn.fetchval(NUMBER, 6)
+    assert await conn.fetchval(NUMBER, 6) == 6
     await conn.release()
 
 
@@ -225,16 +225,16 @@ async def test_a_block_object_can_be_acquired_and_released(db):
 
 async def test_a_connection_reconnects_on_demand(db):
     async with db.connection() as conn:
-        assert 1 == await conn.fetchval(NUMBER, 1)
+        assert await conn.fetchval(NUMBER, 1) == 1
         await conn.reconnect()
         assert conn.is_ready
-        assert 2 == await conn.fetchval(NUMBER, 2)
+        assert await conn.fetchval(NUMBER, 2) == 2
         assert db.current_conn is conn
 
 
 async def test_the_option_reconnect_is_taken_and_changes_nothing_while_all_is_well(db):
     async with db.connection(reconnect=True):
-        assert 42 == await db.fetchval(NUMBER, 42)
+        assert await db.fetchval(NUMBER, 42) == 42
 
 
 @ON_POSTGRES

@@ -52,7 +52,7 @@ async def test_a_transaction_commits_and_a_nested_one_rolls_back(db):
 async def test_a_transaction_commits_at_the_end_of_its_block(db):
     async with db.transaction():
         await db.execute("insert into users (id) values (3)")
-    assert 3 == await db.fetchval("select count(*) from users")
+    assert await db.fetchval("select count(*) from users") == 3
 
 
 async def test_a_transaction_rolls_back_on_an_exception(db):
@@ -60,7 +60,7 @@ async def test_a_transaction_rolls_back_on_an_exception(db):
         async with db.transaction():
             await db.execute("insert into users (id) values (3)")
             raise LookupError
-    assert 2 == await db.fetchval("select count(*) from users")
+    assert await db.fetchval("select count(*) from users") == 2
 
 
 @pytest.mark.parametrize("spelling", ["positional", "keyword"])
@@ -74,7 +74,7 @@ async def test_a_transaction_gets_a_connection_of_its_own_if_the_flag_says_so(db
             await db.execute("insert into users (id) values (3)")
         async with transaction(create=False) as trans:
             assert trans.connection is outer
-    assert 3 == await db.fetchval("select count(*) from users")
+    assert await db.fetchval("select count(*) from users") == 3
 
 
 async def test_a_connection_begins_transactions(db):
@@ -83,7 +83,7 @@ async def test_a_connection_begins_transactions(db):
             assert trans.connection is conn
             await conn.execute("insert into users (id) values (3)")
             await trans.rollback()
-        assert 2 == await conn.fetchval("select count(*) from users")
+        assert await conn.fetchval("select count(*) from users") == 2
 
 
 @pytest.mark.parametrize("end", ["commit", "rollback"])
@@ -106,7 +106,7 @@ async def test_a_transaction_whose_connection_is_gone_says_so_unless_silenced(db
 async def test_a_silent_transaction_of_the_database_commits(db):
     async with db.transaction(silent=True):
         await db.execute("insert into users (id) values (3)")
-    assert 3 == await db.fetchval("select count(*) from users")
+    assert await db.fetchval("select count(*) from users") == 3
 
 
 # Replicas
@@ -123,7 +123,7 @@ async def replicated(make_database, url):
 @OUT_OF_MEMORY
 async def test_a_replica_reads_and_refuses_to_write(replicated):
     async with replicated.replica():
-        assert [] == await replicated.fetchall("select * from users")
+        assert await replicated.fetchall("select * from users") == []
         with pytest.raises(ReadOnlyError):
             await replicated.execute("insert into users (id) values (1)")
         with pytest.raises(ReadOnlyError):
@@ -136,15 +136,15 @@ async def test_a_replica_reads_and_refuses_to_write(replicated):
 @OUT_OF_MEMORY
 async def test_a_connection_to_the_primary_may_be_nested_in_a_replica_block(replicated):
     async with replicated.replica():
-        assert 0 == len(await replicated.fetchall("select * from users"))
+        assert len(await replicated.fetchall("select * from users")) == 0
         async with replicated.connection():
             await replicated.execute("insert into users (id) values (1)")
-        assert 1 == len(await replicated.fetchall("select * from users"))
+        assert len(await replicated.fetchall("select * from users")) == 1
 
 
 @OUT_OF_MEMORY
 async def test_the_drivers_of_the_replicas_are_listed(replicated):
-    assert 2 == len(replicated.replica_backends)
+    assert len(replicated.replica_backends) == 2
     assert {replicated.backend.db_type} == {backend.db_type for backend in replicated.replica_backends}
 
 
@@ -160,8 +160,8 @@ async def test_init_is_called_with_the_connection_of_the_library(make_database):
         return conn
 
     db = make_database(init=init)
-    assert 1 == await db.fetchval(NUMBER, 1)
-    assert 1 == len(seen)
+    assert await db.fetchval(NUMBER, 1) == 1
+    assert len(seen) == 1
 
 
 @ON_SQLITE
@@ -169,15 +169,15 @@ async def test_pragmas_and_functions_are_set_on_every_connection(make_database):
     options = {"pragmas": (("cache_size", "-1234"),), "functions": (("twice", 1, lambda value: 2 * value),)}
     db = make_database(**options)
     for _ in range(2):
-        assert -1234 == await db.fetchval("pragma cache_size")
-        assert 42 == await db.fetchval("select twice(21)")
+        assert await db.fetchval("pragma cache_size") == -1234
+        assert await db.fetchval("select twice(21)") == 42
 
 
 @ON_POSTGRES
 async def test_json_columns_come_as_objects_if_asked_for(make_database):
     db = make_database(json=True)
-    assert {"a": [1, None]} == await db.fetchval("""select '{"a": [1, null]}'::jsonb""")
-    assert [1, {"b": 2}] == await db.fetchval("select $1::json", [1, {"b": 2}])
+    assert await db.fetchval("""select '{"a": [1, null]}'::jsonb""") == {"a": [1, None]}
+    assert await db.fetchval("select $1::json", [1, {"b": 2}]) == [1, {"b": 2}]
 
 
 @IN_MEMORY
@@ -187,4 +187,4 @@ async def test_a_uri_names_a_database_in_memory(target):
     async with Database(url, uri=True) as db, db.connection():
         await db.execute("create table t (a)")
         async with db.connection():
-            assert 0 == await db.fetchval("select count(*) from t")
+            assert await db.fetchval("select count(*) from t") == 0

@@ -59,14 +59,14 @@ async def mapped(make_database):
 
 
 async def test_each_overridden_verb_is_called_once_and_its_answer_comes_through(mapped):
-    assert 1 == await mapped.execute("update users set name = $1 where id = 2", "Eve")
-    assert [{"id": 1}, {"id": 2}] == await mapped.fetchall("select id from users order by id")
-    assert [{"id": 1}] == await mapped.fetchmany(1, "select id from users order by id")
-    assert {"name": "Eve"} == await mapped.fetchone("select name from users where id = $1", 2)
+    assert await mapped.execute("update users set name = $1 where id = 2", "Eve") == 1
+    assert await mapped.fetchall("select id from users order by id") == [{"id": 1}, {"id": 2}]
+    assert await mapped.fetchmany(1, "select id from users order by id") == [{"id": 1}]
+    assert await mapped.fetchone("select name from users where id = $1", 2) == {"name": "Eve"}
     assert await mapped.fetchone("select name from users where id = $1", 99) is None
-    assert "value 2" == await mapped.fetchval("select count(*) from users")
-    assert [{"id": 1}, {"id": 2}] == [row async for row in mapped.iterate("select id from users order by id")]
-    assert ["execute", "fetchall", "fetchmany", "fetchone", "fetchone", "fetchval", "iterate"] == mapped.calls
+    assert await mapped.fetchval("select count(*) from users") == "value 2"
+    assert [row async for row in mapped.iterate("select id from users order by id")] == [{"id": 1}, {"id": 2}]
+    assert mapped.calls == ["execute", "fetchall", "fetchmany", "fetchone", "fetchone", "fetchval", "iterate"]
 
 
 async def test_blocks_and_transactions_do_not_call_the_overridden_verbs(mapped):
@@ -75,35 +75,35 @@ async def test_blocks_and_transactions_do_not_call_the_overridden_verbs(mapped):
             await inner.rollback()
         await outer.commit()
     async with mapped.replica() as conn:
-        assert 2 == await conn.fetchval("select count(*) from users")
+        assert await conn.fetchval("select count(*) from users") == 2
     await mapped.disconnect()
-    assert [] == mapped.calls
+    assert mapped.calls == []
 
 
 async def test_overridden_verbs_use_the_connection_of_their_block(mapped):
     with pytest.raises(LookupError):
         async with mapped.transaction():
             await mapped.execute("delete from users")
-            assert [] == [row async for row in mapped.iterate("select * from users")]
+            assert [row async for row in mapped.iterate("select * from users")] == []
             raise LookupError
-    assert "value 2" == await mapped.fetchval("select count(*) from users")
+    assert await mapped.fetchval("select count(*) from users") == "value 2"
 
 
 async def test_an_iterate_that_is_an_async_generator_may_be_left_early(mapped):
     async with mapped.transaction():
         rows = mapped.iterate("select id from users order by id")
         async for row in rows:
-            assert {"id": 1} == row
+            assert row == {"id": 1}
             break
         await rows.aclose()
-        assert 2 == await mapped.execute("update users set name = 'x'")
+        assert await mapped.execute("update users set name = 'x'") == 2
 
 
 async def test_the_loop_of_a_generator_may_write(mapped):
     async with mapped.transaction():
         async for row in mapped.iterate("select id from users order by id"):
             await mapped.execute("update users set name = $1 where id = $2", str(row["id"]), row["id"])
-    assert [{"name": "1"}, {"name": "2"}] == await mapped.fetchall("select name from users order by id")
+    assert await mapped.fetchall("select name from users order by id") == [{"name": "1"}, {"name": "2"}]
 
 
 def test_nothing_inside_calls_a_public_verb_of_a_database():
@@ -115,4 +115,4 @@ def test_nothing_inside_calls_a_public_verb_of_a_database():
                 found += [f"{path.name}:{node.lineno}"] * (node.value.id in {"self", "owner", "db", "database"})
             if isinstance(node, ast.Attribute) and node.attr in VERBS and isinstance(node.value, ast.Attribute):
                 found += [f"{path.name}:{node.lineno}"] * (node.value.attr in {"owner", "_owner", "db", "database"})
-    assert [] == found
+    assert found == []

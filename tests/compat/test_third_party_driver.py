@@ -72,22 +72,22 @@ async def test_without_its_package_the_scheme_is_unknown():
 @pytest.mark.parametrize("scheme", ["plainsqlite", "sqlite+plainsqlite", "plainsqlite+pool"])
 async def test_the_scheme_finds_the_driver(url, scheme):
     async with Database(url.replace("plainsqlite", scheme)) as db:
-        assert ("plainsqlite", "sqlite") == (db.backend.name, db.backend.db_type)
-        assert (1, "one") == await db.fetchone("select $1 as a, $2 as b", 1, "one")
+        assert (db.backend.name, db.backend.db_type) == ("plainsqlite", "sqlite")
+        assert await db.fetchone("select $1 as a, $2 as b", 1, "one") == (1, "one")
 
 
 async def test_its_options_are_checked_and_converted(url):
-    assert 2.5 == Database(f"{url}?busy_timeout=2.5").backend.options["busy_timeout"]
+    assert Database(f"{url}?busy_timeout=2.5").backend.options["busy_timeout"] == 2.5
     with pytest.raises(ConfigurationError, match="did you mean 'busy_timeout'"):
         Database(url, busy_timeut=1)
 
 
 async def test_the_verbs(db):
     result = await db.execute("insert into users (name) values (?)", "Cid")
-    assert (1, 3) == result
-    assert ["Ann", "Bob", "Cid"] == await db.fetchall("select name from users order by id", into=str)
-    assert {"id": 2, "name": "Bob"} == dict(await db.fetchone("select * from users where name = %s", "Bob"))
-    assert 3 == sum([1 async for _ in db.iterate("select * from users", chunk_size=2)])
+    assert result == (1, 3)
+    assert await db.fetchall("select name from users order by id", into=str) == ["Ann", "Bob", "Cid"]
+    assert dict(await db.fetchone("select * from users where name = %s", "Bob")) == {"id": 2, "name": "Bob"}
+    assert sum([1 async for _ in db.iterate("select * from users", chunk_size=2)]) == 3
 
 
 async def test_executemany_is_all_or_nothing(db):
@@ -95,7 +95,7 @@ async def test_executemany_is_all_or_nothing(db):
         async with db.connection(), db.transaction() if nested else db.connection(create=False):
             with pytest.raises(UniqueViolation):
                 await db.executemany("insert into users (name) values (?)", "Cid", "Ann")
-            assert 2 == await db.fetchval("select count(*) from users")
+            assert await db.fetchval("select count(*) from users") == 2
 
 
 async def test_transactions(db):
@@ -104,7 +104,7 @@ async def test_transactions(db):
         async with db.transaction() as nested:
             await db.execute("delete from users")
             await nested.rollback()
-    assert 3 == await db.fetchval("select count(*) from users")
+    assert await db.fetchval("select count(*) from users") == 3
     for options in ({"readonly": True}, {"isolation": "serializable"}, {"mode": "deferred"}):
         with pytest.raises(NotSupportedError):
             async with db.transaction(**options):
@@ -113,7 +113,7 @@ async def test_transactions(db):
 
 async def test_replicas_are_read_only(db):
     async with db.replica() as connection:
-        assert 2 == await db.fetchval("select count(*) from users")
+        assert await db.fetchval("select count(*) from users") == 2
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             connection.raw.execute("delete from users")
         with pytest.raises(ReadOnlyError):
@@ -131,5 +131,5 @@ async def test_a_cancelled_statement_is_stopped_and_its_connection_used_again(db
         raw = connection.raw
         with anyio.move_on_after(0.1):
             await db.fetchval(ENDLESS)
-        assert 2 == await db.fetchval("select count(*) from users")
+        assert await db.fetchval("select count(*) from users") == 2
         assert raw is connection.raw

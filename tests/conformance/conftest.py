@@ -249,7 +249,7 @@ async def make_database(target: Target, url: str) -> AsyncIterator[Callable[...,
     for database in made:
         await database.disconnect(timeout=0)
     leaked = [pool for pool in stats if pool.size != pool.idle]
-    assert [] == leaked, "connections were still leased at the end of the test"
+    assert leaked == [], "connections were still leased at the end of the test"
 
 
 @pytest.fixture

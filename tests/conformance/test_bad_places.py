@@ -118,7 +118,7 @@ async def test_a_file_that_is_no_database_is_told(make_database, tmp_path):
 @pytest.mark.targets(dialect="sqlite", odbc=False, memory=False)
 async def test_a_file_that_is_not_writable_is_told(users, make_database, target, tmp_path):
     database = await make_database(f"{target.scheme}:///file:{tmp_path}/test.db?mode=ro", uri=True)
-    assert 3 == await database.fetchval("select count(*) from users")
+    assert await database.fetchval("select count(*) from users") == 3
     for query in ("delete from users", "create table other (id integer)"):
         with pytest.raises(ReadOnlyError, match="readonly database"):
             await database.execute(query)
@@ -145,10 +145,10 @@ async def test_after_a_failed_connect_nothing_is_left_open(make_database, url, t
     with pytest.raises(ConnectError):
         await database.connect()
     assert not database.is_connected
-    assert 0 == database.stats()["primary"].size
+    assert database.stats()["primary"].size == 0
     with pytest.raises(ConnectError):
         await database.fetchval("select 1")
-    assert 0 == database.stats()["primary"].size
+    assert database.stats()["primary"].size == 0
 
 
 @pytest.mark.targets(dialect="sqlite", odbc=False, pooled=True)

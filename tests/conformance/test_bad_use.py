@@ -63,7 +63,7 @@ async def test_use_after_the_release_is_told(users, target):
             await use_it()
         assert "p%40ss" not in str(caught.value)
     assert not connection.is_ready
-    assert 3 == await users.fetchval("select count(*) from users")
+    assert await users.fetchval("select count(*) from users") == 3
 
 
 @pytest.mark.targets(pooled=True)
@@ -80,7 +80,7 @@ async def test_use_after_disconnect_is_told(users):
         with pytest.raises(PoolClosed, match=r"was disconnected; call connect\(\) before using it again"):
             await use_it()
     await users.connect()
-    assert 1 == await users.fetchval("select 1")
+    assert await users.fetchval("select 1") == 1
 
 
 @pytest.mark.targets(pooled=True)
@@ -92,4 +92,4 @@ async def test_use_from_another_event_loop_is_told(users, target):
             assert "make a Database for each event loop" in str(caught.value)
 
     await anyio.to_thread.run_sync(partial(run, target.loop, use_elsewhere))
-    assert 3 == await users.fetchval("select count(*) from users")
+    assert await users.fetchval("select count(*) from users") == 3

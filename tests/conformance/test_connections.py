@@ -20,8 +20,8 @@ async def test_a_block_gives_a_connection_that_its_statements_share(users):
         assert connection.is_ready
         assert connection is users.current_conn is current_conn.get()
         lent = users.stats()["primary"]
-        assert 3 == await users.fetchval("select count(*) from users")
-        assert 3 == await connection.fetchval("select count(*) from users")
+        assert await users.fetchval("select count(*) from users") == 3
+        assert await connection.fetchval("select count(*) from users") == 3
         assert lent == users.stats()["primary"]
     assert not connection.is_ready
     assert users.current_conn is current_conn.get() is None
@@ -36,7 +36,7 @@ async def test_a_block_that_creates_nothing_takes_the_connection_in_use(db, argu
         assert outer.is_ready
     async with db.connection(*positional, **keyword) as own:
         assert own is db.current_conn
-        assert 1 == await db.fetchval(ONE)
+        assert await db.fetchval(ONE) == 1
     assert not own.is_ready
 
 
@@ -51,7 +51,7 @@ async def test_a_block_inside_a_block_has_a_connection_of_its_own(db, arguments)
             assert db.backend.shared is (outer.raw is inner.raw)
         assert not inner.is_ready
         assert outer is db.current_conn
-        assert 1 == await db.fetchval(ONE)
+        assert await db.fetchval(ONE) == 1
 
 
 async def test_an_exception_leaves_the_block_and_releases_the_connection(db):
@@ -66,11 +66,11 @@ async def test_acquire_and_release_are_idempotent(db):
     connection = await db.connection().acquire()
     assert connection is await connection.acquire()
     assert db.current_conn is None
-    assert 1 == await connection.fetchval(ONE)
+    assert await connection.fetchval(ONE) == 1
     await connection.release()
     await connection.release()
     assert connection is await connection.acquire()
-    assert 1 == await connection.fetchval(ONE)
+    assert await connection.fetchval(ONE) == 1
     await connection.release()
 
 
@@ -78,7 +78,7 @@ async def test_a_block_that_was_acquired_by_hand_is_released_by_hand(db):
     block = db.connection()
     connection = await block.acquire()
     assert connection is await block.acquire()
-    assert 1 == await connection.fetchval(ONE)
+    assert await connection.fetchval(ONE) == 1
     await block.release()
     await block.release()
     assert not connection.is_ready
@@ -95,9 +95,9 @@ async def test_acquiring_at_the_same_time_leases_one_connection(make_database):
     async with anyio.create_task_group() as tasks:
         for _ in range(4):
             tasks.start_soon(acquire)
-    assert 4 == len(found)
-    assert 1 == len(set(found))
-    assert 1 == database.stats()["primary"].size
+    assert len(found) == 4
+    assert len(set(found)) == 1
+    assert database.stats()["primary"].size == 1
     await block.release()
 
 
@@ -127,7 +127,7 @@ async def test_statements_of_the_database_go_on_when_the_connection_of_the_block
     async with db.connection() as connection:
         await connection.release()
         assert db.current_conn is None
-        assert 1 == await db.fetchval(ONE)
+        assert await db.fetchval(ONE) == 1
 
 
 @pytest.mark.targets(memory=False)
@@ -141,7 +141,7 @@ async def test_reconnect_takes_another_connection(make_database):
         assert connection.is_ready
         assert before is not connection.driver
         assert connection is database.current_conn
-        assert 1 == await connection.fetchval(ONE)
+        assert await connection.fetchval(ONE) == 1
 
 
 async def test_reconnect_loses_the_open_transaction_and_says_so(users):
@@ -150,18 +150,18 @@ async def test_reconnect_loses_the_open_transaction_and_says_so(users):
             await users.execute("delete from users")
             await connection.reconnect()
             await users.fetchall("select * from users")
-    assert 3 == await users.fetchval("select count(*) from users")
+    assert await users.fetchval("select count(*) from users") == 3
 
 
 @pytest.mark.targets(memory=False)
 async def test_a_connection_that_reconnects_runs_the_statement_after_the_one_that_met_the_loss(db):
     async with db.connection(reconnect=True) as connection:
-        assert 1 == await db.fetchval(ONE)
+        assert await db.fetchval(ONE) == 1
         connection.driver.terminate()
         with pytest.raises(ConnectionLost):
             await connection.fetchval(ONE)
-        assert 1 == await connection.fetchval(ONE)
-        assert 1 == await db.fetchval(ONE)
+        assert await connection.fetchval(ONE) == 1
+        assert await db.fetchval(ONE) == 1
 
 
 @pytest.mark.targets(dialect={"postgresql", "mysql"})
@@ -177,7 +177,7 @@ async def test_a_connection_that_the_server_ends_is_lost_and_replaced_if_asked(d
         else:
             with pytest.raises(InterfaceError if connection.is_ready else (ConnectionLost, InterfaceError)):
                 await connection.fetchval(ONE)
-    assert 1 == await db.fetchval(ONE)
+    assert await db.fetchval(ONE) == 1
 
 
 # Several databases
@@ -187,7 +187,7 @@ async def test_two_databases_never_use_each_others_connection(make_database, url
     one, two = await make_database(), await make_database(url.replace("test.db", "other.db"))
     async with one.connection() as first:
         assert two.current_conn is None
-        assert 1 == await two.fetchval(ONE)
+        assert await two.fetchval(ONE) == 1
         async with two.connection() as second:
             assert first is one.current_conn
             assert second is two.current_conn is current_conn.get()
@@ -198,7 +198,7 @@ async def test_two_databases_never_use_each_others_connection(make_database, url
         assert first is one.current_conn is current_conn.get()
         await two.disconnect()
         assert first.is_ready
-        assert 1 == await one.fetchval(ONE)
+        assert await one.fetchval(ONE) == 1
 
 
 async def test_disconnecting_in_a_block_releases_its_connection_only(make_database):
@@ -207,7 +207,7 @@ async def test_disconnecting_in_a_block_releases_its_connection_only(make_databa
         await two.disconnect()
         assert first.is_ready
         assert not second.is_ready
-        assert 1 == await one.fetchval(ONE)
+        assert await one.fetchval(ONE) == 1
 
 
 # Tasks
@@ -221,13 +221,13 @@ async def test_child_tasks_share_the_connection_of_their_block_by_turns(users):
         async with users.transaction():
             await users.execute("insert into users (id, name) values (?, 'child')", number)
             await anyio.lowlevel.checkpoint()
-            assert 1 == await users.fetchval("select count(*) from users where id = ?", number)
+            assert await users.fetchval("select count(*) from users where id = ?", number) == 1
 
     async with users.connection() as connection, users.transaction(), anyio.create_task_group() as tasks:
         for number in range(10, 15):
             tasks.start_soon(work, number)
     assert [connection] * 5 == seen
-    assert 8 == await users.fetchval("select count(*) from users")
+    assert await users.fetchval("select count(*) from users") == 8
 
 
 async def test_one_failing_nested_transaction_spares_its_siblings(users):
@@ -241,7 +241,7 @@ async def test_one_failing_nested_transaction_spares_its_siblings(users):
     async with users.transaction(), anyio.create_task_group() as tasks:
         for number in range(10, 16):
             tasks.start_soon(work, number)
-    assert [10, 12, 14] == await users.fetchall("select id from users where id > 3 order by id", into=int)
+    assert await users.fetchall("select id from users where id > 3 order by id", into=int) == [10, 12, 14]
 
 
 async def test_a_task_beside_a_transaction_does_not_slip_into_it(users):
@@ -250,7 +250,7 @@ async def test_a_task_beside_a_transaction_does_not_slip_into_it(users):
     async def beside():
         await started.wait()
         async with users.transaction(readonly=True):
-            assert 3 == await users.fetchval("select count(*) from users")
+            assert await users.fetchval("select count(*) from users") == 3
         done.set()
 
     async with anyio.create_task_group() as tasks:
@@ -290,7 +290,7 @@ async def test_a_policy_may_forbid_the_transactions_of_others(make_database):
 
     async with database.transaction(readonly=True), anyio.create_task_group() as tasks:
         tasks.start_soon(child)
-    assert 1 == len(caught)
+    assert len(caught) == 1
 
 
 async def test_the_connection_of_the_library_is_there(db, target):

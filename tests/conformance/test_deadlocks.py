@@ -77,10 +77,10 @@ async def test_the_victim_of_a_deadlock_is_told_and_the_other_one_commits(users,
         tasks.start_soon(work, "y", 2, 1)
     ((error, transaction),) = victims
     assert error.retryable
-    assert ("40P01" if users.backend.dialect == "postgresql" else "40001") == error.sqlstate or 1213 == error.errno
+    assert ("40P01" if users.backend.dialect == "postgresql" else "40001") == error.sqlstate or error.errno == 1213
     assert transaction.state in {TransactionState.ROLLED_BACK, TransactionState.FAILED}
     assert not transaction.may_be_committed
-    assert ["committed", "rolled back"] == sorted(outcomes)
+    assert sorted(outcomes) == ["committed", "rolled back"]
     assert await users.fetchall(NAMES, into=str) in (["x", "x"], ["y", "y"])
 
 
@@ -106,7 +106,7 @@ async def test_a_victim_that_catches_the_error_can_do_no_more_and_is_told_why(us
     (deadlock, statement), (cause, end) = refused
     assert deadlock is statement.__cause__ is cause
     assert isinstance(end, TransactionError)
-    assert "Cid" == await users.fetchval("select name from users where id = 3")
+    assert await users.fetchval("select name from users where id = 3") == "Cid"
     assert await users.fetchall(NAMES, into=str) in (["x", "x"], ["y", "y"])
 
 
@@ -133,7 +133,7 @@ async def test_the_victim_is_run_again(users, crossing, catches):
         tasks.start_soon(users.run_transaction, work, "x", 1, 2)
         tasks.start_soon(users.run_transaction, work, "y", 2, 1)
     assert {"x", "y", "x committed", "y committed"} == set(calls)
-    assert 5 == len(calls)
+    assert len(calls) == 5
     assert await users.fetchall(NAMES, into=str) in (["x", "x"], ["y", "y"])
 
 
@@ -154,8 +154,8 @@ async def test_a_nested_victim_leaves_the_outer_transaction_alive(users, crossin
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(work, "x", 1, 2)
         tasks.start_soon(work, "y", 2, 1)
-    assert 1 == len(victims)
-    assert "victim" == await users.fetchval("select name from users where id = 3")
+    assert len(victims) == 1
+    assert await users.fetchval("select name from users where id = 3") == "victim"
 
 
 @pytest.mark.targets(dialect="mysql")
@@ -177,7 +177,7 @@ async def test_a_nested_victim_takes_the_outer_transaction_along(users, crossing
         tasks.start_soon(work, "x", 1, 2)
         tasks.start_soon(work, "y", 2, 1)
     assert [DeadlockDetected.__qualname__] == [type(each).__qualname__ for each in failures]
-    assert "Cid" == await users.fetchval("select name from users where id = 3")
+    assert await users.fetchval("select name from users where id = 3") == "Cid"
 
 
 @pytest.mark.targets(dialect=SERVERS)
@@ -209,8 +209,8 @@ async def test_child_tasks_of_the_victim_make_a_group_that_is_run_again(users, i
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(users.run_transaction, work, "x", 1, 2)
         tasks.start_soon(users.run_transaction, work, "y", 2, 1)
-    assert 3 == len(calls)
-    assert [2] == [len(group.exceptions) for group in groups]
+    assert len(calls) == 3
+    assert [len(group.exceptions) for group in groups] == [2]
     assert await users.fetchall(NAMES, into=str) in (["x", "x"], ["y", "y"])
 
 
@@ -240,7 +240,7 @@ async def test_only_the_statement_is_undone_that_gets_no_lock(users, make_databa
         else:
             assert error is None
             assert TransactionState.COMMITTED is transaction.state
-    assert "held" == await users.fetchval("select name from users where id = 1")
+    assert await users.fetchval("select name from users where id = 1") == "held"
 
 
 @pytest.mark.needs("busy_timeout")
@@ -274,8 +274,8 @@ async def test_it_is_run_again_until_the_lock_is_free(users, make_database, word
         tasks.start_soon(hold_and_tell)
         await called.wait()
         await other.run_transaction(update, backoff=0, **deferred(other))
-    assert 3 == len(calls)
-    assert "mine" == await users.fetchval("select name from users where id = 1")
+    assert len(calls) == 3
+    assert await users.fetchval("select name from users where id = 1") == "mine"
 
 
 @pytest.mark.needs("busy_timeout")
@@ -291,11 +291,11 @@ async def test_a_begin_that_meets_another_writer_is_run_again(users, make_databa
         async with users.transaction(mode="immediate"):
             with pytest.raises(LockTimeout) as caught:
                 await other.run_transaction(update, other, calls, retries=1, backoff=0, mode=mode)
-        assert ["run_transaction() gave up after 2 tries"] == caught.value.__notes__
+        assert caught.value.__notes__ == ["run_transaction() gave up after 2 tries"]
         assert ([] if at_once else [1, 1]) == calls
         calls.clear()
         await other.run_transaction(update, other, calls, mode=mode)
-    assert [1] == calls
+    assert calls == [1]
 
 
 async def update(db, calls):
@@ -330,9 +330,9 @@ async def test_a_commit_that_fails_to_serialize_is_run_again(users, make_databas
     async with anyio.create_task_group() as tasks:
         for number in (11, 12):
             tasks.start_soon(serialize, users, work, number)
-    assert 3 == len(calls)
-    assert ["committed", "committed", "rolled back"] == sorted(outcomes)
-    assert ["3", "4"] == sorted(await users.fetchall("select name from users where id > 10", into=str))
+    assert len(calls) == 3
+    assert sorted(outcomes) == ["committed", "committed", "rolled back"]
+    assert sorted(await users.fetchall("select name from users where id > 10", into=str)) == ["3", "4"]
 
 
 async def serialize(db, work, number):
@@ -353,6 +353,6 @@ async def test_an_update_of_what_has_changed_is_a_serialization_failure(users):
 
     with pytest.raises(SerializationFailure):
         await users.run_transaction(work, isolation="repeatable read", retries=0)
-    assert "other" == await users.fetchval("select name from users where id = 1")
+    assert await users.fetchval("select name from users where id = 1") == "other"
     await users.run_transaction(work, isolation="repeatable read")
-    assert "other!" == await users.fetchval("select name from users where id = 1")
+    assert await users.fetchval("select name from users where id = 1") == "other!"

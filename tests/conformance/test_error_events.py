@@ -40,7 +40,7 @@ async def test_a_lock_that_is_not_free_in_time_is_told(shop, make_database, targ
             await other.execute("update authors set name = 'Bob'")
     assert isinstance(caught.value, library_error(target, "OperationalError", "55P03"))
     assert caught.value.retryable
-    assert "Eve" == await other.fetchval("select name from authors")
+    assert await other.fetchval("select name from authors") == "Eve"
 
 
 @pytest.mark.targets(dialect="postgresql", pooled=True)
@@ -68,7 +68,7 @@ async def test_a_deadlock_is_told_to_one_of_the_two(shop, make_database, server,
             async with database.transaction():
                 await database.execute(f"update {first} set id = id")
                 outcomes.append("began")
-                if 2 == len(outcomes):
+                if len(outcomes) == 2:
                     both_began.set()
                 await both_began.wait()
                 await database.execute(f"update {second} set id = id")
@@ -95,7 +95,7 @@ async def test_a_statement_that_the_server_stops_is_told(make_database, target):
         with pytest.raises(QueryTimeout) as caught:
             await database.fetchval("select pg_sleep(5)")
         assert isinstance(caught.value, library_error(target, "OperationalError", "57014"))
-        assert 1 == await database.fetchval("select 1")
+        assert await database.fetchval("select 1") == 1
 
 
 @pytest.mark.targets(scheme="asyncpg")
@@ -105,7 +105,7 @@ async def test_a_statement_that_asyncpg_stops_is_told(make_database):
         with pytest.raises(QueryTimeout) as caught:
             await database.fetchval("select pg_sleep(5)")
         assert isinstance(caught.value, TimeoutError)
-        assert 1 == await database.fetchval("select 1")
+        assert await database.fetchval("select 1") == 1
 
 
 @pytest.mark.targets(scheme="sqlite")
@@ -123,7 +123,7 @@ async def test_a_statement_that_was_interrupted_is_told(make_database, target):
         with pytest.raises(QueryTimeout) as caught:
             await database.fetchval(endless)
         assert isinstance(caught.value, library_error(target, "OperationalError"))
-        assert 1 == await database.fetchval("select 1")
+        assert await database.fetchval("select 1") == 1
 
 
 # Lost connections
@@ -137,7 +137,7 @@ async def test_a_connection_that_the_server_closed_is_told(shop, server, words):
             with pytest.raises(ConnectionLost):
                 await connection.fetchval("select 1")
         assert not connection.is_ready
-    assert 1 == await shop.fetchval("select 1")
+    assert await shop.fetchval("select 1") == 1
 
 
 @NETWORK
@@ -152,7 +152,7 @@ async def test_a_connection_that_the_server_closes_meanwhile_is_told(shop, serve
             tasks.start_soon(run)
             await running(1)
             server.execute(words.kill.format(number))
-    assert 1 == await shop.fetchval("select 1")
+    assert await shop.fetchval("select 1") == 1
 
 
 async def test_a_lost_connection_is_told(shop):
@@ -164,7 +164,7 @@ async def test_a_lost_connection_is_told(shop):
         with anyio.fail_after(5), pytest.raises(ConnectionLost):
             await connection.transaction().start()
         assert not connection.is_ready
-    assert 1 == await shop.fetchval("select 1")
+    assert await shop.fetchval("select 1") == 1
 
 
 @pytest.mark.targets(dialect="postgresql")
@@ -183,7 +183,7 @@ async def test_a_commit_without_an_answer_is_uncertain(shop):
     assert isinstance(caught.value, ConnectionLost)
     assert not caught.value.retryable
     assert TransactionState.FAILED is transaction.state
-    assert "Ann" == await shop.fetchval("select name from authors")
+    assert await shop.fetchval("select name from authors") == "Ann"
 
 
 @pytest.mark.targets(dialect="postgresql")
@@ -204,7 +204,7 @@ async def test_a_write_in_a_transaction_that_only_reads_is_told(shop, target):
     if not target.lacks("transactional_ddl"):  # else it was refused here, before DDL could end the transaction
         assert isinstance(caught.value, library_error(target, "OperationalError", "25006"))
     assert isinstance(caught.value, RuntimeError)
-    assert "Ann" == await shop.fetchval("select name from authors")
+    assert await shop.fetchval("select name from authors") == "Ann"
 
 
 async def ended_by_sqlite(caller, transaction):
@@ -231,7 +231,7 @@ async def test_in_the_block_of_a_transaction_that_the_database_has_ended_nothing
         with pytest.raises(TransactionError):
             async with caller.transaction() as transaction:
                 await ended_by_sqlite(caller, transaction)
-        assert 3 == await caller.fetchval("select count(*) from users")
+        assert await caller.fetchval("select count(*) from users") == 3
 
 
 @SQLITE
@@ -242,4 +242,4 @@ async def test_until_a_transaction_that_the_database_has_ended_is_rolled_back_by
         transaction = await users.transaction().start()
         await ended_by_sqlite(users if by == "database" else transaction.connection, transaction)
         await transaction.rollback(silent=True)
-        assert 3 == await users.fetchval("select count(*) from users")
+        assert await users.fetchval("select count(*) from users") == 3

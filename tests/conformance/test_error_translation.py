@@ -127,7 +127,7 @@ async def test_a_violated_constraint_is_told(shop, target):
             else:
                 assert (sqlstate, None) == (error.sqlstate, error.errno)
             assert not error.retryable
-    assert [(1, "Ann")] == await shop.fetchall("select * from authors")
+    assert await shop.fetchall("select * from authors") == [(1, "Ann")]
 
 
 WRONG = (
@@ -148,20 +148,20 @@ async def test_wrong_sql_is_a_programming_error(shop, target):
             assert isinstance(caught.value, ProgrammingError), query
         with pytest.raises(ProgrammingError):
             await anext(shop.iterate(query))
-    assert 1 == await shop.fetchval("select count(*) from authors")
+    assert await shop.fetchval("select count(*) from authors") == 1
 
 
 async def test_a_value_out_of_range_is_a_data_error(shop, target):
     with pytest.raises(DataError) as caught:
         await shop.execute("update books set price = ?", 2**70)
     assert isinstance(caught.value, (OverflowError, library_error(target, "DataError")))
-    assert 5 == await shop.fetchval("select price from books")
+    assert await shop.fetchval("select price from books") == 5
 
 
 async def test_a_value_of_a_wrong_type_is_a_data_error(shop):
     with pytest.raises(DataError):
         await shop.execute("update books set price = ?", object())
-    assert 5 == await shop.fetchval("select price from books")
+    assert await shop.fetchval("select price from books") == 5
 
 
 @pytest.mark.targets(dialect="postgresql")
@@ -179,14 +179,14 @@ async def test_a_constraint_that_is_checked_at_commit_rolls_back(shop):
         async with shop.transaction() as transaction:
             await shop.execute("insert into books (id, other) values (2, 9)")
     assert TransactionState.ROLLED_BACK is transaction.state
-    assert 1 == await shop.fetchval("select count(*) from books")
+    assert await shop.fetchval("select count(*) from books") == 1
 
 
 async def test_an_error_leaves_the_connection_usable(shop):
     async with shop.connection() as connection:
         with pytest.raises(UniqueViolation):
             await connection.execute("insert into authors (id, name) values (1, 'Bob')")
-        assert "Ann" == await connection.fetchval("select name from authors")
+        assert await connection.fetchval("select name from authors") == "Ann"
         assert connection.is_ready
 
 

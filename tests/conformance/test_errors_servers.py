@@ -48,7 +48,7 @@ async def test_a_statement_that_takes_too_long_is_told(make_database, target, wo
     async with database.connection():
         with anyio.fail_after(10), pytest.raises(QueryTimeout) as caught:
             await database.fetchval(words.endless)
-        assert 1 == await database.fetchval("select 1")
+        assert await database.fetchval("select 1") == 1
     assert {"postgresql": "57014", "mysql": 1969, "sqlite": 9}[target.dialect] == code_of(caught.value, target)
     assert isinstance(caught.value, library_error(target, "OperationalError", "57014"))
     assert not caught.value.retryable
@@ -70,7 +70,7 @@ async def test_a_statement_that_the_administrator_stops_is_told(db, server, targ
                 tasks.start_soon(run)
                 await running(1)
                 server.execute(stop.format(number))
-        assert 1 == await db.fetchval("select 1")
+        assert await db.fetchval("select 1") == 1
 
 
 # Other users
@@ -83,7 +83,7 @@ async def test_a_lock_that_is_not_waited_for_is_told(shop, make_database, target
         await shop.execute("update authors set name = 'Eve'")
         with pytest.raises(LockTimeout) as caught:
             await other.fetchall("select * from authors for update nowait")
-        assert 1 == await other.fetchval("select 1")
+        assert await other.fetchval("select 1") == 1
     assert {"postgresql": "55P03", "mysql": 1205}[target.dialect] == code_of(caught.value, target)
     assert caught.value.retryable
 
@@ -96,10 +96,10 @@ async def test_a_snapshot_that_is_out_of_date_is_told(shop, make_database, targe
             await shop.execute("set session innodb_snapshot_isolation = on")
         with pytest.raises(SerializationFailure) as caught:
             async with shop.transaction(isolation="repeatable read"):
-                assert "Ann" == await shop.fetchval("select name from authors")
+                assert await shop.fetchval("select name from authors") == "Ann"
                 await other.execute("update authors set name = 'Eve'")
                 await shop.execute("update authors set name = 'Bob'")
-        assert "Eve" == await shop.fetchval("select name from authors")
+        assert await shop.fetchval("select name from authors") == "Eve"
     assert {"postgresql": "40001", "mysql": 1020}[target.dialect] == code_of(caught.value, target)
     assert caught.value.retryable
 
@@ -109,14 +109,14 @@ async def test_a_transaction_that_cannot_be_committed_beside_another_is_told(sho
     async with shop.connection() as one, shop.connection() as two:
         first, second = [await each.transaction(isolation="serializable").start() for each in (one, two)]
         for number, each in ((2, one), (3, two)):
-            assert 1 == await each.fetchval("select count(*) from authors")
+            assert await each.fetchval("select count(*) from authors") == 1
             await each.execute("insert into authors (id, name) values (?, ?)", number, f"Author {number}")
         await first.commit()
         with pytest.raises(SerializationFailure) as caught:
             await second.commit()
-        assert ("40001", True) == (caught.value.sqlstate, caught.value.retryable)
+        assert (caught.value.sqlstate, caught.value.retryable) == ("40001", True)
         assert TransactionState.ROLLED_BACK is second.state
-        assert 2 == await two.fetchval("select count(*) from authors")
+        assert await two.fetchval("select count(*) from authors") == 2
 
 
 @pytest.mark.targets(dialect="sqlite", memory=False, odbc=False)  # through ODBC it waits for the lock first
@@ -124,12 +124,12 @@ async def test_a_transaction_of_sqlite_that_began_to_write_too_late_is_told(shop
     other = await make_database()
     with pytest.raises(LockTimeout) as caught:
         async with shop.transaction(mode="deferred"):
-            assert "Ann" == await shop.fetchval("select name from authors")
+            assert await shop.fetchval("select name from authors") == "Ann"
             await other.execute("update authors set name = 'Eve'")
             await shop.execute("update authors set name = 'Bob'")
-    assert 517 == caught.value.errno  # SQLITE_BUSY_SNAPSHOT
+    assert caught.value.errno == 517  # SQLITE_BUSY_SNAPSHOT
     assert caught.value.retryable
-    assert "Eve" == await shop.fetchval("select name from authors")
+    assert await shop.fetchval("select name from authors") == "Eve"
 
 
 @pytest.fixture(scope="module")
@@ -145,8 +145,8 @@ async def test_a_server_that_only_reads_is_told(replica, make_database, as_targe
     async with database.connection():
         with pytest.raises(ReadOnlyError) as caught:
             await database.execute("create table t (i integer)")
-        assert 1 == await database.fetchval("select 1")
-    assert 1290 == caught.value.errno
+        assert await database.fetchval("select 1") == 1
+    assert caught.value.errno == 1290
     assert not caught.value.retryable
 
 
@@ -188,7 +188,7 @@ async def test_a_limit_that_is_reached_is_told(db, target):
         with pytest.raises(OperationalError) as caught:
             for statement in statements:
                 await db.execute(statement)
-        assert 1 == await db.fetchval("select 1")
+        assert await db.fetchval("select 1") == 1
     assert code == code_of(caught.value, target)
     assert OperationalError.__qualname__ == type(caught.value).__qualname__
     assert not caught.value.retryable
@@ -206,7 +206,7 @@ async def test_a_file_that_is_damaged_is_told(make_database, tmp_path):
     database = await make_database()
     with pytest.raises(InternalError) as caught:
         await database.fetchall("select * from t")
-    assert 11 == caught.value.errno
+    assert caught.value.errno == 11
 
 
 # Values that the server refuses
@@ -238,7 +238,7 @@ async def test_a_value_that_the_database_refuses_is_a_data_error(db, target, wor
             with pytest.raises(DataError) as caught:
                 await db.execute(query)
             assert code == code_of(caught.value, target), query
-        assert 0 == await db.fetchval("select count(*) from t")
+        assert await db.fetchval("select count(*) from t") == 0
 
 
 # Connecting

@@ -36,7 +36,7 @@ async def test_a_lost_connection_is_told_in_one_line(shop, server, words):
                 await connection.fetchval("select 1")
             assert str(caught.value)
             assert "\n" not in str(caught.value)
-    assert 1 == await shop.fetchval("select 1")
+    assert await shop.fetchval("select 1") == 1
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,7 @@ async def test_a_value_that_nobody_can_send_is_a_data_error(users, target):
                 assert parameter == error.parameter + (f" of row {error.row}" if error.row else "")
                 assert SECRET not in everything_told(error)
                 assert not error.retryable
-        assert ["Ann", "Bob", "Cid"] == await users.fetchall("select name from users order by id", into=str)
+        assert await users.fetchall("select name from users order by id", into=str) == ["Ann", "Bob", "Cid"]
 
 
 @pytest.mark.targets(scheme="asyncpg")
@@ -90,7 +90,7 @@ async def test_what_asyncpg_quotes_is_left_out(db):
             with pytest.raises(DataError) as caught:
                 await db.fetchval(f"select $1::{kind}", value if kind != "json[]" else [[SECRET], [1, 2]])
             assert SECRET not in everything_told(caught.value)
-            assert "1" == caught.value.parameter
+            assert caught.value.parameter == "1"
 
 
 async def test_a_number_that_no_column_holds_is_a_data_error(users):
@@ -98,7 +98,7 @@ async def test_a_number_that_no_column_holds_is_a_data_error(users):
         for value in (2**63, -(2**63) - 1, 10**30, 10**5000):
             with pytest.raises(DataError):
                 await users.execute("update users set id = ? where id = 1", value)
-        assert 3 == await users.fetchval("select count(*) from users")
+        assert await users.fetchval("select count(*) from users") == 3
 
 
 EAST = timezone(timedelta(hours=5))
@@ -121,7 +121,7 @@ async def test_an_extreme_value_is_kept_or_an_error_of_ours(db, words):
                 with suppress(Error):
                     await db.execute(f"insert into {column}s (v) values (?)", value)
                     await db.fetchall(f"select v from {column}s")
-        assert 1 == await db.fetchval("select 1")
+        assert await db.fetchval("select 1") == 1
 
 
 # Subclasses of plain types
@@ -130,7 +130,7 @@ async def test_an_extreme_value_is_kept_or_an_error_of_ours(db, words):
 async def test_subclasses_of_plain_types_are_sent_as_those(users):
     await users.execute("update users set name = ? where id = ?", Text("Dan"), Size.BIG)
     await users.execute("update users set name = ? where id = ?", Kind.TALL, 2)
-    assert ["Ann", "tall", "Dan"] == await users.fetchall("select name from users order by id", into=str)
+    assert await users.fetchall("select name from users order by id", into=str) == ["Ann", "tall", "Dan"]
 
 
 async def test_an_enum_is_sent_as_its_value_or_refused(users, target):
@@ -140,7 +140,7 @@ async def test_an_enum_is_sent_as_its_value_or_refused(users, target):
         assert SECRET not in everything_told(caught.value)
     else:
         await users.execute("update users set name = ? where id = 1", Colour.RED)
-        assert SECRET == await users.fetchval("select name from users where id = 1")
+        assert await users.fetchval("select name from users where id = 1") == SECRET
 
 
 # Values that are read
@@ -183,7 +183,7 @@ async def test_what_python_has_no_value_for_is_a_data_error_unless_the_library_k
                     await read(query)
                 except DataError as error:
                     failed.append((query, error.parameter))
-            assert 1 == await db.fetchval("select 1")
+            assert await db.fetchval("select 1") == 1
     assert {None} >= {parameter for _, parameter in failed}
     assert len({query for query, _ in failed}) >= UNREAD.get(target.scheme, 0)
 
@@ -206,4 +206,4 @@ async def main():
 asyncio.run(main())
 """
     ended = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True)
-    assert "" == ended.stderr
+    assert ended.stderr == ""

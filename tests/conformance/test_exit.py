@@ -46,4 +46,4 @@ def test_what_is_open_does_not_keep_the_interpreter_alive(target, url, words):
         text=True,
         timeout=20,
     )
-    assert (0, "last words\n", "") == (done.returncode, done.stdout, done.stderr)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "last words\n", "")

@@ -106,7 +106,7 @@ async def test_a_verb_that_writes_is_refused_at_once(replicated):
                 await owner.execute(query)
             with pytest.raises(ReadOnlyError, match=OURS):
                 await owner.executemany(query)
-        assert 3 == await replicated.fetchval(COUNT)
+        assert await replicated.fetchval(COUNT) == 3
 
 
 async def test_a_transaction_that_may_write_is_refused(replicated):
@@ -114,7 +114,7 @@ async def test_a_transaction_that_may_write_is_refused(replicated):
         for owner, readonly in product((replicated, connection), (None, False)):
             with pytest.raises(ReadOnlyError, match=r"transaction\(readonly=True\)"):
                 await owner.transaction(readonly=readonly).start()
-        assert 3 == await replicated.fetchval(COUNT)
+        assert await replicated.fetchval(COUNT) == 3
 
 
 # The second fence: queries that write
@@ -129,7 +129,7 @@ async def test_no_trick_is_sent(prepared, place, target, state):
                 for query, verb, owner in product(table[dialect], QUERY_VERBS, (database, connection)):
                     with pytest.raises(ReadOnlyError, match=OURS):
                         await run(owner, verb, query)
-            assert 3 == await database.fetchval(COUNT)
+            assert await database.fetchval(COUNT) == 3
             connection.read_only = False  # our own fences are down, but the database's still stands
             await connection.execute(INSERT)
     assert OURS not in str(caught.value)
@@ -157,7 +157,7 @@ async def test_the_database_itself_refuses_writes(replicated):
             with pytest.raises(ReadOnlyError) as caught:
                 await run(connection, verb, query)
             assert OURS not in str(caught.value)
-        assert 3 == await connection.fetchval(COUNT)
+        assert await connection.fetchval(COUNT) == 3
 
 
 async def test_the_database_itself_refuses_many_writes(replicated):
@@ -165,7 +165,7 @@ async def test_the_database_itself_refuses_many_writes(replicated):
         connection.read_only = False  # our own fences are down
         with pytest.raises(ReadOnlyError):
             await connection.executemany("insert into users (id) values (?)", (4,), (5,))
-        assert 3 == await connection.fetchval(COUNT)
+        assert await connection.fetchval(COUNT) == 3
 
 
 async def outcome(connection, query):
@@ -194,7 +194,7 @@ async def test_sqlite_refuses_writes_although_the_pragma_was_lifted(replicated):
         await connection.execute("pragma query_only = off")
         with pytest.raises(ReadOnlyError):
             await connection.execute(INSERT)
-    assert 3 == await replicated.fetchval(COUNT)
+    assert await replicated.fetchval(COUNT) == 3
 
 
 @pytest.mark.targets(scheme="sqlite", memory=False)
@@ -205,7 +205,7 @@ async def test_sqlite_does_so_for_uris_too(users, url, make_database):
         await connection.execute("pragma query_only = off")
         with pytest.raises(ReadOnlyError):
             await connection.execute(INSERT)
-    assert 3 == await users.fetchval(COUNT)
+    assert await users.fetchval(COUNT) == 3
 
 
 @pytest.mark.targets(dialect={"postgresql", "mysql"})
@@ -228,11 +228,11 @@ async def test_postgresql_refuses_writes_although_a_function_has_lifted_the_fenc
     for verb in QUERY_VERBS:
         with pytest.raises(ReadOnlyError):
             async with block(prepared, place) as (database, _):
-                assert [("off",)] == await database.fetchall(lifting)
+                assert await database.fetchall(lifting) == [("off",)]
                 await run(database, verb, "select sneak()")
         with pytest.raises(ReadOnlyError):
             async with block(prepared, place) as (database, connection):  # the same connection, for its next user
-                assert [1, 2, 3] == [row.id async for row in database.iterate("select id from users order by id")]
+                assert [row.id async for row in database.iterate("select id from users order by id")] == [1, 2, 3]
                 await run(connection, verb, "select sneak()")
     assert before == await state()
 
@@ -262,7 +262,7 @@ async def test_arguments_of_the_library_lift_nothing(prepared, make_database, ta
     database = await make_database(connect_args=ARGUMENTS[target.scheme])
     for verb in QUERY_VERBS:
         async with database.replica():
-            assert "mine" == await database.fetchval("show application_name")
+            assert await database.fetchval("show application_name") == "mine"
             with pytest.raises(ReadOnlyError):
                 await run(database, verb, "select sneak()")
     assert before == await state()

@@ -56,16 +56,16 @@ async def everything(database):
             async with database.transaction():
                 await database.execute("insert into t (id) values (3)")
                 await database.execute("insert into t (id) values (:id)", {"id": 1})
-        assert [(1, "Ann"), (2, "Bob")] == [row async for row in database.iterate("select id, name from t order by id")]
+        assert [row async for row in database.iterate("select id, name from t order by id")] == [(1, "Ann"), (2, "Bob")]
         async with database.replica():
-            assert "Bob" == await database.fetchval("select name from t where id = $1", 2)
+            assert await database.fetchval("select name from t where id = $1", 2) == "Bob"
     finally:
         await database.execute("drop table t")
 
 
 async def test_without_connect_the_best_library_is_picked_at_the_first_statement(address, expected):
     database = Database(address)
-    assert 1 == await database.fetchval("select 1")
+    assert await database.fetchval("select 1") == 1
     assert expected == database.backend.name
 
 
@@ -79,8 +79,8 @@ def test_one_database_runs_on_each_event_loop_in_turn(postgres_url):
 
     async def run():
         async with database:
-            assert 1 == await database.fetchval("select 1")
+            assert await database.fetchval("select 1") == 1
             return database.backend.name
 
     picked = [anyio.run(run, backend=loop) for loop in ("asyncio", "trio", "asyncio")]
-    assert ["asyncpg", "psycopg", "asyncpg"] == picked
+    assert picked == ["asyncpg", "psycopg", "asyncpg"]

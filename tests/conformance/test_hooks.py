@@ -26,9 +26,9 @@ async def test_a_hook_sees_what_was_committed_and_may_write(users):
     async with users.transaction() as transaction:
         transaction.on_commit(look)
         await users.execute(INSERT, 4, "Dan")
-        assert [] == seen
-    assert [1, 2, 3, 4] == seen
-    assert [1, 2, 3, 4, 5, 6] == await ids(users)
+        assert seen == []
+    assert seen == [1, 2, 3, 4]
+    assert await ids(users) == [1, 2, 3, 4, 5, 6]
 
 
 async def test_a_hook_for_the_rollback_sees_nothing_of_it(users):
@@ -43,7 +43,7 @@ async def test_a_hook_for_the_rollback_sees_nothing_of_it(users):
             transaction.on_rollback(look)
             await users.execute(INSERT, 4, "Dan")
             await users.execute(INSERT, 1, "twice")
-    assert [1, 2, 3] == seen
+    assert seen == [1, 2, 3]
 
 
 async def test_hooks_of_a_nested_transaction_wait_for_the_outermost_one(users):
@@ -57,8 +57,8 @@ async def test_hooks_of_a_nested_transaction_wait_for_the_outermost_one(users):
             undone.on_commit(calls.append, "undone committed")
             undone.on_rollback(calls.append, "undone rolled back")
             await undone.rollback()
-        assert [] == calls
-    assert ["outer committed", "kept committed", "undone rolled back"] == calls
+        assert calls == []
+    assert calls == ["outer committed", "kept committed", "undone rolled back"]
 
 
 async def test_hooks_of_a_transaction_without_a_block(users):
@@ -72,7 +72,7 @@ async def test_hooks_of_a_transaction_without_a_block(users):
     transaction.on_commit(look)
     await users.execute(INSERT, 4, "Dan")
     await transaction.commit()
-    assert [1, 2, 3, 4] == seen
+    assert seen == [1, 2, 3, 4]
 
 
 async def test_hooks_of_a_transaction_that_lost_its_connection(users):
@@ -86,8 +86,8 @@ async def test_hooks_of_a_transaction_that_lost_its_connection(users):
             transaction.on_rollback(look)
             await users.execute(INSERT, 4, "Dan")
             await transaction.connection.release()
-            assert [] == seen
-    assert [1, 2, 3] == seen
+            assert seen == []
+    assert seen == [1, 2, 3]
 
 
 @pytest.mark.targets(dialect="mysql")
@@ -111,13 +111,13 @@ async def test_a_statement_is_cut_when_the_time_of_its_transaction_is_over(users
             await users.fetchval(words.endless)
     assert transaction.state is not TransactionState.COMMITTED
     assert users.current_conn is None
-    assert [1, 2, 3] == await ids(users)
+    assert await ids(users) == [1, 2, 3]
 
 
 async def test_a_block_in_time_commits(users):
     async with users.transaction(timeout=60), users.transaction(timeout=30):
         await users.execute(INSERT, 4, "Dan")
-    assert [1, 2, 3, 4] == await ids(users)
+    assert await ids(users) == [1, 2, 3, 4]
 
 
 # Decorators
@@ -136,4 +136,4 @@ async def test_a_decorated_function_runs_in_transactions_of_its_own(users):
         await insert(7)
         with pytest.raises(UniqueViolation):
             await insert(8, 1)
-    assert [1, 2, 3, 4, 5, 7] == await ids(users)
+    assert await ids(users) == [1, 2, 3, 4, 5, 7]

@@ -36,16 +36,16 @@ def silent():
 async def test_a_host_that_is_not_there_is_passed_over(make_database, url, closed):
     database = await make_database(on_hosts(url, closed, None))
     async with database.connection() as connection, database.connection():
-        assert 1 == await connection.fetchval("select 1")
+        assert await connection.fetchval("select 1") == 1
         await connection.execute("create table t (i integer)")
-    assert 0 == await database.fetchval("select count(*) from t")
+    assert await database.fetchval("select count(*) from t") == 0
 
 
 @pytest.mark.targets(pooled=True)
 async def test_a_host_that_does_not_answer_has_its_share_of_the_time_only(make_database, url, silent):
     began = time.monotonic()
     database = await make_database(on_hosts(url, silent, None), connect_timeout=1.5)
-    assert 1 == await database.fetchval("select 1")
+    assert await database.fetchval("select 1") == 1
     assert time.monotonic() - began < 1.5
     async with database.connection(), database.connection():  # now that it is known, nobody waits for it
         assert time.monotonic() - began < 1.5
@@ -92,10 +92,10 @@ async def test_the_fallback_reads_from_the_primary(make_database, url, closed):
         on_hosts(url, closed, None), replicas=[with_option(on_hosts(url, closed, None), "timeout=0.05")]
     )
     async with database.replica():
-        assert 1 == await database.fetchval("select 1")
+        assert await database.fetchval("select 1") == 1
         with pytest.raises(ReadOnlyError):
             await database.execute("create table t (i integer)")
-    assert 0 == database.stats()["replica-1"].size
+    assert database.stats()["replica-1"].size == 0
 
 
 async def test_several_hosts_as_an_option_are_refused(url, target):

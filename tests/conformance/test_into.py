@@ -75,7 +75,7 @@ async def test_every_verb_makes_what_is_asked_for(users, into, expected):
     every = await users.fetchall(QUERY, into=into)
     assert expected == every[0]
     assert type(expected) is type(every[0])
-    assert 3 == len(every)
+    assert len(every) == 3
     assert every == [made async for made in users.iterate(QUERY, into=into, chunk_size=2)]
 
 
@@ -91,9 +91,9 @@ async def test_the_only_column_becomes_a_scalar(users, into, expected):
 async def test_nothing_becomes_nothing(users, into, expected):
     nothing = "select id, name from users where id = 0"
     assert await users.fetchone(nothing, into=into) is None
-    assert [] == await users.fetchall(nothing, into=into)
-    assert [] == await users.fetchmany(2, nothing, into=into)
-    assert [] == [made async for made in users.iterate(nothing, into=into)]
+    assert await users.fetchall(nothing, into=into) == []
+    assert await users.fetchmany(2, nothing, into=into) == []
+    assert [made async for made in users.iterate(nothing, into=into)] == []
 
 
 @pytest.mark.parametrize("into", [AsDataclass, AsNamedTuple, AsTypedDict, AsStruct, AsModel, AsAttrs, label, int])
@@ -106,7 +106,7 @@ async def test_columns_that_do_not_fit_are_a_configuration_error(users, into):
                 await make(query, into=into)
         with pytest.raises(ConfigurationError):
             await anext(users.iterate(query, into=into))
-        assert 3 == await users.fetchval("select count(*) from users")
+        assert await users.fetchval("select count(*) from users") == 3
 
 
 @pytest.mark.parametrize("into", [AsStruct, AsModel])
@@ -115,4 +115,4 @@ async def test_a_value_that_the_type_refuses_is_a_data_error_without_the_value(u
     with pytest.raises(DataError) as caught:
         await users.fetchall("select name as id, name from users", into=into)
     assert "Ann" not in str(caught.value)
-    assert "id" == caught.value.column
+    assert caught.value.column == "id"

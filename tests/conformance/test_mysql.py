@@ -68,8 +68,8 @@ async def test_the_first_of_many_new_ids_is_told_and_none_where_there_is_none(co
 
 async def test_names_of_columns_may_repeat(db):
     row = await db.fetchone("select 1 as a, 2 as a, 3 as `:b`")
-    assert ((1, 2, 3), ("a", "a", ":b")) == (row, row.keys())
-    assert [(1, 2)] == [row async for row in db.iterate("select 1 as a, 2 as a")]
+    assert (row, row.keys()) == ((1, 2, 3), ("a", "a", ":b"))
+    assert [row async for row in db.iterate("select 1 as a, 2 as a")] == [(1, 2)]
 
 
 PROCEDURE = """
@@ -85,16 +85,16 @@ end
 async def test_the_first_result_of_a_procedure_is_returned_and_the_others_are_read_off(counted):
     await counted.execute(PROCEDURE)
     async with counted.connection() as connection:
-        assert [1, 2] == await connection.fetchall("call several(2)", into=int)
-        assert 1 == await connection.fetchval("call several(?)", 50)
+        assert await connection.fetchall("call several(2)", into=int) == [1, 2]
+        assert await connection.fetchval("call several(?)", 50) == 1
         await connection.execute("call several(7)")
-        assert 3 == await connection.fetchval("select count(*) from t")
+        assert await connection.fetchval("select count(*) from t") == 3
         async with connection.transaction():
-            assert [1, 2, 3] == [row.seq async for row in connection.iterate("call several(3)")]
+            assert [row.seq async for row in connection.iterate("call several(3)")] == [1, 2, 3]
             async for row in connection.iterate("call several(9999)", chunk_size=5):
-                assert 1 == row.seq
+                assert row.seq == 1
                 break
-            assert "next" == await connection.fetchval("select 'next'")
+            assert await connection.fetchval("select 'next'") == "next"
 
 
 async def test_warnings_of_the_server_are_neither_asked_for_nor_printed(counted):
@@ -102,7 +102,7 @@ async def test_warnings_of_the_server_are_neither_asked_for_nor_printed(counted)
         before = await count_of(counted, "show_warnings")
         await counted.execute("drop table if exists nowhere")
         await counted.execute("insert ignore into t (id, a) values (1, 'x'), (1, 'y')")
-        assert 1 == await counted.fetchval("select cast('1x' as integer)")
+        assert await counted.fetchval("select cast('1x' as integer)") == 1
         assert before == await count_of(counted, "show_warnings")
 
 
@@ -123,7 +123,7 @@ async def test_no_value_ends_its_literal_in_any_sql_mode(make_database, mode):
     async with database.connection():
         for text in TEXTS:
             assert (text, text.encode()) == await database.fetchone("select ?, ?", text, text.encode())
-            assert (1, 1) == await database.fetchone("select ? in ?, ? in ?", text, ["no", text], text, [b"no", text])
+            assert await database.fetchone("select ? in ?, ? in ?", text, ["no", text], text, [b"no", text]) == (1, 1)
         await database.execute("create table t (a longtext, b longblob) character set utf8mb4")
         await database.executemany("insert into t (a, b) values (?, ?)", [(text, text.encode()) for text in TEXTS])
         assert [(text, text.encode()) for text in TEXTS] == await database.fetchall("select a, b from t")
@@ -133,7 +133,7 @@ async def test_the_sql_mode_may_change_while_a_connection_is_used(db):
     async with db.connection():
         for mode in ("", "NO_BACKSLASH_ESCAPES", "", "NO_BACKSLASH_ESCAPES"):
             await db.execute("set session sql_mode = ?", mode)
-            assert ("\\'", b"\\'") == await db.fetchone("select ?, ?", "\\'", b"\\'")
+            assert await db.fetchone("select ?, ?", "\\'", b"\\'") == ("\\'", b"\\'")
 
 
 @FOR_ONE
@@ -167,8 +167,8 @@ async def test_durations_come_back(db):
 
 @FOR_ONE
 async def test_a_list_is_for_in(users):
-    assert ["Ann", "Cid"] == await users.fetchall("select name from users where id in ? order by id", [1, 3], into=str)
-    assert ["Bob"] == await users.fetchall("select name from users where (id, name) in (?)", (2, "Bob"), into=str)
+    assert await users.fetchall("select name from users where id in ? order by id", [1, 3], into=str) == ["Ann", "Cid"]
+    assert await users.fetchall("select name from users where (id, name) in (?)", (2, "Bob"), into=str) == ["Bob"]
 
 
 @FOR_ONE
@@ -177,7 +177,7 @@ async def test_a_value_that_mysql_lacks_leaves_the_connection_usable(db):
         for value in (object(), ip_address("::1"), float("inf"), {1, 2}, "\udcff"):
             with pytest.raises(Error):
                 await db.fetchval("select ?", value)
-        assert 1 == await db.fetchval("select 1")
+        assert await db.fetchval("select 1") == 1
 
 
 @pytest.mark.parametrize("verb", ["execute", "fetch", "fetch one", "cursor"])
@@ -220,8 +220,8 @@ async def test_rows_are_inserted_many_at_a_time_however_that_is_spelled(counted,
         before = await count_of(counted, "insert", "replace")
         assert Result(500) == await counted.executemany(sql, [(f"A{i}", f"{i}%s") for i in range(500)])
         assert before + 1 == await count_of(counted, "insert", "replace")
-        assert 500 == await counted.fetchval("select count(*) from t")
-        assert b"7%s" == await counted.fetchval("select b from t where a = 'A7'")
+        assert await counted.fetchval("select count(*) from t") == 500
+        assert await counted.fetchval("select b from t where a = 'A7'") == b"7%s"
 
 
 @FOR_ONE
@@ -231,7 +231,7 @@ async def test_each_statement_of_a_batch_has_about_a_megabyte(counted):
         before = await count_of(counted, "insert")
         assert Result(103) == await counted.executemany("insert into t (a, b) values (?, ?)", rows)
         assert before + 4 == await count_of(counted, "insert")
-        assert LONG * 3 + 1000 == await counted.fetchval("select sum(length(b)) from t")
+        assert await counted.fetchval("select sum(length(b)) from t") == LONG * 3 + 1000
 
 
 @FOR_ONE
@@ -264,7 +264,7 @@ async def test_a_row_that_cannot_be_written_undoes_those_before_it(counted):
     rows = [("x", b"x" * LONG), ("y", b"y" * LONG), ("z", object())]
     with pytest.raises(DataError):
         await counted.executemany("insert into t (a, b) values (?, ?)", rows)
-    assert 0 == await counted.fetchval("select count(*) from t")
+    assert await counted.fetchval("select count(*) from t") == 0
 
 
 # Transactions
@@ -316,7 +316,7 @@ async def test_a_transaction_has_the_isolation_that_was_asked_for(users, make_da
         await look()
     assert names == seen
     async with users.transaction():
-        assert "REPEATABLE-READ" == await users.fetchval("select @@tx_isolation")
+        assert await users.fetchval("select @@tx_isolation") == "REPEATABLE-READ"
 
 
 async def test_after_a_deadlock_nothing_is_committed_by_accident(users, make_database, url):
@@ -328,7 +328,7 @@ async def test_after_a_deadlock_nothing_is_committed_by_accident(users, make_dat
             async with database.transaction():
                 await database.execute("update users set name = 'x' where id = ?", first)
                 outcomes.append("began")
-                if 2 == len(outcomes):
+                if len(outcomes) == 2:
                     both_began.set()
                 await both_began.wait()
                 try:
@@ -344,7 +344,7 @@ async def test_after_a_deadlock_nothing_is_committed_by_accident(users, make_dat
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(update, users, 1, 2)
             tasks.start_soon(update, other, 2, 1)
-    assert ["began", "began", (1213, True), "over"] == outcomes
+    assert outcomes == ["began", "began", (1213, True), "over"]
     names = await users.fetchall("select name from users order by id", into=str)
     assert names in (["x", "y", "Cid"], ["y", "x", "Cid"])
 
@@ -358,7 +358,7 @@ async def test_a_lock_that_is_not_free_keeps_the_transaction(users, make_databas
             with pytest.raises(LockTimeout):
                 await connection.fetchall("select * from users where id = 1 for update nowait")
             assert connection.driver.in_transaction
-    assert ["x", "y", "Cid"] == await users.fetchall("select name from users order by id", into=str)
+    assert await users.fetchall("select name from users order by id", into=str) == ["x", "y", "Cid"]
 
 
 @FOR_ONE
@@ -373,7 +373,7 @@ async def test_a_transaction_that_the_server_ends_with_an_error_is_over(users, m
                 await database.execute("update users set name = 'y' where id = 1")
             assert not transaction.is_active
             await database.execute("update users set name = 'z' where id = 1")
-    assert "x" == await users.fetchval("select name from users where id = 1")
+    assert await users.fetchval("select name from users where id = 1") == "x"
 
 
 async def test_a_statement_that_commits_ends_the_transaction(connection):
@@ -401,11 +401,11 @@ async def test_a_stream_that_fails_late_does_not_fail_other_statements(db):
     numbers = "select 18446744073709551000 + seq as n from seq_1_to_9999"
     async with db.transaction():
         stream = db.iterate(numbers, chunk_size=100)
-        assert 18446744073709551001 == (await anext(stream)).n
-        assert "other" == await db.fetchval("select 'other'")
+        assert (await anext(stream)).n == 18446744073709551001
+        assert await db.fetchval("select 'other'") == "other"
         with pytest.raises(DataError):
             _ = [row async for row in stream]
-        assert "other" == await db.fetchval("select 'other'")
+        assert await db.fetchval("select 'other'") == "other"
 
 
 @pytest.mark.parametrize("in_transaction", [False, True])
@@ -413,8 +413,8 @@ async def test_a_stream_that_is_left_early_is_not_read_to_its_end(db, running, i
     async with db.transaction() if in_transaction else db.connection():
         with anyio.fail_after(20):
             async with db.iterate(ENDLESS, chunk_size=10) as stream:
-                assert [1, 2, 3] == [(await anext(stream)).seq for _ in range(3)]
-            assert 1 == await db.fetchval("select 1")
+                assert [(await anext(stream)).seq for _ in range(3)] == [1, 2, 3]
+            assert await db.fetchval("select 1") == 1
         await running(0)
 
 
@@ -422,19 +422,19 @@ async def test_a_stream_that_is_left_early_is_not_read_to_its_end(db, running, i
 async def test_the_end_of_a_transaction_does_not_read_its_streams(connection, end):
     await connection.begin(TransactionOptions())
     cursor = connection.cursor(ENDLESS, ())
-    assert [1, 2] == [row.seq for row in await cursor.fetch(2)]
+    assert [row.seq for row in await cursor.fetch(2)] == [1, 2]
     with anyio.fail_after(20):
         await getattr(connection, end)()
     assert not connection.in_transaction
-    assert [] == await cursor.fetch(2)
+    assert await cursor.fetch(2) == []
     await cursor.close()
 
 
 async def test_the_first_of_many_rows_can_be_fetched(db):
     async with db.connection():
-        assert 1 == await db.fetchval("select seq from seq_1_to_20000")
-        assert [1, 2, 3] == await db.fetchmany(3, "select seq from seq_1_to_20000", into=int)
-        assert 1 == await db.fetchval("select 1")
+        assert await db.fetchval("select seq from seq_1_to_20000") == 1
+        assert await db.fetchmany(3, "select seq from seq_1_to_20000", into=int) == [1, 2, 3]
+        assert await db.fetchval("select 1") == 1
 
 
 # Connections
@@ -453,7 +453,7 @@ async def test_a_sign_of_life_is_not_given_by_another_connection(connection, mys
 async def test_nothing_is_killed_on_another_server(connection, driver, mysql, what):
     (number,) = (await connection.fetch("select connection_id()", (), 1))[0]
     await driver.kill(what.format(number), [("other", 3306, 1)])
-    assert [(1,)] == await connection.fetch("select 1", (), 1)
+    assert await connection.fetch("select 1", (), 1) == [(1,)]
     await driver.kill(str(number), connection.server)
     with pytest.raises(Exception, match=r"(?i)lost|gone|closed|killed"):
         await connection.fetch("select 1", (), 1)
@@ -462,10 +462,10 @@ async def test_nothing_is_killed_on_another_server(connection, driver, mysql, wh
 async def test_a_statement_that_is_too_big_costs_the_connection_at_most(db):
     with pytest.raises((DataError, ConnectionLost)):
         await db.fetchval("select length(?)", b"x" * 17_000_000)
-    assert 1 == await db.fetchval("select 1")
+    assert await db.fetchval("select 1") == 1
 
 
 async def test_several_statements_in_one_are_refused(users):
     with pytest.raises(ProgrammingError):
         await users.execute("delete from users; delete from users")
-    assert 3 == await users.fetchval("select count(*) from users")
+    assert await users.fetchval("select count(*) from users") == 3

@@ -54,7 +54,7 @@ async def test_a_session_begins_as_the_options_say_and_again_after_a_reset(make_
             await connection.execute(f"set {change}")
         await connection.execute("use information_schema")
     assert expected == await database.fetchone(STATE)
-    assert 7 == await database.fetchval("select @@max_statement_time")
+    assert await database.fetchval("select @@max_statement_time") == 7
     assert number == await database.fetchval("select connection_id()")
 
 
@@ -69,9 +69,9 @@ async def test_the_level_of_a_transaction_that_did_not_begin_is_not_that_of_the_
             await db.transaction(isolation="serializable", readonly=False).start()
         other = await make_database(url, init_command="set innodb_lock_wait_timeout = 1")
         async with db.transaction():
-            assert 1 == await db.fetchval("select count(*) from t")
+            assert await db.fetchval("select count(*) from t") == 1
             # At the level of the first one, what was read would be locked.
-            assert 1 == (await other.execute("update t set i = 2")).rowcount
+            assert (await other.execute("update t set i = 2")).rowcount == 1
 
 
 async def test_what_a_session_holds_is_gone_after_its_release(make_database, url, users):
@@ -86,8 +86,8 @@ async def test_what_a_session_holds_is_gone_after_its_release(make_database, url
             with pytest.raises(ProgrammingError):
                 await connection.execute(sql)
         with anyio.fail_after(5):
-            assert 1 == await other.fetchval("select get_lock('mine', 0)")
-            assert 3 == (await other.execute("update users set name = 'x'")).rowcount
+            assert await other.fetchval("select get_lock('mine', 0)") == 1
+            assert (await other.execute("update users set name = 'x'")).rowcount == 3
 
 
 async def test_a_session_that_began_without_a_database_cannot_return_to_none(make_database, url):
@@ -106,12 +106,12 @@ async def test_a_statement_that_takes_too_long_is_stopped(make_database, words):
     async with database.connection():
         with anyio.fail_after(5), pytest.raises(QueryTimeout) as caught:
             await database.fetchval(words.endless)
-        assert 1969 == caught.value.errno
-        assert 1 == await database.fetchval("select 1")
+        assert caught.value.errno == 1969
+        assert await database.fetchval("select 1") == 1
 
 
 async def test_the_name_of_an_application_may_be_long(make_database):
-    assert 1 == await (await make_database(application_name="shop 🐘" * 50)).fetchval("select 1")
+    assert await (await make_database(application_name="shop 🐘" * 50)).fetchval("select 1") == 1
 
 
 # Ways to the server
@@ -122,7 +122,7 @@ async def test_a_unix_socket_is_used(make_database, plain_mysql, plain_url):
     path = str(plain_mysql.socket)
     for address in (f"{nowhere}?unix_socket={quote(path, safe='')}", placed(plain_url, host=path, port="")):
         database = await make_database(address, ssl="verify-full")  # there is no network to encrypt
-        assert "localhost" == (await database.fetchval("select user()")).rpartition("@")[2]
+        assert (await database.fetchval("select user()")).rpartition("@")[2] == "localhost"
     with pytest.raises(ConnectError):
         await (await make_database(placed(plain_url, host=f"{path}.not", port=""))).fetchval("select 1")
 
@@ -131,7 +131,7 @@ async def test_a_password_may_be_any_text(make_database, url, mysql):
     password = "pä'ss\\wörd€ 🐘"
     mysql.execute("create or replace user test_words@'%%' identified by %s", password)
     address = placed(url, user="test_words", password=password, database="")
-    assert 1 == await (await make_database(address)).fetchval("select 1")
+    assert await (await make_database(address)).fetchval("select 1") == 1
     with pytest.raises(AuthenticationError):
         await (await make_database(placed(address, password="päss"))).fetchval("select 1")
     mysql.execute("drop user test_words@'%'")
@@ -148,9 +148,9 @@ async def test_a_server_may_have_no_room_left(plain_mysql, plain_url):
     # Nothing can be killed now, as that takes another connection.
     async with leases[0].transaction():
         async for row in leases[0].iterate("select seq from seq_1_to_9000", chunk_size=10):
-            assert 1 == row.seq
+            assert row.seq == 1
             break
-        assert 1 == await leases[0].fetchval("select 1")
+        assert await leases[0].fetchval("select 1") == 1
     with anyio.move_on_after(0.05) as scope:
         await leases[1].fetchval("select sleep(1)")
     assert scope.cancelled_caught
@@ -175,7 +175,7 @@ async def cipher(database):
 async def test_a_connection_is_encrypted(make_database, url, mysql_authority, mode):
     database = await make_database(url, ssl=mode, sslrootcert=str(mysql_authority))
     assert await cipher(database)
-    assert "🐘" * 50_000 == await database.fetchval("select ?", "🐘" * 50_000)
+    assert await database.fetchval("select ?", "🐘" * 50_000) == "🐘" * 50_000
 
 
 @pytest.mark.parametrize("options", [{}, {"ssl": "disable"}, {"ssl": False}], ids=str)
@@ -225,7 +225,7 @@ def test_a_connection_that_outlives_its_event_loop_raises_nothing(url, target, c
             connection.terminate()
         del connection
         gc.collect()
-    assert [] == raised
+    assert raised == []
 
 
 @pytest.mark.targets(scheme="trio-mysql")
@@ -236,7 +236,7 @@ async def test_trio_mysql_reads_off_the_results_that_its_cursors_leave(db):
         cursor = connection.raw.cursor()
         with anyio.fail_after(5):
             await cursor.execute("call several()")
-            assert 3 == await connection.fetchval("select 3")
+            assert await connection.fetchval("select 3") == 3
             unfinished = connection.raw.cursor()
             await unfinished.execute("call several()")
             await connection.raw.ping(reconnect=False)
@@ -244,4 +244,4 @@ async def test_trio_mysql_reads_off_the_results_that_its_cursors_leave(db):
 
 @pytest.mark.targets(scheme="trio-mysql")
 async def test_trio_mysql_reads_decimals(db):
-    assert "1.50" == str(await db.fetchval("select 1.50"))
+    assert str(await db.fetchval("select 1.50")) == "1.50"

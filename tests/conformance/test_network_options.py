@@ -49,7 +49,7 @@ async def test_every_spelling_of_the_scheme_works(make_database, target, url):
     for scheme in SCHEMES[target.scheme]:
         database = await make_database(url.replace(target.scheme, scheme, 1))
         assert target.scheme == database.backend.name
-        assert 1 == await database.fetchval("select 1")
+        assert await database.fetchval("select 1") == 1
 
 
 async def test_parts_of_the_url_can_be_given_as_options(make_database, url, as_target):
@@ -167,14 +167,14 @@ async def test_a_statement_that_takes_too_long_is_stopped_by_the_server(make_dat
         async with database.connection() as connection:
             with pytest.raises(QueryTimeout):
                 await connection.fetchval(words.endless)
-            assert 1 == await connection.fetchval("select 1")
-    assert [] == await running(0)
+            assert await connection.fetchval("select 1") == 1
+    assert await running(0) == []
 
 
 @pytest.mark.parametrize("timeout", [None, "", 0, 600])
 async def test_a_timeout_of_nothing_is_none(make_database, timeout):
     database = await make_database(statement_timeout=timeout)
-    assert 1 == await database.fetchval("select 1")
+    assert await database.fetchval("select 1") == 1
 
 
 @pytest.mark.targets(pooled=True)
@@ -228,7 +228,7 @@ async def test_a_password_may_be_a_function_that_is_called_for_each_connection(m
         calls.clear()
         database = await make_database(placed(url, password="wrong"), password=function)
         async with database.connection(), database.connection():
-            assert 1 == await database.fetchval("select 1")
+            assert await database.fetchval("select 1") == 1
         assert database.stats()["primary"].opened == len(calls)
 
 
@@ -243,13 +243,13 @@ async def test_what_a_password_function_raises_comes_through_unchanged(make_data
         with pytest.raises(ZeroDivisionError) as caught:
             await use()
         assert reason is caught.value
-    assert (False, 0) == (database.is_connected, database.stats()["primary"].size)
+    assert (database.is_connected, database.stats()["primary"].size) == (False, 0)
 
 
 @pytest.mark.targets(odbc=False)
 async def test_options_of_the_library_are_passed_on_or_refused(make_database, target):
     database = await make_database(connect_args=CONNECT_ARGS[target.scheme])
-    assert 1 == await database.fetchval("select 1")
+    assert await database.fetchval("select 1") == 1
     with pytest.raises(ConfigurationError, match="check the options of the driver and connect_args"):
         await (await make_database(connect_args={"nonsense": 1})).fetchval("select 1")
 
@@ -271,9 +271,9 @@ async def test_the_server_of_postgresql_is_told_who_is_there(make_database, url)
         await make_database(application_name="my app"),
         await make_database(with_option(url, "application_name=my%20app")),
     ):
-        assert "my app" == await database.fetchval("show application_name")
+        assert await database.fetchval("show application_name") == "my app"
         await database.execute("set application_name = 'changed'")
-        assert "my app" == await database.fetchval("show application_name")
+        assert await database.fetchval("show application_name") == "my app"
 
 
 @pytest.fixture(scope="module")
@@ -293,7 +293,7 @@ async def test_the_server_of_mysql_is_told_who_is_there(make_database, as_target
         number = await connection.fetchval("select connection_id()")
         told = "select attr_value from performance_schema.session_connect_attrs "
         told += "where attr_name = 'program_name' and processlist_id = %s"
-        assert [("my app",)] == watchful_mysql.execute(told, number)
+        assert watchful_mysql.execute(told, number) == [("my app",)]
 
 
 @pytest.mark.parametrize(

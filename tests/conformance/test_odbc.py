@@ -107,7 +107,7 @@ async def test_a_dsn_works_as_in_1x(scheme, kind, dsn):
         assert kind == database.backend.db_type
         async with database:
             assert kind == database.backend.dialect
-            assert 1 == await database.fetchval("select 1")
+            assert await database.fetchval("select 1") == 1
 
 
 async def test_a_url_with_a_driver_works(library, kind, odbc, place):
@@ -115,7 +115,7 @@ async def test_a_url_with_a_driver_works(library, kind, odbc, place):
     host = f"{place['Server']}:{place['Port']}" if "Server" in place else ""
     url = f"{library[0]}://{login}{host}/{place['Database']}?driver={quote(odbc(kind), safe='')}"
     async with Database(url) as database:
-        assert 1 == await database.fetchval("select 1")
+        assert await database.fetchval("select 1") == 1
 
 
 async def test_the_scheme_odbc_picks_a_library_for_the_event_loop(library, dsn):
@@ -140,14 +140,14 @@ def named(kind, odbc, place, tmp_path, monkeypatch):
 
 async def test_a_data_source_of_the_manager_is_asked_what_it_is(library, kind, named):
     database = Database(f"{library[0]}://{named}")
-    assert "odbc" == database.backend.dialect
+    assert database.backend.dialect == "odbc"
     async with database:
-        assert 1 == await database.fetchval("select 1")
+        assert await database.fetchval("select 1") == 1
         assert kind == database.backend.dialect
         if kind == "postgresql":
             assert await database.fetchval("select true") is True
         elif kind == "sqlite":
-            assert 2**40 == await database.fetchval("select 1099511627776")
+            assert await database.fetchval("select 1099511627776") == 2**40
 
 
 # Logging in
@@ -178,7 +178,7 @@ async def test_a_password_may_be_asked_for_each_time(library, dsn, place):
         return place["PWD"][1:-1]
 
     async with Database(f"{library[0]}://", dsn=dsn[: dsn.index(";PWD=")], password=password) as database:
-        assert 1 == await database.fetchval("select 1")
+        assert await database.fetchval("select 1") == 1
     assert asked
 
 
@@ -203,7 +203,7 @@ def test_any_password_gets_through_to_the_server(kind, odbc, request, password):
             async with Database(url, driver=odbc(kind)) as database:
                 return await database.fetchval("select 1")
 
-        assert 1 == anyio.run(ask)
+        assert anyio.run(ask) == 1
     finally:
         server.execute(drop)
 
@@ -225,7 +225,7 @@ async def test_a_server_that_does_not_answer_blocks_nobody_else(library, odbc, t
             for database in hanging:
                 tasks.start_soon(connect, database)
             async with Database(f"{library[0]}:///{tmp_path}/x.db", driver=odbc("sqlite")) as database:
-                assert 1 == await database.fetchval("select 1")
+                assert await database.fetchval("select 1") == 1
             assert clock.monotonic() - begun < 0.3
         assert clock.monotonic() - begun < 2
 
@@ -325,17 +325,17 @@ async def test_a_moment_with_a_zone_is_stored_as_that_moment(db, kind):
 async def test_arrays_are_parameters_of_postgresql(library, request, odbc):
     url = request.getfixturevalue("postgres_url").replace("postgresql", library[0])
     async with Database(url, driver=odbc("postgresql")) as database:
-        assert [2, 3] == [
+        assert [
             row.i for row in await database.fetchall("select i from generate_series(1, 5) i where i = any(?)", [2, 3])
-        ]
-        assert "a'\"\\" == await database.fetchval("select (?::text[])[2]", ["x", "a'\"\\"])
+        ] == [2, 3]
+        assert await database.fetchval("select (?::text[])[2]", ["x", "a'\"\\"]) == "a'\"\\"
 
 
 async def test_what_would_be_cut_is_refused(db):
     for value in ("a\0b", 2**70):
         with pytest.raises(DataError):
             await db.execute("insert into things values (1, ?)", value)
-    assert 0 == await count(db)
+    assert await count(db) == 0
 
 
 # Transactions
@@ -343,17 +343,17 @@ async def test_what_would_be_cut_is_refused(db):
 
 async def test_many_rows_are_all_or_nothing(db):
     rows = [(number, "x") for number in range(2000)]
-    assert 2000 == (await db.executemany("insert into things values (?, ?)", rows)).rowcount
+    assert (await db.executemany("insert into things values (?, ?)", rows)).rowcount == 2000
     with pytest.raises(UniqueViolation):
         await db.executemany("insert into things values (?, ?)", [(5000, "x"), (5001, "x"), (1, "x")])
-    assert 2000 == await count(db)
+    assert await count(db) == 2000
     async with db.transaction():
         await db.execute("insert into things values (6000, 'x')")
         with pytest.raises(UniqueViolation):
             async with db.transaction():
                 await db.executemany("insert into things values (?, ?)", [(5000, "x"), (5001, "x"), (1, "x")])
-        assert 2001 == await count(db)
-    assert 2001 == await count(db)
+        assert await count(db) == 2001
+    assert await count(db) == 2001
 
 
 async def test_a_failed_transaction_of_postgresql_is_not_committed_in_silence(library, request, odbc):
@@ -378,7 +378,7 @@ async def test_a_transaction_that_sqlite_has_ended_is_noticed(library, odbc, tmp
                 with pytest.raises(UniqueViolation):
                     await database.execute("insert or rollback into one values (1)")
                 await database.execute("insert into one values (2)")
-        assert 0 == await database.fetchval("select count(*) from one")
+        assert await database.fetchval("select count(*) from one") == 0
 
 
 async def test_a_transaction_that_ddl_has_committed_is_noticed(library, request, odbc):
@@ -391,7 +391,7 @@ async def test_a_transaction_that_ddl_has_committed_is_noticed(library, request,
                     await database.execute("delete from one")
                     await database.execute(sql)
                     await database.execute("insert into one values (1)")
-        assert 0 == await database.fetchval("select count(*) from one")
+        assert await database.fetchval("select count(*) from one") == 0
 
 
 async def test_a_transaction_may_be_begun_by_hand(db, kind):
@@ -399,7 +399,7 @@ async def test_a_transaction_may_be_begun_by_hand(db, kind):
         await connection.execute("start transaction" if kind == "mysql" else "begin")
         await connection.executemany("insert into things values (?, ?)", [(1, "x"), (2, "x")])
         await connection.execute("rollback")
-        assert 0 == await count(db)
+        assert await count(db) == 0
 
 
 async def test_two_statements_in_one_do_not_hang_the_next(library, request, odbc):
@@ -408,7 +408,7 @@ async def test_two_statements_in_one_do_not_hang_the_next(library, request, odbc
         with pytest.raises(ProgrammingError):
             await database.execute("select 1; select 2")
         with anyio.fail_after(3):
-            assert 3 == await database.fetchval("select 3")
+            assert await database.fetchval("select 3") == 3
 
 
 async def test_an_unknown_database_has_what_odbc_has(library, odbc, tmp_path):
@@ -424,7 +424,7 @@ async def test_an_unknown_database_has_what_odbc_has(library, odbc, tmp_path):
                 _ = 1 / 0
         with pytest.raises(Error):
             await database.executemany("insert into one values (?)", [(4,), (1,)])
-        assert 2 == await database.fetchval("select count(*) from one")
+        assert await database.fetchval("select count(*) from one") == 2
         with pytest.raises(NotSupportedError, match="no isolation level"):
             await database.transaction(isolation="serializable").start()
         with pytest.raises(NotSupportedError, match="refuse writes"):
@@ -444,7 +444,7 @@ async def test_a_relative_of_a_database_need_not_have_all_of_it(library, odbc, t
                 await connection.execute("nonsense")
             await connection.execute("create temporary table one (id integer)")
             await connection.execute("rollback")
-            assert 1 == await connection.fetchval("select 1")
+            assert await connection.fetchval("select 1") == 1
 
 
 async def test_the_database_itself_keeps_replicas_from_writing(db):
@@ -468,8 +468,8 @@ async def test_a_stream_of_postgresql_is_a_cursor_of_the_server(library, request
         database.transaction(),
         database.iterate(query, 100_000, chunk_size=10) as stream,
     ):
-        assert [1, 2, 3] == [(await anext(stream)).i for _ in range(3)]
-        assert 1 == await database.fetchval("select count(*) from pg_cursors where name like 'aiodb%'")
+        assert [(await anext(stream)).i for _ in range(3)] == [1, 2, 3]
+        assert await database.fetchval("select count(*) from pg_cursors where name like 'aiodb%'") == 1
 
 
 async def test_a_stream_gives_all_rows_while_others_write(db, kind):
@@ -478,7 +478,7 @@ async def test_a_stream_gives_all_rows_while_others_write(db, kind):
         number += 1
         if row.i % 1000 == 1:
             await db.execute("insert into things values (?, 'x')", row.i)
-    assert (2500, 3) == (number, await count(db))
+    assert (number, await count(db)) == (2500, 3)
 
 
 async def test_a_cancelled_statement_is_stopped_and_its_connection_goes_on(db, kind):
@@ -490,7 +490,7 @@ async def test_a_cancelled_statement_is_stopped_and_its_connection_goes_on(db, k
                 await connection.fetchval(SLOW[kind])
             assert scope.cancelled_caught
             assert clock.monotonic() - begun < 3
-            assert 7 == int(await connection.fetchval("select 7"))
+            assert int(await connection.fetchval("select 7")) == 7
         assert raw is connection.raw
 
 
@@ -508,16 +508,16 @@ async def test_a_request_to_stop_hits_no_other_statement(db, kind):
                             "insert into things values (?, 'x')", [(number * 1000 + i,) for i in range(1000, 1050)]
                         )
             assert number == int(await connection.fetchval(f"select {number}"))
-            assert 0 == await count(db) % 51
+            assert await count(db) % 51 == 0
 
 
 async def test_the_connection_of_aioodbc_works_beside_ours(dsn):
     async with Database("aioodbc://", dsn=dsn) as database, database.connection() as connection:
         cursor = await connection.raw.cursor()
         await cursor.execute("select 1")
-        assert [(1,)] == [tuple(row) for row in await cursor.fetchall()]
+        assert [tuple(row) for row in await cursor.fetchall()] == [(1,)]
         await cursor.close()
-        assert 2 == await connection.fetchval("select 2")
+        assert await connection.fetchval("select 2") == 2
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "mysql"])
@@ -561,7 +561,7 @@ def test_an_open_connection_keeps_no_interpreter_from_ending(library, dsn):
         text=True,
         timeout=20,
     )
-    assert (0, "1\n", "") == (done.returncode, done.stdout, done.stderr)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
 
 
 def test_a_wrong_option_is_refused_before_anything_is_opened(kind, dsn):

@@ -32,18 +32,18 @@ OF_EVERY_STYLE = (
 
 @pytest.mark.parametrize(("condition", "params"), OF_EVERY_STYLE[:6], ids=ascii)
 async def test_every_verb_takes_placeholders_of_every_style(users, condition, params):
-    assert ["Bob"] == await users.fetchall(WHERE + condition, *params, into=str)
-    assert [("Bob",)] == await users.fetchmany(5, WHERE + condition, *params)
-    assert ("Bob",) == await users.fetchone(WHERE + condition, *params)
-    assert "Bob" == await users.fetchval(WHERE + condition, *params)
-    assert ["Bob"] == [row.name async for row in users.iterate(WHERE + condition, *params)]
-    assert 1 == (await users.execute(f"delete from users where {condition}", *params)).rowcount
+    assert await users.fetchall(WHERE + condition, *params, into=str) == ["Bob"]
+    assert await users.fetchmany(5, WHERE + condition, *params) == [("Bob",)]
+    assert await users.fetchone(WHERE + condition, *params) == ("Bob",)
+    assert await users.fetchval(WHERE + condition, *params) == "Bob"
+    assert [row.name async for row in users.iterate(WHERE + condition, *params)] == ["Bob"]
+    assert (await users.execute(f"delete from users where {condition}", *params)).rowcount == 1
 
 
 @pytest.mark.targets(pooled=True)
 async def test_placeholders_of_every_style_are_found(users):
     for condition, params in OF_EVERY_STYLE:
-        assert ["Bob"] == await users.fetchall(WHERE + condition, *params, into=str), condition
+        assert await users.fetchall(WHERE + condition, *params, into=str) == ["Bob"], condition
 
 
 INNOCENT = (
@@ -70,7 +70,7 @@ INNOCENT = (
 @pytest.mark.targets(pooled=True)
 async def test_what_only_looks_like_a_placeholder_is_left_alone(users):
     for condition, params in INNOCENT:
-        assert ["Bob"] == await users.fetchall(WHERE + condition, *params, into=str), condition
+        assert await users.fetchall(WHERE + condition, *params, into=str) == ["Bob"], condition
 
 
 IN_COMMENTS = (
@@ -83,7 +83,7 @@ IN_COMMENTS = (
 @pytest.mark.needs("marks_in_comments")
 async def test_what_looks_like_a_placeholder_in_a_comment_is_left_alone(users):
     for condition, params in IN_COMMENTS:
-        assert ["Bob"] == await users.fetchall(WHERE + condition, *params, into=str), condition
+        assert await users.fetchall(WHERE + condition, *params, into=str) == ["Bob"], condition
 
 
 LITERALS = ("50% :a ? %s $1 %(b)s", "it''s ''?''", "--", "/* :a", "a;b", "\\", "ünï 🐘 ?", "%%")
@@ -102,13 +102,13 @@ async def test_values_that_look_like_sql_are_values(users):
     for value in ("", "'; drop table users; --", "%s", ":id", "?", "$1", "%", "\\", '"', "🐘", "a\nb"):
         await users.execute("update users set name = :value where id = :id", {"value": value, "id": 1})
         assert value == await users.fetchval("select name from users where name = ?", value)
-    assert 3 == await users.fetchval("select count(*) from users")
+    assert await users.fetchval("select count(*) from users") == 3
 
 
 async def test_hundreds_of_parameters_work(users):
     numbers = list(range(-496, 4))
     marks = ", ".join("?" * len(numbers))
-    assert 3 == await users.fetchval(f"select count(*) from users where id in ({marks})", *numbers)
+    assert await users.fetchval(f"select count(*) from users where id in ({marks})", *numbers) == 3
 
 
 MISFITS = (
@@ -135,7 +135,7 @@ async def test_parameters_that_do_not_match_are_explained_without_their_values(u
             await (anext if verb == "iterate" else _same)(getattr(users, verb)(WHERE + condition, *params))
         assert all(words in str(caught.value) for words in told), str(caught.value)
         assert SECRET not in repr(caught.value)
-    assert 3 == await users.fetchval("select count(*) from users")
+    assert await users.fetchval("select count(*) from users") == 3
 
 
 def _same(awaitable):
@@ -157,7 +157,7 @@ async def test_a_row_that_does_not_match_is_named_and_none_is_written(users, row
         await users.executemany("insert into users (id, name) values (?, ?)", rows)
     assert told[0] in str(caught.value)
     assert SECRET not in str(caught.value)
-    assert 3 == await users.fetchval("select count(*) from users")
+    assert await users.fetchval("select count(*) from users") == 3
 
 
 @pytest.mark.parametrize("query", [b"select 1", object()], ids=["bytes", "object"])
@@ -174,13 +174,13 @@ async def test_bad_sql_is_a_programming_error_and_the_connection_stays_usable(us
         for call in (users.execute, users.fetchall, users.fetchone, users.fetchval):
             with pytest.raises(ProgrammingError):
                 await call(query)
-        assert 3 == await users.fetchval("select count(*) from users")
+        assert await users.fetchval("select count(*) from users") == 3
 
 
 @pytest.mark.parametrize("query", ["", " ", "-- nothing", ";"])
 @pytest.mark.targets(pooled=True)
 async def test_no_sql_finds_nothing(db, query):
-    assert [] == await db.fetchall(query)
+    assert await db.fetchall(query) == []
     assert await db.fetchval(query) is None
     assert (await db.execute(query)).rowcount in {-1, 0}
 
@@ -194,13 +194,13 @@ NATIVE = {
 
 async def test_without_conversion_the_style_of_the_library_works(make_database):
     database = await make_database(convert_params=False)
-    assert 4 == await database.fetchval(NATIVE[database.backend.paramstyle], 1, 3)
+    assert await database.fetchval(NATIVE[database.backend.paramstyle], 1, 3) == 4
 
 
 @pytest.mark.targets(scheme={"sqlite", "aiosqlite"})
 async def test_without_conversion_sqlites_numbered_parameters_work(make_database):
     database = await make_database(convert_params=False)
-    assert 5 == await database.fetchval("select ?1 + ?2 + ?1", 1, 3)
+    assert await database.fetchval("select ?1 + ?2 + ?1", 1, 3) == 5
 
 
 async def test_without_conversion_foreign_styles_are_not_understood(make_database, words):
@@ -214,7 +214,7 @@ async def test_convert_params_can_be_asked_for_as_in_1x(make_database):
     database = await make_database(convert_params=True)
     await database.execute("create table t (a integer, b text)")
     await database.execute("insert into t (a, b) values (%s, %s)", 1, "one %s")
-    assert (1, "one %s") == await database.fetchone("select a, b from t where a = %s and b like 'one %%'", 1)
+    assert await database.fetchone("select a, b from t where a = %s and b like 'one %%'", 1) == (1, "one %s")
 
 
 @pytest.mark.targets(dialect="postgresql", odbc=False, pooled=True)

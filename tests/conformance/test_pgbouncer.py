@@ -46,23 +46,23 @@ async def test_clients_that_share_sessions_get_their_own_answers(database):
     async with anyio.create_task_group() as clients:
         for number in range(CLIENTS):
             clients.start_soon(client, number)
-    assert CLIENTS * ROUNDS == await database.fetchval("select count(*) from numbers")
-    assert CLIENTS == database.stats()["primary"].opened
+    assert await database.fetchval("select count(*) from numbers") == CLIENTS * ROUNDS
+    assert database.stats()["primary"].opened == CLIENTS
 
 
 async def test_what_changes_the_session_costs_no_connection(database):
     await database.execute("set application_name = 'other'")
     await database.fetchval("select 1")
-    assert 1 == database.stats()["primary"].opened
+    assert database.stats()["primary"].opened == 1
 
 
 async def test_replicas_read_in_read_only_transactions(database):
     await database.executemany("insert into numbers values (1, :n)", [{"n": n} for n in range(2500)])
     async with database.replica():
-        assert 2500 == await database.fetchval("select count(*) from numbers")
+        assert await database.fetchval("select count(*) from numbers") == 2500
         assert list(range(2500)) == [row.n async for row in database.iterate("select n from numbers order by n")]
         async with database.transaction(readonly=True):
-            assert "on" == await database.fetchval("show transaction_read_only")
+            assert await database.fetchval("show transaction_read_only") == "on"
     # Whatever session a writer gets now, nothing of that has stayed behind.
     for _ in range(CLIENTS):
         await database.execute("insert into numbers values (2, 0)")
@@ -79,7 +79,7 @@ async def test_the_server_refuses_what_slips_through(database):
         with pytest.raises(ReadOnlyError):
             async with database.transaction(readonly=True):
                 await database.fetchval("select sneak()")
-    assert 0 == await database.fetchval("select count(*) from numbers")
+    assert await database.fetchval("select count(*) from numbers") == 0
 
 
 BY_HAND = ("begin", "start transaction", "savepoint a", "commit", "commit and chain", "rollback", "abort", "end")
@@ -108,7 +108,7 @@ async def test_no_trick_is_sent(users):
             for verb, owner in product(("fetchall", "iterate"), (users, connection)):
                 with pytest.raises(ReadOnlyError, match="a replica only reads"):
                     await run(owner, verb, query)
-    assert [1, 2, 3] == [row.id for row in await users.fetchall("select id from users order by id")]
+    assert [row.id for row in await users.fetchall("select id from users order by id")] == [1, 2, 3]
 
 
 async def test_no_trick_gets_past_the_server(users):
@@ -121,7 +121,7 @@ async def test_no_trick_gets_past_the_server(users):
         except Error as exc:
             error = exc
         names = [row.name for row in await users.fetchall("select name from users order by id")]
-        assert ["Ann", "Bob", "Cid"] == names, (query, verb, error)
+        assert names == ["Ann", "Bob", "Cid"], (query, verb, error)
 
 
 @pytest.mark.parametrize("statement", BY_HAND)
@@ -136,7 +136,7 @@ async def test_transactions_by_hand_open_no_gap(users, statement):
                 await by_hand(users, first, statement)
                 await run(users, second, "select sneak()")
         assert "a replica only reads" not in str(caught.value)
-    assert 3 == await users.fetchval("select count(*) from users")
+    assert await users.fetchval("select count(*) from users") == 3
 
 
 async def by_hand(database, verb, statement):
@@ -144,7 +144,7 @@ async def by_hand(database, verb, statement):
     try:
         await run(database, verb, statement)
     except Error:
-        assert "iterate" == verb
+        assert verb == "iterate"
 
 
 @pytest.mark.parametrize("option", [{"statement_timeout": 3}, {"server_settings": {"work_mem": "8MB"}}])

@@ -32,13 +32,13 @@ async def test_there_are_never_more_connections_than_the_pool_may_have(make_data
         async with database.connection() as connection:
             await anyio.lowlevel.checkpoint()  # aiopg does not wait where the answer is there at once
             highest = max(highest, database.stats()["primary"].size)
-            assert 1 == await connection.fetchval(ONE)
+            assert await connection.fetchval(ONE) == 1
 
     async with anyio.create_task_group() as tasks:
         for _ in range(10):
             tasks.start_soon(work)
-    assert 2 == highest
-    assert 0 == database.stats()["primary"].waiting
+    assert highest == 2
+    assert database.stats()["primary"].waiting == 0
 
 
 async def test_tasks_get_connections_in_the_order_in_which_they_asked(make_database):
@@ -53,8 +53,8 @@ async def test_tasks_get_connections_in_the_order_in_which_they_asked(make_datab
         for number in range(5):
             tasks.start_soon(work, number)
             await wait_until(lambda number=number: database.stats()["primary"].waiting == number + 1)
-        assert [] == served
-    assert [0, 1, 2, 3, 4] == served
+        assert served == []
+    assert served == [0, 1, 2, 3, 4]
 
 
 async def test_a_task_that_waits_too_long_is_told_what_to_do(make_database):
@@ -64,10 +64,10 @@ async def test_a_task_that_waits_too_long_is_told_what_to_do(make_database):
         async with database.connection():
             pass
     assert isinstance(caught.value, TimeoutError)
-    assert 1 == database.stats()["primary"].timeouts
-    assert 1 == await connection.fetchval(ONE)
+    assert database.stats()["primary"].timeouts == 1
+    assert await connection.fetchval(ONE) == 1
     await connection.release()
-    assert 1 == await database.fetchval(ONE)
+    assert await database.fetchval(ONE) == 1
 
 
 async def test_more_tasks_than_may_wait_are_refused_at_once(make_database):
@@ -90,24 +90,24 @@ async def test_connections_are_kept_and_the_last_one_used_is_lent_first(make_dat
     database = await make_database()
     async with database.connection() as first, database.connection() as second:
         drivers = [first.driver, second.driver]
-    assert 2 == database.stats()["primary"].idle
+    assert database.stats()["primary"].idle == 2
     async with database.connection() as again:
         assert drivers[0] is again.driver
     for _ in range(5):
-        assert 1 == await database.fetchval(ONE)
-    assert (2, 0) == (database.stats()["primary"].opened, database.stats()["primary"].closed)
+        assert await database.fetchval(ONE) == 1
+    assert (database.stats()["primary"].opened, database.stats()["primary"].closed) == (2, 0)
 
 
 @pytest.mark.targets(pooled=False)
 async def test_without_connect_each_lease_opens_and_closes_a_connection(db):
     assert not db.is_connected
     for _ in range(3):
-        assert 1 == await db.fetchval(ONE)
+        assert await db.fetchval(ONE) == 1
     async with db.connection():
-        assert 1 == await db.fetchval(ONE)
-        assert 1 == await db.fetchval(ONE)
+        assert await db.fetchval(ONE) == 1
+        assert await db.fetchval(ONE) == 1
     stats = db.stats()["primary"]
-    assert (0, 0, 4, 4) == (stats.size, stats.idle, stats.opened, stats.closed)
+    assert (stats.size, stats.idle, stats.opened, stats.closed) == (0, 0, 4, 4)
 
 
 @pytest.mark.targets(pooled=True)
@@ -120,11 +120,11 @@ async def test_connect_opens_as_many_connections_as_are_asked_for(make_database)
 @pytest.mark.targets(pooled=True)
 async def test_old_connections_are_replaced(make_database):
     database = await make_database(max_lifetime=0.02)
-    assert 1 == await database.fetchval(ONE)
+    assert await database.fetchval(ONE) == 1
     await anyio.sleep(0.03)
-    assert 1 == await database.fetchval(ONE)
+    assert await database.fetchval(ONE) == 1
     stats = database.stats()["primary"]
-    assert 2 <= stats.opened
+    assert stats.opened >= 2
     assert stats.opened - stats.closed == stats.size
 
 
@@ -133,11 +133,11 @@ async def test_surplus_connections_are_closed(make_database):
     database = await make_database(min_size=1, max_idle=0.02)
     async with database.connection(), database.connection(), database.connection():
         pass
-    assert 3 == database.stats()["primary"].size
+    assert database.stats()["primary"].size == 3
     await anyio.sleep(0.03)
     for _ in range(3):
-        assert 1 == await database.fetchval(ONE)
-    assert 1 == database.stats()["primary"].size
+        assert await database.fetchval(ONE) == 1
+    assert database.stats()["primary"].size == 1
 
 
 @pytest.mark.targets(pooled=True)
@@ -148,7 +148,7 @@ async def test_connections_that_break_while_they_are_idle_are_replaced_unseen(ma
     for driver in drivers:
         driver.terminate()
     for _ in range(3):
-        assert 1 == await database.fetchval(ONE)
+        assert await database.fetchval(ONE) == 1
 
 
 @pytest.mark.targets(dialect={"postgresql", "mysql"}, pooled=True)
@@ -164,15 +164,15 @@ async def test_a_killed_backend_is_replaced(make_database, server, words, check_
         with pytest.raises(ConnectionLost):
             await held.fetchval(ONE)
     for _ in range(4):
-        assert 1 == await database.fetchval(ONE)
+        assert await database.fetchval(ONE) == 1
 
 
 async def test_a_broken_connection_does_not_come_back(db):
     async with db.connection() as connection:
         connection.driver.terminate()
         assert not connection.is_ready
-    assert 0 == db.stats()["primary"].idle
-    assert 1 == await db.fetchval(ONE)
+    assert db.stats()["primary"].idle == 0
+    assert await db.fetchval(ONE) == 1
 
 
 # Opening and closing
@@ -184,11 +184,11 @@ async def test_a_database_can_be_connected_and_disconnected_again_and_again(make
         assert database is await database.connect()
         assert database is await database.connect()
         assert database.is_connected
-        assert 1 == await database.fetchval(ONE)
+        assert await database.fetchval(ONE) == 1
         await database.disconnect()
         await database.disconnect()
         assert not database.is_connected
-        assert 0 == database.stats()["primary"].size
+        assert database.stats()["primary"].size == 0
 
 
 @pytest.mark.parametrize("verb", ["execute", "executemany", "fetchall", "fetchone", "fetchval"])
@@ -212,7 +212,7 @@ async def test_disconnect_waits_for_connections_in_use(db):
         async with db.connection() as connection:
             started.set()
             await anyio.sleep(0.05)
-            assert 1 == await connection.fetchval(ONE)
+            assert await connection.fetchval(ONE) == 1
             order.append("work")
 
     async with anyio.create_task_group() as tasks:
@@ -220,7 +220,7 @@ async def test_disconnect_waits_for_connections_in_use(db):
         await started.wait()
         await db.disconnect()
         order.append("disconnect")
-    assert ["work", "disconnect"] == order
+    assert order == ["work", "disconnect"]
 
 
 async def test_disconnect_cuts_connections_that_are_in_use_for_too_long(db):
@@ -238,8 +238,8 @@ async def test_disconnect_cuts_connections_that_are_in_use_for_too_long(db):
         await started.wait()
         await db.disconnect(timeout=0.02)
         finish.set()
-    assert [False] == seen
-    assert 0 == db.stats()["primary"].size
+    assert seen == [False]
+    assert db.stats()["primary"].size == 0
 
 
 async def test_tasks_that_wait_for_a_connection_are_told_of_the_disconnect(make_database):
@@ -266,11 +266,11 @@ async def test_another_event_loop_is_refused_with_a_hint(db, target):
         for use in (db.fetchval, db.execute, db.fetchall):
             with pytest.raises(InterfaceError, match=r"another event loop.*disconnect\(\) before"):
                 await to_thread.run_sync(_run_elsewhere, use, target)
-        assert 1 == await db.fetchval(ONE)
+        assert await db.fetchval(ONE) == 1
     await db.disconnect()
-    assert 1 == await to_thread.run_sync(_run_elsewhere, _connect_and_ask(db), target)
+    assert await to_thread.run_sync(_run_elsewhere, _connect_and_ask(db), target) == 1
     await db.connect()
-    assert 1 == await db.fetchval(ONE)
+    assert await db.fetchval(ONE) == 1
 
 
 def _run_elsewhere(use, target):

@@ -22,15 +22,15 @@ async def test_a_read_after_a_position_sees_what_was_written(replicated):
     assert Position.parse(position).covers(Position.parse(before))
     async with replicated.replica(after=position) as connection:
         assert connection.read_only
-        assert 4 == await replicated.fetchval(COUNT)
-        assert 4 == await connection.fetchval(COUNT)
+        assert await replicated.fetchval(COUNT) == 4
+        assert await connection.fetchval(COUNT) == 4
 
 
 @pytest.mark.targets(dialect={"sqlite", "postgresql"})
 async def test_a_replica_that_is_the_primary_is_not_behind(replicated):
     await replicated.execute(INSERT)
     async with replicated.replica(max_lag=60):
-        assert 4 == await replicated.fetchval(COUNT)
+        assert await replicated.fetchval(COUNT) == 4
 
 
 @pytest.mark.targets(dialect="mysql")
@@ -41,7 +41,7 @@ async def test_a_server_without_a_binary_log_has_no_positions(replicated):
         with pytest.raises(NotSupportedError, match="does not report its position"):
             await replicated.replica(**wanted).__aenter__()
     async with replicated.replica():
-        assert 3 == await replicated.fetchval(COUNT)
+        assert await replicated.fetchval(COUNT) == 3
 
 
 async def test_a_position_inside_of_a_transaction_is_refused_and_leaves_it_alone(users):
@@ -49,7 +49,7 @@ async def test_a_position_inside_of_a_transaction_is_refused_and_leaves_it_alone
         await users.execute(INSERT)
         with pytest.raises(TransactionError, match="not known before its commit"):
             await users.position()
-    assert 4 == await users.fetchval(COUNT)
+    assert await users.fetchval(COUNT) == 4
 
 
 @pytest.mark.targets(pooled=True)
@@ -67,8 +67,8 @@ async def test_of_a_copy_of_a_file_nothing_is_known(users, make_database, url):
         await copy.execute("create table users (id integer primary key, name text)")
         database = await make_database(replicas=[copy.url])
         async with database.replica():
-            assert 0 == await database.fetchval(COUNT)
+            assert await database.fetchval(COUNT) == 0
         for wanted in ({"after": await database.position()}, {"max_lag": 60}):
             async with database.replica(**wanted) as connection:
-                assert "primary" == connection.role
-                assert 3 == await database.fetchval(COUNT)
+                assert connection.role == "primary"
+                assert await database.fetchval(COUNT) == 3

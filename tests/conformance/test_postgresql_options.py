@@ -19,10 +19,10 @@ async def test_json_comes_and_goes_as_objects_unless_text_is_asked_for(make_data
     await database.execute(f"create table t (value {kind})")
     await database.execute("insert into t (value) values (:value)", {"value": VALUE})
     await database.executemany("insert into t (value) values (:value)", [{"value": VALUE}] * 2)
-    assert VALUE == await database.fetchval("select value from t")
-    assert [VALUE] * 3 == [row.value async for row in database.iterate("select value from t")]
+    assert await database.fetchval("select value from t") == VALUE
+    assert [row.value async for row in database.iterate("select value from t")] == [VALUE] * 3
     plain = await make_database(json=False)
-    assert VALUE == json.loads(await plain.fetchval("select value from t"))
+    assert json.loads(await plain.fetchval("select value from t")) == VALUE
 
 
 async def test_settings_of_the_server_can_be_given(make_database):
@@ -37,22 +37,22 @@ async def test_settings_of_the_server_can_be_given(make_database):
 async def test_prepared_statements_of_asyncpg_can_be_switched_off(make_database):
     database = await make_database(statement_cache_size=0, max_size=1)
     for _ in range(2):
-        assert 3 == await database.fetchval("select $1::int + 1", 2)
-    assert 0 == await database.fetchval("select count(*) from pg_prepared_statements where not from_sql and name <> ''")
+        assert await database.fetchval("select $1::int + 1", 2) == 3
+    assert await database.fetchval("select count(*) from pg_prepared_statements where not from_sql and name <> ''") == 0
 
 
 @pytest.mark.targets(scheme="psycopg")
 async def test_prepared_statements_of_psycopg_can_be_switched_off(make_database):
     database = await make_database(connect_args={"prepare_threshold": None}, max_size=1)
     for _ in range(10):
-        assert 3 == await database.fetchval("select $1::int + 1", 2)
-    assert 0 == await database.fetchval("select count(*) from pg_prepared_statements")
+        assert await database.fetchval("select $1::int + 1", 2) == 3
+    assert await database.fetchval("select count(*) from pg_prepared_statements") == 0
 
 
 @pytest.mark.parametrize("wanted", ["read-write", "primary", "any", "prefer-standby"])
 async def test_the_words_of_libpq_for_the_kind_of_server_are_known(make_database, wanted):
     database = await make_database(target_session_attrs=wanted)
-    assert "off" == await database.fetchval("show default_transaction_read_only")
+    assert await database.fetchval("show default_transaction_read_only") == "off"
 
 
 @pytest.mark.parametrize("wanted", ["read-only", "standby"])

@@ -84,9 +84,9 @@ async def test_most_types_come_and_go_as_the_same_values_by_every_library(typed)
 
 async def test_a_list_is_an_array_to_compare_with(typed):
     query = "select i from generate_series(1, 5) as s (i) where i = any(?)"
-    assert [2, 3] == await typed.fetchall(query, [2, 3], into=int)
+    assert await typed.fetchall(query, [2, 3], into=int) == [2, 3]
     assert await typed.fetchval("select 'happy'::mood = any(cast(? as mood[]))", ["happy", "sad"])
-    assert [] == await typed.fetchval("select cast(? as integer[])", [])
+    assert await typed.fetchval("select cast(? as integer[])", []) == []
     networks = [IPv4Interface("10.0.0.1/8"), IPv6Interface("::1/64")]
     assert networks == await typed.fetchval("select cast(? as inet[])", networks)
 
@@ -100,7 +100,7 @@ async def test_json_is_text_or_what_it_means(make_database, kind):
     assert value == await objects.fetchval(f"select cast(? as {kind})", value)
     assert [value, None] == await objects.fetchval(f"select array[cast(? as {kind}), null]", value)
     scalars = f"select cast('5' as {kind}), cast('\"x\"' as {kind}), cast('null' as {kind}), cast('[1]' as {kind})"
-    assert (5, "x", None, [1]) == await objects.fetchone(scalars)
+    assert await objects.fetchone(scalars) == (5, "x", None, [1])
 
 
 LATEST = "datetime.datetime(9999, 12, 31, 23, 59, 59, 999999)"
@@ -145,7 +145,7 @@ async def test_the_other_types_are_what_the_library_makes_of_them(typed, target,
 async def test_moments_are_the_same_whatever_the_zone_of_the_session(make_database):
     database = await make_database(server_settings={"TimeZone": "Asia/Tokyo"})
     found = await database.fetchval("select cast(? as timestamptz)", ZONED)
-    assert ZONED == found
+    assert found == ZONED
     assert found.tzinfo is not None
     assert await database.fetchval("select cast(? as timestamptz) = timestamptz '2026-01-02 03:04:05.678901+02'", ZONED)
 

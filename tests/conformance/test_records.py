@@ -50,8 +50,8 @@ ANSWERS = {
     "is Record": (lambda row: isinstance(row, Record), True),
     "is tuple": (lambda row: isinstance(row, (tuple, Mapping, Sequence)), False),
     "hash": (hash, hash((1, "Ann"))),
-    "== tuple": (lambda row: (row == (1, "Ann"), (1, "Ann") == row), (True, True)),
-    "!= tuple": (lambda row: (row != (1, "Ann"), (1, "Ann") != row), (False, False)),
+    "== tuple": (lambda row: (row == (1, "Ann"), row == (1, "Ann")), (True, True)),
+    "!= tuple": (lambda row: (row != (1, "Ann"), row != (1, "Ann")), (False, False)),
     "== other": (lambda row: [row == other for other in ((1, "Bob"), (1,), (1, "Ann", 3), "1A", None)], [False] * 5),
     "other ==": (lambda row: [other == row for other in ((1, "Bob"), (1,), (1, "Ann", 3), "1A", None)], [False] * 5),
     "order": (lambda row: row < (1, "Bob") <= (2, "") > row, True),
@@ -69,7 +69,7 @@ async def test_a_row_answers(row):
 
 async def test_a_row_unpacks(row):
     number, name = row
-    assert (1, "Ann") == (number, name)
+    assert (number, name) == (1, "Ann")
 
 
 async def test_a_column_that_is_not_there_is_an_error(row):
@@ -91,7 +91,7 @@ async def test_a_row_cannot_be_changed(row):
     for name in ("id", "fresh"):
         with pytest.raises(AttributeError):
             setattr(row, name, 2)
-    assert (1, "Ann") == row
+    assert row == (1, "Ann")
 
 
 async def test_rows_compare_like_tuples(users, row):
@@ -99,9 +99,9 @@ async def test_rows_compare_like_tuples(users, row):
     swapped = await users.fetchall("select name as label, id from users order by id desc")
     assert row == same
     assert hash(row) == hash(same)
-    assert 1 == len({row, same, (1, "Ann")})
-    assert [("Ann", 1), ("Bob", 2), ("Cid", 3)] == sorted(swapped)
-    assert ("Ann", 1) == min(swapped)
+    assert len({row, same, (1, "Ann")}) == 1
+    assert sorted(swapped) == [("Ann", 1), ("Bob", 2), ("Cid", 3)]
+    assert min(swapped) == ("Ann", 1)
     assert row != swapped[-1]
 
 
@@ -114,34 +114,34 @@ async def test_rows_compare_like_tuples(users, row):
 async def test_a_row_can_be_copied_and_pickled(row, duplicate):
     twin = duplicate(row)
     assert row == twin
-    assert {"id": 1, "name": "Ann"} == dict(twin)
-    assert "Ann" == twin.name
+    assert dict(twin) == {"id": 1, "name": "Ann"}
+    assert twin.name == "Ann"
     assert isinstance(twin, Record)
 
 
 async def test_of_columns_with_one_name_the_name_finds_the_last(db):
     row = await db.fetchone("select 1 as a, 2 as b, 3 as a")
-    assert (1, 2, 3) == row
-    assert ("a", "b", "a") == row.keys()
-    assert (("a", 1), ("b", 2), ("a", 3)) == row.items()
+    assert row == (1, 2, 3)
+    assert row.keys() == ("a", "b", "a")
+    assert row.items() == (("a", 1), ("b", 2), ("a", 3))
     assert 3 == row["a"] == row.a == row.get("a")
-    assert {"a": 3, "b": 2} == dict(row)
-    assert (1, 2, 3) == copy.copy(row)
+    assert dict(row) == {"a": 3, "b": 2}
+    assert copy.copy(row) == (1, 2, 3)
 
 
 async def test_columns_called_like_methods_are_reached_by_name(db):
     names = ("keys", "values", "items", "get", "count", "index", "_values")
     row = await db.fetchone("select " + ", ".join(f'{number} as "{name}"' for number, name in enumerate(names)))
-    assert [0, 1, 2, 3, 4, 5, 6] == [row[name] for name in names]
+    assert [row[name] for name in names] == [0, 1, 2, 3, 4, 5, 6]
     assert names == row.keys()
-    assert 0 == row.get("keys")
+    assert row.get("keys") == 0
     assert dict(zip(names, range(7), strict=True)) == dict(row)
 
 
 async def test_any_name_of_a_column_works(db):
     row = await db.fetchone('select 1 as "Two Words", 2 as "ünï", 3 as "class", 4 as "0"')
-    assert (1, 2, 3, 4) == (row["Two Words"], row["ünï"], row["class"], row["0"])
-    assert ("Two Words", "ünï", "class", "0") == row.keys()
+    assert (row["Two Words"], row["ünï"], row["class"], row["0"]) == (1, 2, 3, 4)
+    assert row.keys() == ("Two Words", "ünï", "class", "0")
 
 
 async def test_every_verb_returns_the_same_kind_of_row(users):
@@ -151,8 +151,8 @@ async def test_every_verb_returns_the_same_kind_of_row(users):
         *await users.fetchmany(5, QUERY),
         *[row async for row in users.iterate(QUERY)],
     ]
-    assert ["<Record id=1 name='Ann'>"] * 4 == [repr(row) for row in rows]
-    assert 1 == len(set(rows))
+    assert [repr(row) for row in rows] == ["<Record id=1 name='Ann'>"] * 4
+    assert len(set(rows)) == 1
     assert all(isinstance(row, Record) for row in rows)
 
 
@@ -161,12 +161,12 @@ async def test_a_row_matches_neither_a_sequence_pattern_nor_a_mapping_pattern(ro
         case [*_] | {}:
             pytest.fail("frameworks would take it for a list or a dictionary")
         case Record():
-            assert (1, "Ann") == row
+            assert row == (1, "Ann")
 
 
 async def test_rows_outlive_their_database(make_database):
     database = await make_database()
     row = await database.fetchone("select 1 as a, 'b' as b")
     await database.disconnect()
-    assert (1, "b") == row
-    assert "b" == row.b
+    assert row == (1, "b")
+    assert row.b == "b"

@@ -19,11 +19,11 @@ async def test_every_query_verb_reads_from_the_replica(replicated):
         assert connection is replicated.current_conn
         assert connection.read_only
         for owner in (replicated, connection):
-            assert 3 == await owner.fetchval(COUNT)
-            assert (1,) == await owner.fetchone("select id from users order by id")
-            assert [1, 2, 3] == await owner.fetchall("select id from users order by id", into=int)
-            assert [(1,), (2,)] == await owner.fetchmany(2, "select id from users order by id")
-            assert ["Bob"] == [row.name async for row in owner.iterate("select name from users where id = ?", 2)]
+            assert await owner.fetchval(COUNT) == 3
+            assert await owner.fetchone("select id from users order by id") == (1,)
+            assert await owner.fetchall("select id from users order by id", into=int) == [1, 2, 3]
+            assert await owner.fetchmany(2, "select id from users order by id") == [(1,), (2,)]
+            assert [row.name async for row in owner.iterate("select name from users where id = ?", 2)] == ["Bob"]
     assert replicated.current_conn is None
 
 
@@ -35,21 +35,21 @@ async def test_reads_lease_from_the_replica_and_not_from_the_primary(replicated)
             stats = replicated.stats()
         assert stats["replica-1"].size > stats["replica-1"].idle
     assert stats["primary"].size == stats["primary"].idle
-    assert 0 == stats["fallback"].opened
+    assert stats["fallback"].opened == 0
 
 
 async def test_a_stream_that_is_left_early_leaves_nothing_behind(replicated):
     async with replicated.replica():
         async for row in replicated.iterate("select id from users order by id", chunk_size=1):
-            assert (1,) == row
+            assert row == (1,)
             break
-        assert 3 == await replicated.fetchval(COUNT)
+        assert await replicated.fetchval(COUNT) == 3
 
 
 async def test_a_child_task_of_the_block_reads_from_the_replica(replicated):
     async def child():
         assert replicated.current_conn is connection
-        assert 3 == await replicated.fetchval(COUNT)
+        assert await replicated.fetchval(COUNT) == 3
         with pytest.raises(ReadOnlyError, match=OURS):
             await replicated.execute(INSERT)
 
@@ -64,7 +64,7 @@ async def test_another_database_is_not_concerned_by_the_block(replicated, make_d
         assert other.current_conn is None
         await other.execute("create table others (id integer)")
         await other.execute("insert into others (id) values (1)")
-        assert 1 == await other.fetchval("select count(*) from others")
+        assert await other.fetchval("select count(*) from others") == 1
 
 
 async def test_after_the_block_writes_work_again(replicated):
@@ -72,7 +72,7 @@ async def test_after_the_block_writes_work_again(replicated):
         await replicated.fetchval(COUNT)
     await replicated.execute(INSERT)
     async with replicated.replica():
-        assert 4 == await replicated.fetchval(COUNT)
+        assert await replicated.fetchval(COUNT) == 4
 
 
 # Blocks inside of the block
@@ -83,19 +83,19 @@ async def test_a_transaction_that_only_reads_works_inside(replicated):
         for owner in (replicated, connection):
             async with owner.transaction(readonly=True) as transaction:
                 assert transaction.connection is connection
-                assert 3 == await replicated.fetchval(COUNT)
+                assert await replicated.fetchval(COUNT) == 3
                 with pytest.raises(ReadOnlyError, match=OURS):
                     await replicated.execute(INSERT)
                 async with replicated.transaction(readonly=True):
-                    assert [1, 2, 3] == [row.id async for row in replicated.iterate("select id from users order by id")]
-    assert 3 == await replicated.fetchval(COUNT)
+                    assert [row.id async for row in replicated.iterate("select id from users order by id")] == [1, 2, 3]
+    assert await replicated.fetchval(COUNT) == 3
 
 
 @pytest.mark.targets(dialect="postgresql")
 async def test_a_transaction_inside_takes_its_options(replicated):
     async with replicated.replica(), replicated.transaction(readonly=True, isolation="serializable", deferrable=True):
-        assert "serializable" == await replicated.fetchval("show transaction_isolation")
-        assert "on" == await replicated.fetchval("show transaction_deferrable")
+        assert await replicated.fetchval("show transaction_isolation") == "serializable"
+        assert await replicated.fetchval("show transaction_deferrable") == "on"
 
 
 async def test_the_database_refuses_writes_in_a_transaction_inside(replicated):
@@ -104,7 +104,7 @@ async def test_the_database_refuses_writes_in_a_transaction_inside(replicated):
         with pytest.raises(ReadOnlyError):
             async with replicated.transaction(readonly=True):
                 await replicated.execute(INSERT)
-    assert 3 == await replicated.fetchval(COUNT)
+    assert await replicated.fetchval(COUNT) == 3
 
 
 async def test_a_connection_inside_reaches_the_primary(replicated):
@@ -116,7 +116,7 @@ async def test_a_connection_inside_reaches_the_primary(replicated):
             async with replicated.transaction():
                 await replicated.execute("insert into users (id) values (5)")
         assert replica is replicated.current_conn
-        assert 5 == await replicated.fetchval(COUNT)
+        assert await replicated.fetchval(COUNT) == 5
         with pytest.raises(ReadOnlyError, match=OURS):
             await replicated.execute(INSERT)
 
@@ -132,16 +132,16 @@ async def test_a_transaction_of_its_own_inside_reaches_the_primary(replicated):
     async with replicated.replica():
         async with replicated.transaction(create=True):
             await replicated.execute(INSERT)
-        assert 4 == await replicated.fetchval(COUNT)
+        assert await replicated.fetchval(COUNT) == 4
 
 
 async def test_blocks_nest(replicated):
     async with replicated.replica() as outer:
         async with replicated.replica() as inner:
             assert inner is replicated.current_conn
-            assert 3 == await replicated.fetchval(COUNT)
+            assert await replicated.fetchval(COUNT) == 3
         assert outer is replicated.current_conn
-        assert 3 == await replicated.fetchval(COUNT)
+        assert await replicated.fetchval(COUNT) == 3
 
 
 async def test_a_block_inside_of_a_transaction_of_the_primary_is_refused(replicated):
@@ -154,9 +154,9 @@ async def test_a_block_inside_of_a_transaction_of_the_primary_is_refused(replica
             tasks.start_soon(refused_in_a_task, replicated)
         assert transaction.is_active
         await replicated.execute("insert into users (id) values (5)")
-    assert 5 == await replicated.fetchval(COUNT)
+    assert await replicated.fetchval(COUNT) == 5
     async with replicated.replica():
-        assert 5 == await replicated.fetchval(COUNT)
+        assert await replicated.fetchval(COUNT) == 5
 
 
 async def refused_in_a_task(database):
@@ -168,24 +168,24 @@ async def test_a_block_inside_of_a_connection_without_a_transaction_is_a_block_a
     async with replicated.connection() as connection:
         async with replicated.replica() as replica:
             assert replica is replicated.current_conn
-            assert 3 == await replicated.fetchval(COUNT)
+            assert await replicated.fetchval(COUNT) == 3
         assert connection is replicated.current_conn
 
 
 async def test_a_block_inside_of_a_replicas_transaction_is_one_more_replica(replicated):
     async with replicated.replica(), replicated.transaction(readonly=True), replicated.replica() as inner:
         assert inner is replicated.current_conn
-        assert 3 == await replicated.fetchval(COUNT)
+        assert await replicated.fetchval(COUNT) == 3
 
 
 @pytest.mark.targets(memory=False)
 async def test_a_connection_knows_the_role_of_its_server(replicated, users):
     async with replicated.replica() as connection:
-        assert ("replica", True) == (connection.role, connection.read_only)
+        assert (connection.role, connection.read_only) == ("replica", True)
         async with replicated.connection() as inner:
-            assert ("primary", False) == (inner.role, inner.read_only)
+            assert (inner.role, inner.read_only) == ("primary", False)
     async with users.replica() as connection:
-        assert ("primary", True) == (connection.role, connection.read_only)
+        assert (connection.role, connection.read_only) == ("primary", True)
 
 
 async def test_an_exception_leaves_the_block_as_it_is(replicated):

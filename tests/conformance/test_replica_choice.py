@@ -33,7 +33,7 @@ async def test_the_replica_with_the_fewest_leases_is_taken(users, make_database,
     database = await make_database(replicas=[url, url, url])
     async with database.replica(), database.replica(), database.replica():
         sizes = {name: stats.size for name, stats in database.stats().items() if "replica" in name}
-    assert {"replica-1": 1, "replica-2": 1, "replica-3": 1} == sizes
+    assert sizes == {"replica-1": 1, "replica-2": 1, "replica-3": 1}
 
 
 @pytest.mark.targets(memory=False, pooled=True)
@@ -42,12 +42,12 @@ async def test_among_replicas_without_leases_chance_decides(users, make_database
     for _ in range(30):
         async with database.replica():
             pass
-    assert [1, 1] == [stats.opened for name, stats in database.stats().items() if "replica" in name]
+    assert [stats.opened for name, stats in database.stats().items() if "replica" in name] == [1, 1]
 
 
 async def test_without_replicas_the_primary_is_read_and_still_cannot_be_written(users):
     async with users.replica() as connection:
-        assert 3 == await users.fetchval(COUNT)
+        assert await users.fetchval(COUNT) == 3
         with pytest.raises(ReadOnlyError, match=OURS):
             await users.execute(INSERT)
         connection.read_only = False  # our own fences are down
@@ -67,13 +67,13 @@ async def test_a_replica_that_is_not_there_is_replaced_by_the_primary(users, mak
     database = await make_database(replicas=[broken])
     with caplog.at_level(logging.DEBUG):
         async with database.replica() as connection:
-            assert 3 == await database.fetchval(COUNT)
+            assert await database.fetchval(COUNT) == 3
             with pytest.raises(ReadOnlyError, match=OURS):
                 await database.execute(INSERT)
             connection.read_only = False  # our own fences are down
             with pytest.raises(ReadOnlyError):
                 await connection.execute(INSERT)
-    assert 1 == len([record for record in caplog.records if record.levelno == logging.WARNING])
+    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
     assert "left alone" in caplog.text
     assert "hunter2" not in caplog.text
 
@@ -86,7 +86,7 @@ async def test_a_replica_that_is_not_there_is_an_error_without_fallback(users, m
             async with database.replica(fallback=False):
                 pass
         assert "hunter2" not in str(caught.value)
-    assert 3 == await database.fetchval(COUNT)
+    assert await database.fetchval(COUNT) == 3
 
 
 @pytest.mark.targets(memory=False)
@@ -94,9 +94,9 @@ async def test_another_replica_stands_in_first(users, make_database, url, broken
     database = await make_database(replicas=[broken, url, broken])
     for _ in range(5):
         async with database.replica(fallback=False):
-            assert 3 == await database.fetchval(COUNT)
+            assert await database.fetchval(COUNT) == 3
     stats = database.stats()
-    assert (0, 0, 0) == tuple(stats[name].opened for name in ("replica-1", "replica-3", "fallback"))
+    assert tuple(stats[name].opened for name in ("replica-1", "replica-3", "fallback")) == (0, 0, 0)
 
 
 @pytest.mark.targets(memory=False, pooled=True)
@@ -109,9 +109,9 @@ async def test_a_replica_that_failed_is_left_alone_for_a_while(users, make_datab
     for now[0] in (1000.0, 1000.1, 1004.9, 1005.1, 1006.0):
         caplog.clear()
         async with database.replica():
-            assert 3 == await database.fetchval(COUNT)
+            assert await database.fetchval(COUNT) == 3
         tries.append("left alone" in caplog.text)
-    assert [True, False, False, True, False] == tries
+    assert tries == [True, False, False, True, False]
 
 
 @pytest.mark.targets(memory=False)
@@ -122,8 +122,8 @@ async def test_a_replica_without_a_free_connection_is_replaced(users, make_datab
             async with database.replica(fallback=False):
                 pass
         async with database.replica():
-            assert 3 == await database.fetchval(COUNT)
-            assert 1 == database.stats()["fallback"].size
+            assert await database.fetchval(COUNT) == 3
+            assert database.stats()["fallback"].size == 1
 
 
 @pytest.mark.targets(memory=False)
@@ -133,7 +133,7 @@ async def test_a_replica_that_is_lost_is_told(replicated):
         with anyio.fail_after(5), pytest.raises(ConnectionLost):
             await replicated.fetchval(COUNT)
     async with replicated.replica():
-        assert 3 == await replicated.fetchval(COUNT)
+        assert await replicated.fetchval(COUNT) == 3
 
 
 @pytest.mark.targets(pooled=True)

@@ -54,11 +54,11 @@ async def test_a_write_that_is_refused_leads_the_next_ones_to_the_new_primary(ma
         switch(1)
     with pytest.raises(ReadOnlyError) as caught:
         await database.execute(INSERT)
-    assert 1290 == caught.value.errno
+    assert caught.value.errno == 1290
     async with database.connection() as one, database.connection() as other:
         await one.execute(INSERT)
         await other.execute(INSERT)
-    assert [1, 2] == rows(two_mysql)
+    assert rows(two_mysql) == [1, 2]
 
 
 @MYSQL
@@ -70,7 +70,7 @@ async def test_a_connection_that_stayed_open_is_left_in_time(make_database, swit
     await database.execute(INSERT)
     switch(0)
     await database.execute(INSERT)
-    assert [2, 1] == rows(two_mysql)
+    assert rows(two_mysql) == [2, 1]
 
 
 async def closed(database):
@@ -92,7 +92,7 @@ async def test_a_write_waits_for_the_end_of_the_failover(make_database, switchin
         tasks.start_soon(database.execute, INSERT)
         await closed(database)
         switch(1)
-    assert [0, 1] == rows(two_mysql)
+    assert rows(two_mysql) == [0, 1]
 
 
 @MYSQL
@@ -150,14 +150,14 @@ async def test_a_standby_that_is_named_on_purpose_serves_reads(make_database, re
         assert await database.fetchval("select pg_is_in_recovery()")
         with pytest.raises(ReadOnlyError) as caught:
             await database.execute("create table t (i integer)")
-        assert "25006" == caught.value.sqlstate
-    assert 1 == database.stats()["primary"].opened
+        assert caught.value.sqlstate == "25006"
+    assert database.stats()["primary"].opened == 1
     monkeypatch.setattr("aio_databases.physical_connection.connection._A_MOMENT", 0.0)
     with pytest.raises(ReadOnlyError):
         await database.execute("create table t (i integer)")
     for _ in range(3):
         assert await database.fetchval("select pg_is_in_recovery()")
-    assert 2 == database.stats()["primary"].opened
+    assert database.stats()["primary"].opened == 2
 
 
 @POSTGRESQL
@@ -174,7 +174,7 @@ async def test_writes_go_on_at_the_standby_that_was_promoted(replicated, standby
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(database.execute, "insert into t values (2)")
             await anyio.to_thread.run_sync(standby_cluster.standbys[0].promote)
-        assert 2 == await database.fetchval("select i from t")
+        assert await database.fetchval("select i from t") == 2
 
 
 @POSTGRESQL

@@ -19,8 +19,8 @@ async def insert(db, *numbers):
 
 
 async def test_it_commits_and_returns_the_result(users):
-    assert (4, 5) == await users.run_transaction(insert, users, 4, 5)
-    assert [1, 2, 3, 4, 5] == await users.fetchall(IDS, into=int)
+    assert await users.run_transaction(insert, users, 4, 5) == (4, 5)
+    assert await users.fetchall(IDS, into=int) == [1, 2, 3, 4, 5]
     assert users.current_conn is None
 
 
@@ -28,7 +28,7 @@ async def test_an_error_that_would_come_again_is_raised_and_nothing_is_committed
     with pytest.raises(UniqueViolation) as caught:
         await users.run_transaction(insert, users, 4, 1)
     assert not hasattr(caught.value, "__notes__")
-    assert [1, 2, 3] == await users.fetchall(IDS, into=int)
+    assert await users.fetchall(IDS, into=int) == [1, 2, 3]
 
 
 async def test_it_uses_the_connection_of_the_block_around_it(users):
@@ -45,14 +45,14 @@ async def test_inside_of_a_transaction_it_is_refused_and_that_one_goes_on(users)
         with pytest.raises(TransactionError, match="call it outside of the one open here"):
             await users.run_transaction(insert, users, 4)
         await users.execute(INSERT, 5, "Eve")
-    assert [1, 2, 3, 5] == await users.fetchall(IDS, into=int)
+    assert await users.fetchall(IDS, into=int) == [1, 2, 3, 5]
 
 
 async def test_in_a_replica_block_it_only_reads(replicated):
     async with replicated.replica():
         with pytest.raises(ReadOnlyError):
             await replicated.run_transaction(insert, replicated, 4)
-        assert 3 == await replicated.run_transaction(replicated.fetchval, "select count(*) from users", readonly=True)
+        assert await replicated.run_transaction(replicated.fetchval, "select count(*) from users", readonly=True) == 3
 
 
 @pytest.mark.targets(pooled=True)
@@ -74,6 +74,6 @@ async def test_no_increment_of_a_counter_is_lost_or_doubled(db):
     async with anyio.create_task_group() as tasks:
         for number in range(TASKS):
             tasks.start_soon(run, number)
-    assert TASKS == await db.fetchval("select n from counters where id = 1")
+    assert await db.fetchval("select n from counters where id = 1") == TASKS
     assert list(range(TASKS)) == sorted(committed)
     assert len(tries) >= TASKS

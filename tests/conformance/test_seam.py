@@ -34,7 +34,7 @@ async def test_a_connection_is_in_autocommit_mode(connection, driver, target):
     assert not connection.in_transaction
     if not target.memory:
         other = await driver.connect()
-        assert 5 == await value(other, COUNT)
+        assert await value(other, COUNT) == 5
         await other.close()
 
 
@@ -49,10 +49,10 @@ async def test_a_read_only_connection_is_kept_so_by_the_database(connection, dri
         with pytest.raises(Exception, match=r"(?i)read.?only") as caught:
             await reader.execute(sql, ())
         assert ReadOnlyError is driver.diagnose(caught.value).kind
-    assert 1 == await value(reader, COUNT)
+    assert await value(reader, COUNT) == 1
     await reader.close()
     await connection.execute("insert into numbers values (1)", ())
-    assert 2 == await value(connection, COUNT)
+    assert await value(connection, COUNT) == 2
 
 
 async def test_each_connection_is_one_of_its_own(connection, driver):
@@ -62,7 +62,7 @@ async def test_each_connection_is_one_of_its_own(connection, driver):
     await other.close()
     assert other.is_closed
     assert not connection.is_closed
-    assert 1 == await value(connection, COUNT)
+    assert await value(connection, COUNT) == 1
 
 
 # What a driver does not do
@@ -73,7 +73,7 @@ async def test_sql_is_passed_on_as_it_is(connection, driver):
         assert literal == await value(connection, f"select '{literal}'")
     condition = f"1 = cast({mark(driver)} as decimal) and 2 = cast({mark(driver, 2)} as decimal)"
     query = f"select '?:a$1' from numbers where {condition}"
-    assert "?:a$1" == await value(connection, query, 1, 2)
+    assert await value(connection, query, 1, 2) == "?:a$1"
     with pytest.raises(Exception, match=r"(?i)syntax"):
         await connection.execute("select %s %s", ())
 
@@ -91,7 +91,7 @@ async def test_a_statement_is_run_once_even_if_it_fails(connection, target):
     for _ in range(2):
         with pytest.raises(Exception, match=r"(?i)unique|duplicate"):
             await connection.execute(f"insert into numbers select 1 from (select {tick}) as t union all select 1", ())
-    assert 2 == await value(connection, ticks)
+    assert await value(connection, ticks) == 2
 
 
 @pytest.mark.targets(scheme={"sqlite", "aiosqlite"})
@@ -103,14 +103,14 @@ async def test_a_statement_of_sqlite_is_run_once_even_if_it_fails(driver):
     for _ in range(2):
         with pytest.raises(Exception, match=r"(?i)unique"):
             await connection.execute("insert into ones select 1 from (select tick()) as t union all select 1", ())
-    assert 2 == len(calls)
+    assert len(calls) == 2
     await connection.close()
 
 
 async def test_answers_are_not_kept(connection):
-    assert 1 == await value(connection, COUNT)
+    assert await value(connection, COUNT) == 1
     await connection.execute("insert into numbers values (1)", ())
-    assert 2 == await value(connection, COUNT)
+    assert await value(connection, COUNT) == 2
 
 
 async def test_a_driver_does_not_log(connection, driver, caplog):
@@ -119,7 +119,7 @@ async def test_a_driver_does_not_log(connection, driver, caplog):
         await value(connection, COUNT)
         with pytest.raises(Exception, match="nowhere"):
             await connection.execute("select * from nowhere", ())
-    assert [] == [record for record in caplog.records if record.name.startswith("aio_databases")]
+    assert [record for record in caplog.records if record.name.startswith("aio_databases")] == []
 
 
 # Results
@@ -139,9 +139,9 @@ async def test_no_result_is_left_open_after_a_verb(connection, driver):
 
 async def test_a_cursor_sends_nothing_before_its_first_fetch(connection):
     cursor = connection.cursor("insert into numbers values (1)", ())
-    assert 1 == await value(connection, COUNT)
+    assert await value(connection, COUNT) == 1
     await cursor.close()
-    assert 1 == await value(connection, COUNT)
+    assert await value(connection, COUNT) == 1
     wrong = connection.cursor("select * from nowhere", ())
     with pytest.raises(Exception, match="nowhere"):
         await wrong.fetch(1)
@@ -168,7 +168,7 @@ async def test_a_cursor_that_is_closed_leaves_nothing_behind(connection, in_tran
     if in_transaction:
         await connection.begin(TransactionOptions())
     cursor = connection.cursor("select i from numbers", ())
-    assert [(0,)] == await cursor.fetch(1)
+    assert await cursor.fetch(1) == [(0,)]
     await cursor.close()
     await cursor.close()
     assert in_transaction is connection.in_transaction
@@ -181,7 +181,7 @@ async def test_a_cursor_that_is_closed_leaves_nothing_behind(connection, in_tran
 async def test_many_rows_are_written_all_or_none(connection, driver):
     with pytest.raises(Exception, match=r"(?i)unique|duplicate"):
         await connection.executemany(f"insert into numbers values ({mark(driver)})", [(1,), (2,), (0,)])
-    assert 1 == await value(connection, COUNT)
+    assert await value(connection, COUNT) == 1
     assert not connection.in_transaction
 
 
@@ -200,12 +200,12 @@ async def test_transactions_and_savepoints_are_begun_and_ended(connection):
     await connection.release_savepoint("inner_two")
     await connection.commit()
     assert not connection.in_transaction
-    assert [0, 1, 3] == [row["i"] for row in await connection.fetch("select i from numbers order by i", (), None)]
+    assert [row["i"] for row in await connection.fetch("select i from numbers order by i", (), None)] == [0, 1, 3]
     await connection.begin(TransactionOptions())
     await connection.execute("delete from numbers", ())
     await connection.rollback()
     assert not connection.in_transaction
-    assert 3 == await value(connection, COUNT)
+    assert await value(connection, COUNT) == 3
 
 
 async def test_every_option_that_the_capabilities_name_works(connection, driver):
@@ -229,7 +229,7 @@ async def test_the_id_of_an_inserted_row_is_told_if_the_capabilities_say_so(conn
     for number in (1, 2):
         result = await connection.execute("insert into counted (x) values (5)", ())
         assert (number if driver.capabilities.lastrowid else None) == result.lastrowid
-        assert 1 == result.rowcount
+        assert result.rowcount == 1
 
 
 async def test_a_reset_undoes_what_was_changed_or_says_that_it_cannot(connection, words):
@@ -239,7 +239,7 @@ async def test_a_reset_undoes_what_was_changed_or_says_that_it_cannot(connection
     assert expected != await value(connection, look)
     if await connection.reset():
         assert expected == await value(connection, look)
-        assert 1 == await value(connection, COUNT)
+        assert await value(connection, COUNT) == 1
 
 
 # The driver
@@ -278,15 +278,15 @@ print(*sorted({set(every)} & set(sys.modules)), threading.active_count())
 async def test_the_dummy_keeps_the_promises_that_it_can(anyio_backend):
     driver = Database("dummy://").backend
     connection = await driver.connect()
-    assert [(1,)] == await connection.fetch("anything", (), None)
-    assert [] == await connection.fetch("anything", (), 0)
+    assert await connection.fetch("anything", (), None) == [(1,)]
+    assert await connection.fetch("anything", (), 0) == []
     assert not connection.in_transaction
     await connection.begin(TransactionOptions())
     assert connection.in_transaction
     await connection.rollback()
     assert not connection.in_transaction
     cursor = connection.cursor("anything", ())
-    assert [(1,)] == await cursor.fetch(5)
+    assert await cursor.fetch(5) == [(1,)]
     await cursor.close()
     assert driver.diagnose(ValueError()) is None
     await connection.close()

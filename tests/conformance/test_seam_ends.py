@@ -23,10 +23,10 @@ async def test_errors_of_the_library_pass_unchanged(connection, driver, target):
             await verb(*arguments)
         assert not isinstance(caught.value, Error)
         assert isinstance(caught.value, expected)
-        assert "ProgrammingError" == driver.diagnose(caught.value).kind.__name__
+        assert driver.diagnose(caught.value).kind.__name__ == "ProgrammingError"
     if driver.capabilities.exclusive_cursor:
         await connection.rollback()  # of the cursor that was not closed
-    assert 1 == await value(connection, COUNT)
+    assert await value(connection, COUNT) == 1
 
 
 def test_what_is_no_error_of_the_library_means_nothing(driver):
@@ -123,7 +123,7 @@ async def test_a_cancelled_verb_can_be_settled_or_the_connection_is_closed(drive
     if settled:
         if connection.in_transaction:
             await connection.rollback()
-        assert "right" == await value(connection, "select 'right'")
+        assert await value(connection, "select 'right'") == "right"
         await connection.close()
 
 
@@ -133,7 +133,7 @@ async def test_a_cancelled_statement_does_not_go_on_on_the_server(driver, words,
     with anyio.move_on_after(0.05):
         await connection.fetch(words.endless, (), None)
     await connection.settle()
-    assert [] == await running(0)
+    assert await running(0) == []
     connection.terminate()
 
 
@@ -141,4 +141,4 @@ async def test_settling_when_there_is_nothing_to_settle_does_no_harm(connection)
     with anyio.fail_after(5):
         for _ in range(3):
             assert await connection.settle()
-            assert 1 == await value(connection, COUNT)
+            assert await value(connection, COUNT) == 1

@@ -50,21 +50,21 @@ async def test_what_a_statement_changes_does_not_reach_the_next_lease(single, ta
     for sql in SETUP[target.dialect]:
         await single.execute(sql)
     opened = single.stats()["primary"].opened
-    assert ([], []) == await leaks(single, CHANGES[target.dialect])
+    assert await leaks(single, CHANGES[target.dialect]) == ([], [])
     # The others go on with the session that they have, as good as new.
     assert (target.odbc or target.dialect == "sqlite") is (opened < single.stats()["primary"].opened)
 
 
 @pytest.mark.targets(scheme=LIBRARIES, pooled=True)
 async def test_nor_does_what_odbc_drivers_refuse(single):
-    assert ([], []) == await leaks(single, LIBRARIES_ONLY)
+    assert await leaks(single, LIBRARIES_ONLY) == ([], [])
     assert not await works_in_the_next_lease(single, "prepare mine from 'select 1'", "execute mine")
 
 
 @MYSQL
 async def test_nor_does_what_shows_when_it_is_used(single):
     await single.execute("create table users as select 1 as id")
-    assert [] == [change for change, use in SHOWN_BY_USE if await works_in_the_next_lease(single, change, use)]
+    assert [change for change, use in SHOWN_BY_USE if await works_in_the_next_lease(single, change, use)] == []
 
 
 async def works_in_the_next_lease(database, change, use):
@@ -93,7 +93,7 @@ async def test_nor_does_what_mysql_keeps_for_the_next_transaction(single, words,
             while not found:  # InnoDB tells what it told before, until nobody has asked for a tenth of a second
                 await anyio.sleep(0.15)
                 found = server.execute(level.format(number))
-        assert [("REPEATABLE READ",)] == found
+        assert found == [("REPEATABLE READ",)]
 
 
 @MYSQL
@@ -153,7 +153,7 @@ async def test_nor_does_the_seed_of_random_numbers(single):
     for _ in range(3):
         await single.fetchval("select setseed(0.5)")
         drawn.append(await single.fetchval("select random()::text"))
-    assert 3 == len(set(drawn))
+    assert len(set(drawn)) == 3
 
 
 @POSTGRES
@@ -163,7 +163,7 @@ async def test_nor_does_a_setting_of_a_transaction(single):
         async with single.connection() as connection:
             async with connection.transaction():
                 await connection.fetchall(change)
-                assert "1" == await connection.fetchval(look)
+                assert await connection.fetchval(look) == "1"
             assert await connection.fetchval(look) is None
         assert await single.fetchval(look) is None
 
@@ -185,7 +185,7 @@ async def test_how_psycopg_deals_with_statements_is_as_it_was(single, change):
             if done is not None:
                 await done
     await single.execute("insert into users values (1)")
-    assert [(1,)] == await single.fetchall("select id from users")
+    assert await single.fetchall("select id from users") == [(1,)]
 
 
 @pytest.mark.targets(scheme={"aiomysql", "pymysql", "trio-mysql"}, pooled=True)  # asyncmy's own method is broken
@@ -195,7 +195,7 @@ async def test_texts_are_read_as_before_by_the_libraries_of_mysql(single):
         done = getattr(raw, "set_character_set", raw.set_charset)("latin1")
         if done is not None:
             await done
-    assert "ü€🐘" == await single.fetchval("select 'ü€🐘'")
+    assert await single.fetchval("select 'ü€🐘'") == "ü€🐘"
 
 
 @pytest.mark.targets(scheme="asyncpg", pooled=True)
@@ -206,8 +206,8 @@ async def test_nobody_listens_any_more_with_asyncpg(single):
     async with single.connection():
         await single.execute("listen news")
         await single.execute("notify news")
-        assert 1 == await single.fetchval("select count(*) from pg_listening_channels()")
-    assert [] == heard
+        assert await single.fetchval("select count(*) from pg_listening_channels()") == 1
+    assert heard == []
 
 
 @pytest.mark.targets(scheme={"sqlite", "aiosqlite"}, memory=False, pooled=True)
@@ -216,6 +216,6 @@ async def test_functions_given_to_sqlites_own_connection_are_gone(single):
         created = connection.raw.create_function("mine", 0, lambda: 7)
         if created is not None:
             await created
-        assert 7 == await connection.fetchval("select mine()")
+        assert await connection.fetchval("select mine()") == 7
     with pytest.raises(Error, match="no such function"):
         await single.fetchval("select mine()")

@@ -58,7 +58,7 @@ async def test_the_last_id_of_a_plain_insert_is_seen_unless_every_session_is_res
     try:
         seen = await database.fetchval(f"select {look}")
     except Error:
-        assert "postgresql" == target.dialect  # "lastval is not yet defined in this session"
+        assert target.dialect == "postgresql"  # "lastval is not yet defined in this session"
         seen = 0
     assert int(reset == "auto") == seen
 
@@ -67,7 +67,7 @@ async def test_the_last_id_of_a_plain_insert_is_seen_unless_every_session_is_res
 async def test_types_registered_with_the_librarys_own_connection_stay(single):
     async with single.connection() as connection:
         await connection.raw.set_type_codec("int4", schema="pg_catalog", encoder=str, decoder=lambda text: -int(text))
-    assert -7 == await single.fetchval("select 7")
+    assert await single.fetchval("select 7") == -7
 
 
 @SHARED
@@ -81,8 +81,8 @@ async def test_the_one_connection_of_a_database_in_memory_keeps_what_is_changed(
 async def test_what_pragmas_write_into_the_file_of_sqlite_stays_but_for_its_journal(single):
     await single.execute("pragma user_version = 7")
     await single.execute("pragma journal_mode = delete")
-    assert 7 == await single.fetchval("pragma user_version")
-    assert "wal" == await single.fetchval("pragma journal_mode")  # as each new connection says
+    assert await single.fetchval("pragma user_version") == 7
+    assert await single.fetchval("pragma journal_mode") == "wal"  # as each new connection says
 
 
 @pytest.mark.targets(scheme={"asyncpg", "psycopg", "aiopg"}, pooled=True)
@@ -92,5 +92,5 @@ async def test_behind_pgbouncer_settings_of_transactions_reach_nobody(as_target,
         for change in ("set local app.tenant = 1", "select set_config('app.tenant', '1', true)"):
             async with database.transaction():
                 await database.fetchall(change)
-                assert "1" == await database.fetchval(look)
+                assert await database.fetchval(look) == "1"
             assert {None} == {await database.fetchval(look) for _ in range(10)}

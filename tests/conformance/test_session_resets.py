@@ -110,7 +110,7 @@ async def test_plain_statements_need_no_reset(resets, target):
             await database.execute(sql)
         needed += [sql] * len(counted)
         counted.clear()
-    assert [] == needed
+    assert needed == []
     async with database.connection() as connection:
         assert driver is connection.driver
 
@@ -119,8 +119,8 @@ async def test_neither_do_parameters_batches_streams_blocks_and_transactions(res
     database, counted = resets
     await database.execute("create table users (id integer primary key, name text)")
     await database.executemany("insert into users (id, name) values (?, ?)", [(n, "set x = 1") for n in range(2500)])
-    assert 1 == await database.fetchval("select id from users where id = :id", {"id": 1})
-    assert 2500 == len([row async for row in database.iterate("select id from users")])
+    assert await database.fetchval("select id from users where id = :id", {"id": 1}) == 1
+    assert len([row async for row in database.iterate("select id from users")]) == 2500
     async for _ in database.iterate("select id from users"):
         break
     gc.collect()
@@ -136,8 +136,8 @@ async def test_neither_do_parameters_batches_streams_blocks_and_transactions(res
     with pytest.raises(Error):
         await database.fetchval("select nonsense from users")
     await database.run_transaction(lambda: database.fetchval("select 1"))
-    assert [] == counted
-    assert 1 == database.stats()["primary"].opened
+    assert counted == []
+    assert database.stats()["primary"].opened == 1
 
 
 async def test_a_lease_needs_one_reset_however_much_was_changed_in_it(resets, words):
@@ -147,13 +147,13 @@ async def test_a_lease_needs_one_reset_however_much_was_changed_in_it(resets, wo
         for _ in range(3):
             await connection.execute(change)
         await run_raw(connection.raw, change)
-    assert 1 == len(counted)
+    assert len(counted) == 1
     assert before == await database.fetchval(look)
     async with database.connection() as connection:
         assert connection.raw is not None
-    assert 2 == len(counted)
+    assert len(counted) == 2
     await database.execute(change)
-    assert 3 == len(counted)
+    assert len(counted) == 3
 
 
 # What is the same after it
@@ -246,7 +246,7 @@ async def test_options_hold_again_after_a_reset(make_database, target):
         async with database.connection():
             for change in changes:
                 await database.execute(change)
-    assert "ü€🐘" == await database.fetchval("select 'ü€🐘'")
+    assert await database.fetchval("select 'ü€🐘'") == "ü€🐘"
 
 
 async def test_a_replica_still_refuses_writes_after_a_reset(make_database, url, words):
@@ -261,7 +261,7 @@ async def test_a_replica_still_refuses_writes_after_a_reset(make_database, url, 
             with pytest.raises(Exception, match=r"(?i)read.?only"):
                 await run_raw(connection.raw, "insert into users values (1)")
             await run_raw(connection.raw, change)
-    assert 0 == await database.fetchval("select count(*) from users")
+    assert await database.fetchval("select count(*) from users") == 0
 
 
 async def test_statements_that_were_run_before_a_reset_work_after_it(make_database, words):
@@ -271,9 +271,9 @@ async def test_statements_that_were_run_before_a_reset_work_after_it(make_databa
     texts = ("select name from users where id = ?", "select name from users where id = ? or id = ?")
     for _ in range(3):
         for _ in range(6):
-            assert ["Ann", "Ann"] == [await database.fetchval(text, *[1] * text.count("?")) for text in texts]
+            assert [await database.fetchval(text, *[1] * text.count("?")) for text in texts] == ["Ann", "Ann"]
         async with database.transaction():
-            assert [("Ann",)] == await database.fetchall(texts[0], 1)
+            assert await database.fetchall(texts[0], 1) == [("Ann",)]
         await database.execute(words.session[0])
 
 
@@ -289,7 +289,7 @@ async def preparing(request, make_database, target):
 async def test_statements_work_although_the_user_made_the_server_forget_them(preparing, forget):
     for _ in range(3):
         for _ in range(3):
-            assert 8 == await preparing.fetchval("select 1 + ?::integer", 7)
+            assert await preparing.fetchval("select 1 + ?::integer", 7) == 8
         await preparing.execute(forget)
 
 
@@ -304,6 +304,6 @@ async def test_statements_work_although_they_had_other_columns_before_the_reset(
     async with preparing.connection():
         await preparing.execute(change)
         for _ in range(3):
-            assert [] == await preparing.fetchall(query)
+            assert await preparing.fetchall(query) == []
     async with preparing.transaction():
-        assert [(7,)] == await preparing.fetchall(query)
+        assert await preparing.fetchall(query) == [(7,)]

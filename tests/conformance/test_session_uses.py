@@ -222,7 +222,7 @@ async def test_a_stream_changes_the_session_no_matter_how_it_ends(single, target
 @POSTGRES
 async def test_a_batch_changes_the_session_as_a_single_statement_does(single):
     await single.executemany("select set_config('application_name', ?, false)", [("mine",), ("yours",)])
-    assert "" == await single.fetchval("show application_name")
+    assert await single.fetchval("show application_name") == ""
 
 
 async def test_a_connection_cannot_be_used_to_change_the_session_of_the_next_lease(single, words):

@@ -27,8 +27,8 @@ async def test_every_verb_may_change_the_session_in_its_own_lease(single, words,
 async def test_what_a_transaction_sets_for_itself_needs_no_reset(single):
     async with single.transaction():
         await single.execute("set local application_name = 'mine'")
-        assert "mine" == await single.fetchval("show application_name")
-    assert "" == await single.fetchval("show application_name")
+        assert await single.fetchval("show application_name") == "mine"
+    assert await single.fetchval("show application_name") == ""
 
 
 @pytest.mark.targets(memory=False, pooled=True)
@@ -38,7 +38,7 @@ async def test_a_session_lasts_as_long_as_its_block(single, words):
         await single.execute(change)
         await single.execute("create temporary table mine (i integer)")
         assert before != await single.fetchval(look)
-        assert 0 == await single.fetchval("select count(*) from mine")
+        assert await single.fetchval("select count(*) from mine") == 0
 
 
 @pytest.mark.targets(dialect="postgresql", pooled=True)
@@ -67,7 +67,7 @@ async def test_the_reset_can_be_a_function(make_database, is_async):
     async with database.connection() as connection:
         raw = connection.raw
     await database.fetchval("select 1")
-    assert 2 == len(seen)
+    assert len(seen) == 2
     assert is_async or [raw, raw] == seen
 
 
@@ -76,9 +76,9 @@ async def test_a_transaction_that_was_begun_with_sql_is_rolled_back_at_the_relea
     async with users.connection() as connection:
         await connection.execute(begin)
         await connection.execute("insert into users (id) values (4)")
-        assert 4 == await connection.fetchval("select count(*) from users")
+        assert await connection.fetchval("select count(*) from users") == 4
     async with users.connection() as connection:
-        assert 3 == await connection.fetchval("select count(*) from users")
+        assert await connection.fetchval("select count(*) from users") == 3
         assert not connection.driver.in_transaction
 
 
@@ -87,7 +87,7 @@ async def test_a_transaction_that_was_begun_and_committed_with_sql_lasts(users):
         await connection.execute("begin")
         await connection.execute("insert into users (id) values (4)")
         await connection.execute("commit")
-    assert 4 == await users.fetchval("select count(*) from users")
+    assert await users.fetchval("select count(*) from users") == 4
 
 
 @pytest.mark.parametrize("end", ["commit", "rollback"])
@@ -96,5 +96,5 @@ async def test_a_transaction_left_open_by_hand_is_rolled_back_when_its_connectio
         transaction = await connection.transaction().start()
         await connection.execute("insert into users (id) values (4)")
     assert not transaction.is_active
-    assert 3 == await users.fetchval("select count(*) from users")
+    assert await users.fetchval("select count(*) from users") == 3
     await getattr(transaction, end)(silent=True)

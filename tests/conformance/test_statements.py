@@ -23,7 +23,7 @@ async def test_several_statements_are_run_as_a_whole_or_refused_as_a_whole(users
         expected = [1, 2, 3]
     else:
         expected = [1, 2, 3, 4, 5]
-    assert "own" == await users.fetchval("select 'own'")
+    assert await users.fetchval("select 'own'") == "own"
     assert expected == await users.fetchall(IDS, into=int)
 
 
@@ -39,16 +39,16 @@ async def test_several_queries_leave_nothing_for_the_next_one(users, verb):
             answer in {"fetchall": ([(1,)], [(3,)]), "fetchone": ((1,), (3,)), "fetchval": (1, 3)}[verb] or not answer
         )
         for _ in range(3):
-            assert "own" == await users.fetchval("select 'own'")
+            assert await users.fetchval("select 'own'") == "own"
         async with users.transaction():
-            assert [1, 2, 3] == await users.fetchall(IDS, into=int)
+            assert await users.fetchall(IDS, into=int) == [1, 2, 3]
 
 
 async def test_a_semicolon_at_the_end_changes_nothing(users):
-    assert [1, 2, 3] == await users.fetchall(f"{IDS};", into=int)
-    assert ["Bob"] == await users.fetchall("select name from users where id = ? ; ", 2, into=str)
-    assert [1, 2, 3] == [row.id async for row in users.iterate(f"{IDS};")]
-    assert 1 == (await users.execute("delete from users where id = 1;")).rowcount
+    assert await users.fetchall(f"{IDS};", into=int) == [1, 2, 3]
+    assert await users.fetchall("select name from users where id = ? ; ", 2, into=str) == ["Bob"]
+    assert [row.id async for row in users.iterate(f"{IDS};")] == [1, 2, 3]
+    assert (await users.execute("delete from users where id = 1;")).rowcount == 1
 
 
 # RETURNING
@@ -61,26 +61,26 @@ async def test_delete_returning_deletes_all_rows_and_commits(users, verb):
     if verb == "iterate":
         assert {2, 3} == {row.id async for row in users.iterate(query)}
     elif verb == "fetchmany":
-        assert 1 == len(await users.fetchmany(1, query))
+        assert len(await users.fetchmany(1, query)) == 1
     else:
         assert await getattr(users, verb)(query)
     async with users.connection():
-        assert [1] == await users.fetchall(IDS, into=int)
+        assert await users.fetchall(IDS, into=int) == [1]
 
 
 @pytest.mark.needs("update_returning")
 async def test_update_returning_returns_what_was_written(users):
     query = "update users set name = :name where id > :id returning name"
-    assert ["x", "x"] == await users.fetchall(query, {"name": "x", "id": 1}, into=str)
-    assert "y" == await users.fetchval(query, {"name": "y", "id": 2})
-    assert ["Ann", "x", "y"] == await users.fetchall("select name from users order by id", into=str)
+    assert await users.fetchall(query, {"name": "x", "id": 1}, into=str) == ["x", "x"]
+    assert await users.fetchval(query, {"name": "y", "id": 2}) == "y"
+    assert await users.fetchall("select name from users order by id", into=str) == ["Ann", "x", "y"]
 
 
 @pytest.mark.needs("returning")
 async def test_the_id_that_the_database_gives_is_returned(db, words):
     await db.execute(f"create table counted (id {words.types['counted']}, x integer)")
     insert = "insert into counted (x) values (?) returning id"
-    assert [1, 2, 3] == [await db.fetchval(insert, x) for x in (7, 8, 9)]
+    assert [await db.fetchval(insert, x) for x in (7, 8, 9)] == [1, 2, 3]
 
 
 # Values as JSON
@@ -120,7 +120,7 @@ async def consume(db, query, rows):
     count = 0
     async with db.iterate(query, chunk_size=500) as stream:
         async for row in stream:
-            assert PAYLOAD == row[1]
+            assert row[1] == PAYLOAD
             count += 1
             if count == rows:
                 break
@@ -135,11 +135,11 @@ async def test_an_answer_without_end_is_read_as_far_as_it_is_wanted(users, words
     with anyio.fail_after(60):
         if in_transaction:
             async with users.transaction():
-                assert 5000 == await count_up(users, query)
-                assert [1, 2, 3] == await users.fetchall(IDS, into=int)
+                assert await count_up(users, query) == 5000
+                assert await users.fetchall(IDS, into=int) == [1, 2, 3]
         else:
-            assert 5000 == await count_up(users, query)
-    assert [1, 2, 3] == await users.fetchall(IDS, into=int)
+            assert await count_up(users, query) == 5000
+    assert await users.fetchall(IDS, into=int) == [1, 2, 3]
 
 
 async def count_up(db, query):
@@ -151,4 +151,4 @@ async def count_up(db, query):
 
 async def test_a_hundred_thousand_rows_come_at_once(db, words):
     rows = await db.fetchall(words.numbers.format(100_000))
-    assert (100_000, 1, 100_000) == (len(rows), rows[0].i, rows[-1].i)
+    assert (len(rows), rows[0].i, rows[-1].i) == (100_000, 1, 100_000)

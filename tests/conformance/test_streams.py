@@ -49,8 +49,8 @@ class _Nested(AsyncExitStack):
 
 async def test_a_stream_gives_every_row(users, block):
     async with block():
-        assert [1, 2, 3] == [row.id async for row in users.iterate(IDS)]
-        assert [(2, "Bob")] == [row async for row in users.iterate("select id, name from users where id = ?", 2)]
+        assert [row.id async for row in users.iterate(IDS)] == [1, 2, 3]
+        assert [row async for row in users.iterate("select id, name from users where id = ?", 2)] == [(2, "Bob")]
 
 
 @pytest.mark.parametrize(("rows", "chunk_size"), [(10_000, 1000), (2000, 1000), (999, 1000), (7, 1), (6, 3), (7, 3)])
@@ -58,7 +58,7 @@ async def test_a_stream_gives_every_row_whatever_the_size_of_the_chunks(db, many
     stream = db.iterate(many(rows), chunk_size=chunk_size)
     assert isinstance(stream, RecordStream)
     assert list(range(1, rows + 1)) == [row.i async for row in stream]
-    assert [] == [row async for row in stream]
+    assert [row async for row in stream] == []
 
 
 @pytest.mark.needs("lazy_rows")
@@ -66,8 +66,8 @@ async def test_only_the_chunks_that_are_wanted_are_fetched(db, many):
     """Nobody could wait for all of these rows."""
     async with db.transaction():
         async with db.iterate(many(10**12), chunk_size=10) as stream:
-            assert [1, 2, 3] == [(await anext(stream)).i for _ in range(3)]
-        assert 5 == await db.fetchval(f"{many(5)} order by i desc")
+            assert [(await anext(stream)).i for _ in range(3)] == [1, 2, 3]
+        assert await db.fetchval(f"{many(5)} order by i desc") == 5
 
 
 @pytest.mark.parametrize("chunk_size", [0, -1])
@@ -83,9 +83,9 @@ async def test_a_loop_may_be_left_early(users, block, many):
             async for row in users.iterate(many(5000), chunk_size=10):
                 if row.i == 15:
                     break
-            assert [1, 2, 3] == await users.fetchall(IDS, into=int)
+            assert await users.fetchall(IDS, into=int) == [1, 2, 3]
         await users.execute("insert into users (id, name) values (4, 'Dan')")
-    assert 4 == await users.fetchval("select count(*) from users")
+    assert await users.fetchval("select count(*) from users") == 4
 
 
 @pytest.mark.parametrize("close", ["aclose", "async with"])
@@ -93,13 +93,13 @@ async def test_closing_a_stream_frees_its_cursor_at_once(users, target, block, m
     async with block():
         stream = users.iterate(many(5000), chunk_size=10)
         if close == "aclose":
-            assert 1 == (await anext(stream)).i
+            assert (await anext(stream)).i == 1
             await stream.aclose()
             await stream.aclose()
         else:
             async with stream:
-                assert 1 == (await anext(stream)).i
-        assert [] == [row async for row in stream]
+                assert (await anext(stream)).i == 1
+        assert [row async for row in stream] == []
         await users.execute("delete from users" if target.lacks("transactional_ddl") else "drop table users")
 
 
@@ -107,7 +107,7 @@ async def test_a_stream_that_was_not_begun_is_closed_without_ado(users, block):
     async with block():
         stream = users.iterate("this is no SQL")
         await stream.aclose()
-        assert [] == [row async for row in stream]
+        assert [row async for row in stream] == []
 
 
 async def test_the_loop_may_use_the_database(users, block):
@@ -118,10 +118,15 @@ async def test_the_loop_may_use_the_database(users, block):
             await users.execute("update users set name = ? where id = ?", f"{row.id}!", row.id)
             async with users.transaction():
                 await users.execute("insert into users (id, name) values (?, 'new')", -row.id)
-        assert ["Ann", "Bob", "Cid"] == seen
-    assert [(-3, "new"), (-2, "new"), (-1, "new"), (1, "1!"), (2, "2!"), (3, "3!")] == await users.fetchall(
-        "select id, name from users order by id"
-    )
+        assert seen == ["Ann", "Bob", "Cid"]
+    assert await users.fetchall("select id, name from users order by id") == [
+        (-3, "new"),
+        (-2, "new"),
+        (-1, "new"),
+        (1, "1!"),
+        (2, "2!"),
+        (3, "3!"),
+    ]
 
 
 async def test_what_a_loop_writes_outside_a_transaction_stays_when_the_loop_fails(users):
@@ -130,7 +135,7 @@ async def test_what_a_loop_writes_outside_a_transaction_stays_when_the_loop_fail
             await users.execute("update users set name = 'x' where id = ?", row.id)
             raise ZeroDivisionError
     async with users.connection():
-        assert "x" == await users.fetchval("select name from users where id = 1")
+        assert await users.fetchval("select name from users where id = 1") == "x"
 
 
 async def test_streams_may_be_nested(users, block):
@@ -140,7 +145,7 @@ async def test_streams_may_be_nested(users, block):
             async for outer in users.iterate(IDS, chunk_size=1)
             async for inner in users.iterate("select id from users where id > ? order by id", outer.id, chunk_size=1)
         ]
-    assert [(1, 2), (1, 3), (2, 3)] == pairs
+    assert pairs == [(1, 2), (1, 3), (2, 3)]
 
 
 async def test_streams_may_be_read_in_turns(users, block, many):
@@ -156,25 +161,25 @@ async def test_streams_may_be_read_in_turns(users, block, many):
 async def test_a_stream_reads_what_its_transaction_wrote(users):
     async with users.transaction() as transaction:
         await users.execute("insert into users (id, name) values (4, 'Dan')")
-        assert [1, 2, 3, 4] == [row.id async for row in users.iterate(IDS)]
+        assert [row.id async for row in users.iterate(IDS)] == [1, 2, 3, 4]
         await transaction.rollback()
-    assert [1, 2, 3] == [row.id async for row in users.iterate(IDS)]
+    assert [row.id async for row in users.iterate(IDS)] == [1, 2, 3]
 
 
 async def test_a_stream_of_a_transaction_ends_with_it(users, many):
     async with users.transaction():
         stream = users.iterate(many(100), chunk_size=10)
-        assert 1 == (await anext(stream)).i
+        assert (await anext(stream)).i == 1
     with pytest.raises(InterfaceError, match="ended"):
         _ = [row async for row in stream]
-    assert 3 == await users.fetchval("select count(*) from users")
+    assert await users.fetchval("select count(*) from users") == 3
 
 
 async def test_a_stream_of_a_connection_ends_with_its_release(users, many):
     connection = await users.connection().acquire()
     async with connection.transaction():
         stream = connection.iterate(many(100), chunk_size=10)
-        assert 1 == (await anext(stream)).i
+        assert (await anext(stream)).i == 1
     await connection.release()
     with pytest.raises(InterfaceError):
         _ = [row async for row in stream]
@@ -194,7 +199,7 @@ async def test_a_stream_that_fails_leaves_a_usable_connection(users, words, late
             _ = [row async for row in stream]
         with pytest.raises(InterfaceError, match="the rest of this stream is lost"):
             await anext(stream)
-        assert [1, 2, 3] == [row.id for row in await read(users, IDS)]
+        assert [row.id for row in await read(users, IDS)] == [1, 2, 3]
         await users.execute("drop table users")
 
 
@@ -205,8 +210,8 @@ async def test_a_stream_that_fails_in_a_nested_transaction_spares_the_outer_one(
         with pytest.raises(Error):
             async with users.transaction():
                 await read(users, words.fails_late if late else "select * from nowhere")
-        assert [1, 2, 3, 4] == [row.id for row in await read(users, IDS)]
-    assert 4 == await users.fetchval("select count(*) from users")
+        assert [row.id for row in await read(users, IDS)] == [1, 2, 3, 4]
+    assert await users.fetchval("select count(*) from users") == 4
 
 
 async def test_an_exception_of_the_loop_is_not_replaced(users, block, many):
@@ -216,13 +221,13 @@ async def test_an_exception_of_the_loop_is_not_replaced(users, block, many):
             async for _ in users.iterate(many(100), chunk_size=10):
                 raise reason
     assert reason is caught.value
-    assert 3 == await users.fetchval("select count(*) from users")
+    assert await users.fetchval("select count(*) from users") == 3
 
 
 async def test_rows_of_a_stream_become_what_is_asked_for(users, block):
     async with block():
-        assert [1, 2, 3] == [number async for number in users.iterate(IDS, into=int, chunk_size=2)]
-        assert [{"id": 1}] == [row async for row in users.iterate("select id from users where id = 1", into=dict)]
+        assert [number async for number in users.iterate(IDS, into=int, chunk_size=2)] == [1, 2, 3]
+        assert [row async for row in users.iterate("select id from users where id = 1", into=dict)] == [{"id": 1}]
 
 
 async def test_streams_forgotten_half_way_give_their_connections_back(users, many):
@@ -231,7 +236,7 @@ async def test_streams_forgotten_half_way_give_their_connections_back(users, man
         await anext(stream)
         del stream
         await anyio.lowlevel.checkpoint()  # the connection comes back with the next round of the event loop
-    assert 3 == await users.fetchval("select count(*) from users")
+    assert await users.fetchval("select count(*) from users") == 3
     with anyio.fail_after(5):
         while (stats := users.stats()["primary"]).size != stats.idle:
             await anyio.sleep(0.01)
@@ -241,11 +246,11 @@ async def test_streams_forgotten_half_way_give_their_connections_back(users, man
 async def test_a_stream_outside_a_block_holds_at_most_one_connection(make_database, many):
     database = await make_database(max_size=1, timeout=2)
     rows = [row.i async for row in database.iterate(many(5000))]
-    assert 5000 == len(rows)
+    assert len(rows) == 5000
     async for row in database.iterate(many(100), chunk_size=10):
         if row.i == 5:
             break
-    assert 1 == await database.fetchval(many(1))
+    assert await database.fetchval(many(1)) == 1
 
 
 @pytest.mark.targets(dialect="postgresql")
@@ -255,7 +260,7 @@ async def test_a_held_connection_whose_pool_is_exhausted_reads_everything_at_onc
     async with database.connection():
         async for row in database.iterate(many(30), chunk_size=10):
             await database.execute("insert into copies (i) values (?)", row.i)
-        assert 30 == await database.fetchval("select count(*) from copies")
+        assert await database.fetchval("select count(*) from copies") == 30
 
 
 @pytest.mark.targets(dialect="postgresql")
@@ -263,12 +268,12 @@ async def test_a_stream_sees_what_only_its_session_has(db):
     async with db.connection():
         await db.execute("create temporary table mine (i integer)")
         await db.execute("insert into mine (i) values (7)")
-        assert [(7,)] == [row async for row in db.iterate("select i from mine")]
+        assert [row async for row in db.iterate("select i from mine")] == [(7,)]
 
 
 @pytest.mark.parametrize("query", ["update users set name = 'x' where id = 1", "create table others (id integer)"])
 async def test_a_statement_without_rows_is_an_empty_stream(users, query):
-    assert [] == await read(users, query)
+    assert await read(users, query) == []
     await users.fetchall("select * from others" if "others" in query else IDS)
 
 
@@ -281,4 +286,4 @@ async def test_tasks_read_streams_at_the_same_time(users, many):
     async with users.connection(), anyio.create_task_group() as tasks:
         for _ in range(4):
             tasks.start_soon(count)
-    assert [300] * 4 == found
+    assert found == [300] * 4

@@ -63,7 +63,7 @@ async def test_a_child_that_fails_takes_the_whole_transaction_along(steps):
             for number in range(4):
                 children.start_soon(partial(write, steps, f"{number}", fails=number == 2))
     assert {ZeroDivisionError} == {type(leaf) for leaf in caught.value.exceptions}
-    assert 0 == await steps.fetchval(COUNT)
+    assert await steps.fetchval(COUNT) == 0
 
 
 @pytest.mark.targets(loop={"asyncio", "uvloop"})
@@ -73,10 +73,10 @@ async def test_gather_and_task_groups_of_asyncio(steps):
         async with asyncio.TaskGroup() as group:
             for number in range(4, 8):
                 group.create_task(write(steps, f"{number}"))
-        assert 16 == await steps.fetchval(COUNT)
+        assert await steps.fetchval(COUNT) == 16
         raise_later = asyncio.gather(write(steps, "bad", fails=True), write(steps, "good"), return_exceptions=True)
         assert [ZeroDivisionError, type(None)] == [type(result) for result in await raise_later]
-    assert 18 == await steps.fetchval(COUNT)
+    assert await steps.fetchval(COUNT) == 18
 
 
 @pytest.mark.targets(loop="trio")
@@ -84,7 +84,7 @@ async def test_nurseries_of_trio(steps):
     async with steps.transaction(), trio.open_nursery() as nursery:
         for number in range(4):
             nursery.start_soon(write, steps, f"{number}")
-    assert 8 == await steps.fetchval(COUNT)
+    assert await steps.fetchval(COUNT) == 8
 
 
 async def test_tasks_on_one_connection_get_the_answers_to_their_own_queries(db):
@@ -103,11 +103,11 @@ async def test_tasks_on_one_connection_get_the_answers_to_their_own_queries(db):
 async def test_what_wait_for_waits_for_is_part_of_the_transaction(steps):
     async with steps.transaction():
         await asyncio.wait_for(write(steps, "a"), 10)
-        assert 2 == await asyncio.wait_for(steps.fetchval(COUNT), 10)
+        assert await asyncio.wait_for(steps.fetchval(COUNT), 10) == 2
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(hold_transaction(steps, asyncio.Event()), 0.02)
-        assert 2 == await steps.fetchval(COUNT)
-    assert 2 == await steps.fetchval(COUNT)
+        assert await steps.fetchval(COUNT) == 2
+    assert await steps.fetchval(COUNT) == 2
 
 
 async def hold_transaction(db, event):
@@ -155,8 +155,8 @@ async def test_a_background_task_outlives_its_transaction(steps):
             while not counts:
                 await anyio.lowlevel.checkpoint()
         ended.set()
-    assert [2, 2] == counts
-    assert 4 == await steps.fetchval(COUNT)
+    assert counts == [2, 2]
+    assert await steps.fetchval(COUNT) == 4
 
 
 @pytest.mark.targets(memory=False)
@@ -174,7 +174,7 @@ async def test_a_task_beside_a_transaction_never_slips_into_it(steps):
             await write(steps, "unseen")
             begun.set()
             await counted.wait()
-    assert [0] == counts
+    assert counts == [0]
 
 
 # Generators
@@ -190,26 +190,26 @@ async def numbers(db, count):
 async def test_a_generator_may_hold_a_transaction(steps):
     async for number in numbers(steps, 3):
         assert number + 1 == await steps.fetchval(COUNT)  # the loop's body runs inside of the generator's block
-    assert 3 == await steps.fetchval(COUNT)
+    assert await steps.fetchval(COUNT) == 3
     assert steps.current_conn is None
 
 
 async def test_a_generator_that_is_closed_early_rolls_back(steps):
     generator = numbers(steps, 3)
-    assert 0 == await anext(generator)
+    assert await anext(generator) == 0
     await generator.aclose()
-    assert 0 == await steps.fetchval(COUNT)
+    assert await steps.fetchval(COUNT) == 0
 
 
 async def test_a_generator_that_moves_to_another_task_ends_there(steps):
     generator = numbers(steps, 2)
 
     async def exhaust():
-        assert [0, 1] == [number async for number in generator]
+        assert [number async for number in generator] == [0, 1]
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(exhaust)
-    assert 2 == await steps.fetchval(COUNT)
+    assert await steps.fetchval(COUNT) == 2
 
 
 @pytest.mark.targets(loop={"asyncio", "uvloop"})
@@ -224,7 +224,7 @@ async def test_a_generator_that_is_forgotten_gives_its_connection_back(steps):
     with anyio.fail_after(10):
         while (stats := steps.stats()["primary"]).idle != stats.size:  # the event loop closes it some time
             await anyio.lowlevel.checkpoint()
-    assert 0 == await steps.fetchval(COUNT)
+    assert await steps.fetchval(COUNT) == 0
 
 
 # Threads
@@ -237,9 +237,9 @@ async def test_a_call_that_comes_back_from_a_thread_is_part_of_the_transaction(s
 
     with pytest.raises(ZeroDivisionError):
         async with steps.transaction():
-            assert 2 == await anyio.to_thread.run_sync(work)
+            assert await anyio.to_thread.run_sync(work) == 2
             raise ZeroDivisionError
-    assert 0 == await steps.fetchval(COUNT)
+    assert await steps.fetchval(COUNT) == 0
 
 
 async def test_an_event_loop_in_a_thread_neither_sees_the_block_nor_gets_its_connections(db, target):
@@ -254,7 +254,7 @@ async def test_an_event_loop_in_a_thread_neither_sees_the_block_nor_gets_its_con
 
     async with db.connection() as connection, db.transaction():
         assert await anyio.to_thread.run_sync(partial(run, target.loop, inside))
-        assert 1 == await connection.fetchval("select 1")
+        assert await connection.fetchval("select 1") == 1
 
 
 # Two databases
@@ -270,8 +270,8 @@ async def test_blocks_of_two_databases_interleave(steps, make_database):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(steps.fetchval, COUNT)
             tasks.start_soon(other.fetchval, COUNT)
-        assert (2, 0) == (await steps.fetchval(COUNT), await other.fetchval(COUNT))
-    assert 2 == await steps.fetchval(COUNT)
+        assert (await steps.fetchval(COUNT), await other.fetchval(COUNT)) == (2, 0)
+    assert await steps.fetchval(COUNT) == 2
 
 
 # Policies
@@ -292,7 +292,7 @@ async def test_isolated_tasks_have_connections_of_their_own(make_database):
         async with anyio.create_task_group() as tasks:
             for _ in range(3):
                 tasks.start_soon(count)
-    assert [0, 0, 0] == counts
+    assert counts == [0, 0, 0]
 
 
 async def test_forbidden_transactions_are_refused_to_children(make_database):
@@ -312,8 +312,8 @@ async def test_forbidden_transactions_are_refused_to_children(make_database):
         await write(db, "good")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(use, name="child")
-    assert 2 == len(refused)
-    assert 2 == await db.fetchval(COUNT)
+    assert len(refused) == 2
+    assert await db.fetchval(COUNT) == 2
 
 
 async def test_a_child_that_is_forbidden_to_use_a_transaction_cannot_commit_it_either(make_database):
@@ -325,7 +325,7 @@ async def test_a_child_that_is_forbidden_to_use_a_transaction_cannot_commit_it_e
 
     async with db.transaction() as transaction, anyio.create_task_group() as tasks:
         tasks.start_soon(child)
-    assert "rolled back" == transaction.state.value
+    assert transaction.state.value == "rolled back"
 
 
 # Contexts
@@ -348,4 +348,4 @@ def test_a_program_whose_context_is_empty_keeps_its_blocks(target, url):
             return await db.fetchval("select count(*) from kept")
 
     run = trio.run if target.loop == "trio" else lambda function: asyncio.run(function())
-    assert 0 == Context().run(run, main)
+    assert Context().run(run, main) == 0

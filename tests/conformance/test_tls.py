@@ -50,7 +50,7 @@ async def test_each_word_does_what_it_says(make_database, words, url, authority,
 
 async def test_allow_leaves_the_choice_to_the_server(make_database, authority):
     database = await make_database(ssl="allow")
-    assert 1 == await database.fetchval("select 1")
+    assert await database.fetchval("select 1") == 1
 
 
 @pytest.mark.parametrize("mode", [True, "verify-ca", "verify-full"], ids=str)

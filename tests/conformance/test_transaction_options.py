@@ -28,8 +28,8 @@ async def begin(db, **options):
 @pytest.mark.parametrize("level", LEVELS)
 async def test_an_isolation_level_is_honoured_or_refused(users, level):
     if level in users.backend.capabilities.isolation_levels:
-        assert 3 == await begin(users, isolation=level)
-        assert 3 == await begin(users, isolation=level.upper())
+        assert await begin(users, isolation=level) == 3
+        assert await begin(users, isolation=level.upper()) == 3
         return
     with pytest.raises(NotSupportedError, match=level):
         await begin(users, isolation=level)
@@ -38,8 +38,8 @@ async def test_an_isolation_level_is_honoured_or_refused(users, level):
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_mode_is_honoured_or_refused(users, mode):
     if mode in users.backend.capabilities.modes:
-        assert 3 == await begin(users, mode=mode)
-        assert 3 == await begin(users, mode=mode.upper())
+        assert await begin(users, mode=mode) == 3
+        assert await begin(users, mode=mode.upper()) == 3
         return
     with pytest.raises(NotSupportedError, match=mode):
         await begin(users, mode=mode)
@@ -48,7 +48,7 @@ async def test_a_mode_is_honoured_or_refused(users, mode):
 @pytest.mark.parametrize("deferrable", [True, False])
 async def test_deferrable_is_honoured_or_refused(users, deferrable):
     if users.backend.capabilities.deferrable:
-        assert 3 == await begin(users, isolation="serializable", readonly=True, deferrable=deferrable)
+        assert await begin(users, isolation="serializable", readonly=True, deferrable=deferrable) == 3
         return
     with pytest.raises(NotSupportedError, match="deferrable"):
         await begin(users, deferrable=deferrable)
@@ -59,20 +59,20 @@ async def test_postgresql_runs_the_transaction_with_the_options_asked_for(users)
     shown = "select current_setting('transaction_isolation'), current_setting('transaction_read_only'), "
     shown += "current_setting('transaction_deferrable')"
     async with users.transaction(isolation="Serializable", readonly=True, deferrable=True):
-        assert ("serializable", "on", "on") == await users.fetchone(shown)
+        assert await users.fetchone(shown) == ("serializable", "on", "on")
     async with users.transaction(isolation="repeatable read", readonly=False, deferrable=False):
-        assert ("repeatable read", "off", "off") == await users.fetchone(shown)
+        assert await users.fetchone(shown) == ("repeatable read", "off", "off")
     async with users.transaction():
-        assert ("read committed", "off", "off") == await users.fetchone(shown)
+        assert await users.fetchone(shown) == ("read committed", "off", "off")
 
 
 async def refused_in_a_read_only_transaction(users, statement):
     with pytest.raises(ReadOnlyError):
         async with users.transaction(readonly=True):
-            assert 3 == await users.fetchval("select count(*) from users")
+            assert await users.fetchval("select count(*) from users") == 3
             await users.execute(statement)
     await users.execute(INSERT, 4, "Dan")
-    assert 4 == await users.fetchval("select count(*) from users")
+    assert await users.fetchval("select count(*) from users") == 4
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ async def test_it_writes_again_when_a_read_only_transaction_was_ended_by_sql(use
                 await users.execute(end)
         await users.execute("update users set name = 'new' where id = 1")
     await users.execute("update users set name = 'newer' where id = 1")
-    assert "newer" == await users.fetchval("select name from users where id = 1")
+    assert await users.fetchval("select name from users where id = 1") == "newer"
 
 
 @pytest.mark.parametrize("options", [{"isolation": "serializable"}, {"readonly": True}, {"readonly": False}], ids=str)
@@ -122,14 +122,14 @@ async def test_options_belong_to_the_outermost_transaction(users, options):
             await begin(users, **options)
         assert outer.is_active
         await users.execute(INSERT, 4, "Dan")
-    assert 4 == await users.fetchval("select count(*) from users")
+    assert await users.fetchval("select count(*) from users") == 4
 
 
 async def test_a_transaction_that_cannot_begin_leaves_nothing_behind(users):
     with pytest.raises(NotSupportedError):
         await begin(users, isolation="nonsense")
     assert users.current_conn is None
-    assert 3 == await begin(users)
+    assert await begin(users) == 3
 
 
 ORDERS = "create table orders (user_id integer references users (id) deferrable initially deferred)"
@@ -143,7 +143,7 @@ async def test_a_commit_that_the_database_refuses_rolls_back_and_says_why(users)
             await users.execute("insert into orders (user_id) values (99)")
     assert TransactionState.ROLLED_BACK is transaction.state
     assert users.current_conn is None
-    assert 0 == await users.fetchval("select count(*) from orders")
+    assert await users.fetchval("select count(*) from orders") == 0
 
 
 @pytest.mark.needs("deferred_constraints")
@@ -157,7 +157,7 @@ async def test_a_commit_by_hand_that_the_database_refuses_rolls_back_and_says_wh
     assert users.current_conn is None
     async with users.connection() as connection:
         assert not connection.driver.in_transaction
-        assert 0 == await connection.fetchval("select count(*) from orders")
+        assert await connection.fetchval("select count(*) from orders") == 0
 
 
 async def test_a_failed_statement_that_was_caught_does_not_make_a_half_of_the_transaction_last(users):
@@ -184,8 +184,8 @@ async def test_concurrent_updates_are_a_serialization_failure(users):
                 await other.execute(update)
                 await users.execute(update)
     assert caught.value.retryable
-    assert "40001" == caught.value.sqlstate
-    assert "Ann!" == await users.fetchval("select name from users where id = 1")
+    assert caught.value.sqlstate == "40001"
+    assert await users.fetchval("select name from users where id = 1") == "Ann!"
 
 
 @pytest.mark.needs("busy_timeout")
@@ -214,5 +214,5 @@ async def test_sqlite_takes_the_write_lock_with_the_first_statement_or_when_aske
                 with pytest.raises(Error, match="locked"):
                     await begin(other)
             else:
-                assert 3 == await begin(other)
-            assert 3 == await other.fetchval("select count(*) from users")
+                assert await begin(other) == 3
+            assert await other.fetchval("select count(*) from users") == 3

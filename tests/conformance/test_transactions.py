@@ -31,10 +31,10 @@ async def test_a_block_commits(users):
         assert TransactionState.ACTIVE is transaction.state
         assert transaction.is_active
         await users.execute(INSERT, 4, "Dan")
-        assert [1, 2, 3, 4] == await ids(users)
+        assert await ids(users) == [1, 2, 3, 4]
     assert TransactionState.COMMITTED is transaction.state
     assert not transaction.is_active
-    assert [1, 2, 3, 4] == await committed_ids(users)
+    assert await committed_ids(users) == [1, 2, 3, 4]
 
 
 async def test_a_block_that_an_exception_leaves_rolls_back_and_keeps_the_exception(users):
@@ -46,7 +46,7 @@ async def test_a_block_that_an_exception_leaves_rolls_back_and_keeps_the_excepti
     assert reason is caught.value
     assert reason.__context__ is None
     assert TransactionState.ROLLED_BACK is transaction.state
-    assert [1, 2, 3] == await committed_ids(users)
+    assert await committed_ids(users) == [1, 2, 3]
 
 
 async def test_an_error_of_the_database_leaves_the_block_as_it_is(users):
@@ -55,7 +55,7 @@ async def test_an_error_of_the_database_leaves_the_block_as_it_is(users):
             await users.execute(INSERT, 4, "Dan")
             await users.execute(INSERT, 1, "twice")
     assert TransactionState.ROLLED_BACK is transaction.state
-    assert [1, 2, 3] == await committed_ids(users)
+    assert await committed_ids(users) == [1, 2, 3]
 
 
 async def test_an_exception_survives_a_connection_that_breaks_in_the_block(users):
@@ -73,7 +73,7 @@ async def test_rollback_by_hand_ends_the_transaction_early(users):
         assert TransactionState.ROLLED_BACK is transaction.state
         await users.execute(INSERT, 5, "Eve")
     assert TransactionState.ROLLED_BACK is transaction.state
-    assert [1, 2, 3, 5] == await committed_ids(users)
+    assert await committed_ids(users) == [1, 2, 3, 5]
 
 
 async def test_commit_by_hand_ends_the_transaction_early(users):
@@ -84,7 +84,7 @@ async def test_commit_by_hand_ends_the_transaction_early(users):
             assert TransactionState.COMMITTED is transaction.state
             raise Stop
     assert TransactionState.COMMITTED is transaction.state
-    assert [1, 2, 3, 4] == await committed_ids(users)
+    assert await committed_ids(users) == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("end", ["commit", "rollback"])
@@ -126,7 +126,7 @@ async def test_a_transaction_of_a_connection_runs_on_it(users):
             await users.execute(INSERT, 4, "Dan")
             await connection.execute(INSERT, 5, "Eve")
             await transaction.rollback()
-        assert [1, 2, 3] == await ids(users)
+        assert await ids(users) == [1, 2, 3]
 
 
 async def test_a_transaction_uses_the_connection_of_the_block_around_it(users):
@@ -144,7 +144,7 @@ async def test_the_connection_is_usable_after_a_transaction(users):
                     await connection.execute("update users set name = 'y' where id = 1")
                     raise Stop
         assert not connection.driver.in_transaction
-        assert "x" == await connection.fetchval("select name from users where id = 1")
+        assert await connection.fetchval("select name from users where id = 1") == "x"
 
 
 # Nested ones
@@ -177,7 +177,7 @@ async def test_an_exception_of_a_nested_transaction_can_be_caught_in_the_outer_o
                     await users.execute(INSERT, 5, "Eve")
                     await users.execute(INSERT, 1, "twice")
         await users.execute(INSERT, 6, "Fay")
-    assert [1, 2, 3, 4, 6] == await committed_ids(users)
+    assert await committed_ids(users) == [1, 2, 3, 4, 6]
 
 
 async def test_a_committed_nested_transaction_is_undone_with_the_outer_one(users):
@@ -187,7 +187,7 @@ async def test_a_committed_nested_transaction_is_undone_with_the_outer_one(users
                 await users.execute(INSERT, 4, "Dan")
             assert TransactionState.COMMITTED is nested.state
             raise Stop
-    assert [1, 2, 3] == await committed_ids(users)
+    assert await committed_ids(users) == [1, 2, 3]
 
 
 async def test_nested_transactions_may_follow_each_other(users):
@@ -197,7 +197,7 @@ async def test_nested_transactions_may_follow_each_other(users):
                 await users.execute(INSERT, number, "next")
                 if number == 5:
                     await nested.rollback()
-    assert [1, 2, 3, 4, 6] == await committed_ids(users)
+    assert await committed_ids(users) == [1, 2, 3, 4, 6]
 
 
 async def test_a_nested_transaction_ended_by_hand_leaves_the_outer_one_open(users):
@@ -208,7 +208,7 @@ async def test_a_nested_transaction_ended_by_hand_leaves_the_outer_one_open(user
             await users.execute(INSERT, 5, "Eve")
         assert outer.is_active
         await outer.rollback()
-    assert [1, 2, 3] == await committed_ids(users)
+    assert await committed_ids(users) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(("end", "expected"), [("commit", [1, 2, 3, 4, 5]), ("rollback", [1, 2, 3])])
@@ -233,7 +233,7 @@ async def test_transactions_without_blocks_nest_too(users):
     await nested.rollback()
     await users.execute(INSERT, 6, "Fay")
     await outer.commit()
-    assert [1, 2, 3, 4, 6] == await committed_ids(users)
+    assert await committed_ids(users) == [1, 2, 3, 4, 6]
 
 
 @pytest.mark.needs("transactional_ddl")
@@ -245,7 +245,7 @@ async def test_an_error_in_ddl_of_a_nested_transaction_leaves_the_outer_one_inta
                 await users.execute("create table more (id integer)")
                 await users.execute("create table others (id integer)")
         await users.execute("insert into others (id) values (1)")
-    assert 1 == await users.fetchval("select count(*) from others")
+    assert await users.fetchval("select count(*) from others") == 1
     with pytest.raises(Error):
         await users.fetchall("select * from more")
 
@@ -273,7 +273,7 @@ async def test_a_transaction_with_a_connection_of_its_own_is_not_nested(users, a
             await users.execute(INSERT, 4, "Dan")
         assert outer.connection is users.current_conn
         await outer.rollback()
-    assert [1, 2, 3, 4] == await committed_ids(users)
+    assert await committed_ids(users) == [1, 2, 3, 4]
 
 
 @pytest.mark.targets(memory=True)
@@ -283,7 +283,7 @@ async def test_in_memory_a_transaction_with_a_connection_of_its_own_is_nested_al
             async with users.transaction(create=True):
                 await users.execute(INSERT, 4, "Dan")
             raise Stop
-    assert [1, 2, 3] == await committed_ids(users)
+    assert await committed_ids(users) == [1, 2, 3]
 
 
 # Ended from outside
@@ -299,7 +299,7 @@ async def test_statements_in_a_transaction_that_lost_its_connection_are_refused(
                 await users.execute(INSERT, 5, "Eve")
             with pytest.raises(TransactionError):
                 await transaction.commit()
-    assert [1, 2, 3] == await committed_ids(users)
+    assert await committed_ids(users) == [1, 2, 3]
 
 
 async def test_a_silent_transaction_that_lost_its_connection_is_no_error(users):
@@ -309,7 +309,7 @@ async def test_a_silent_transaction_that_lost_its_connection_is_no_error(users):
         await transaction.commit()
         await transaction.rollback()
     assert TransactionState.FAILED is transaction.state
-    assert [1, 2, 3] == await committed_ids(users)
+    assert await committed_ids(users) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("statement", ["commit", "rollback", "COMMIT", "/* by hand */ commit"])

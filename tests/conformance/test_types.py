@@ -51,12 +51,12 @@ async def test_ten_megabytes_come_back(db, target, kind, value):
 @pytest.mark.parametrize("value", [bytearray(b"abc"), memoryview(b"abc")], ids=["bytearray", "memoryview"])
 @pytest.mark.targets(pooled=True)
 async def test_every_kind_of_bytes_is_taken(db, target, value):
-    assert b"abc" == await returned(db, target, "bytes", value)
+    assert await returned(db, target, "bytes", value) == b"abc"
 
 
 @pytest.mark.needs("nul_in_text")
 async def test_a_text_may_have_zero_bytes(db, target):
-    assert "a\0b\0" == await returned(db, target, "text", "a\0b\0")
+    assert await returned(db, target, "text", "a\0b\0") == "a\0b\0"
 
 
 @pytest.mark.targets(dialect="postgresql", pooled=True)
@@ -65,7 +65,7 @@ async def test_a_zero_byte_that_is_refused_is_an_error_and_leaves_the_connection
         for verb in (users.execute, users.executemany):
             with pytest.raises(DataError):
                 await verb("update users set name = ?", "a\0b")
-        assert "Ann" == await users.fetchval("select name from users where id = 1")
+        assert await users.fetchval("select name from users where id = 1") == "Ann"
 
 
 @pytest.mark.needs("infinity")
@@ -120,7 +120,7 @@ async def test_dates_numbers_and_uuids_are_native_or_text(db, target, kind):
     expected = RETURNED[target.dialect].get(kind, value)
     assert [(expected,)] * 2 == await db.fetchall("select value from t")
     assert isinstance(await db.fetchval("select value from t"), type(expected))
-    assert 2 == await db.fetchval("select count(*) from t where value = ?", value)
+    assert await db.fetchval("select count(*) from t where value = ?", value) == 2
     if not isinstance(expected, timedelta):
         assert [value] * 2 == await db.fetchall("select value from t", into=type(value))
 
@@ -140,8 +140,8 @@ async def test_moments_with_a_zone_are_moved_to_utc_where_there_are_no_zones(db,
 async def test_moments_with_a_zone_are_kept(db, target):
     await db.execute(f"create table t (value {'text' if target.dialect == 'sqlite' else 'timestamptz'})")
     await db.execute("insert into t (value) values (?)", ZONED)
-    assert [ZONED] == await db.fetchall("select value from t", into=datetime)
-    assert 1 == await db.fetchval("select count(*) from t where value = ?", ZONED)
+    assert await db.fetchall("select value from t", into=datetime) == [ZONED]
+    assert await db.fetchval("select count(*) from t where value = ?", ZONED) == 1
 
 
 @pytest.mark.targets(dialect="sqlite", pooled=True)
@@ -173,7 +173,7 @@ async def test_postgresql_returns_its_own_types(db, query, expected):
 async def test_an_integer_that_is_too_big_is_a_data_error(users, value):
     with pytest.raises(DataError):
         await users.execute("update users set id = ? where id = 1", value)
-    assert 3 == await users.fetchval("select count(*) from users")
+    assert await users.fetchval("select count(*) from users") == 3
 
 
 @pytest.mark.parametrize("value", [object(), {1}, 1j], ids=["object", "set", "complex"])
@@ -186,7 +186,7 @@ async def test_a_value_of_a_type_that_the_database_lacks_is_an_error_of_ours(use
             await users.executemany("update users set name = :name where id = 1", {"name": value})
         with pytest.raises(Error):
             await anext(users.iterate("select id from users where name = ?", value))
-        assert "Ann" == await users.fetchval("select name from users where id = 1")
+        assert await users.fetchval("select name from users where id = 1") == "Ann"
 
 
 @pytest.mark.targets(pooled=True)
@@ -194,4 +194,4 @@ async def test_text_that_is_no_unicode_is_an_error_and_leaves_the_connection_usa
     async with users.connection():
         with pytest.raises(DataError):
             await users.execute("update users set name = ? where id = 1", "half \ud800 of a pair")
-        assert "Ann" == await users.fetchval("select name from users where id = 1")
+        assert await users.fetchval("select name from users where id = 1") == "Ann"

@@ -3,7 +3,7 @@
 The file types_table.json beside this one holds what the tests have seen.  A test fails when it sees something else.
 After a change that is right, run::
 
-    AIODB_OUTCOMES=write python -m pytest tests/conformance/test_types_table.py && python docs/types_table.py
+    AIODB_OUTCOMES=write python -m pytest tests/conformance/test_types_table.py && python scripts/pages/types_table.py
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ async def test_the_table_says_what_comes_back_on_trio(db, target, what):
 
 @pytest.mark.parametrize(("page", "parts"), types_table.pages().items())
 def test_the_page_shows_the_table(page, parts):
-    assert page.read_text(encoding="utf-8") == pages.renewed(page, parts), "run `python docs/types_table.py`"
+    assert page.read_text(encoding="utf-8") == pages.renewed(page, parts), "run `python scripts/pages/types_table.py`"
 
 
 async def check(db, target, what):

@@ -54,7 +54,7 @@ async def test_execute_tells_how_many_rows_it_changed(users, statement, rowcount
 @pytest.mark.needs("counts_behind_with")
 async def test_execute_tells_how_many_rows_it_changed_behind_with(users):
     statement = "with old (id) as (select 1) delete from users where id in (select id from old)"
-    assert 1 == (await users.execute(statement)).rowcount
+    assert (await users.execute(statement)).rowcount == 1
 
 
 @pytest.mark.parametrize("statement", ["create table others (id integer)", "drop table users"])
@@ -67,7 +67,7 @@ async def test_execute_tells_the_id_of_the_inserted_row_where_the_driver_knows_i
     for number in (1, 2):
         result = await db.execute("insert into counted (x) values (?)", 5)
         assert (number if db.backend.capabilities.lastrowid else None) == result.lastrowid
-    assert [1, 2] == await db.fetchall("select id from counted order by id", into=int)
+    assert await db.fetchall("select id from counted order by id", into=int) == [1, 2]
 
 
 async def test_a_result_is_a_pair_with_names(caller):
@@ -75,12 +75,12 @@ async def test_a_result_is_a_pair_with_names(caller):
     rowcount, lastrowid = result
     assert isinstance(result, Result)
     assert (2, lastrowid) == result == (result.rowcount, result.lastrowid)
-    assert 2 == rowcount
+    assert rowcount == 2
 
 
 async def test_execute_runs_a_query_and_leaves_its_rows(caller):
     assert isinstance(await caller.execute(ALL), Result)
-    assert ROWS == await caller.fetchall(ALL)
+    assert await caller.fetchall(ALL) == ROWS
 
 
 async def test_execute_outside_a_transaction_commits(users):
@@ -119,13 +119,13 @@ async def test_executemany_takes_mappings(users, as_list):
 async def test_executemany_takes_records(users):
     await users.execute("create table copies (id integer, name text)")
     await users.executemany("insert into copies (id, name) values (?, ?)", await users.fetchall(ALL))
-    assert ROWS == await users.fetchall("select id, name from copies order by id")
+    assert await users.fetchall("select id, name from copies order by id") == ROWS
 
 
 @pytest.mark.parametrize("rows", [(4, 5), ([(4,), (5,)],), ((4,), (5,))])
 async def test_executemany_takes_bare_values_for_one_placeholder(users, rows):
     await users.executemany("insert into users (id) values (?)", *rows)
-    assert [4, 5] == await users.fetchall("select id from users where name is null order by id", into=int)
+    assert await users.fetchall("select id from users where name is null order by id", into=int) == [4, 5]
 
 
 @pytest.mark.parametrize("row", [(4, "Dan"), [4, "Dan"]])
@@ -137,7 +137,7 @@ async def test_executemany_takes_one_row(users, row):
 @pytest.mark.parametrize("rows", [(), ([],), (iter(()),)])
 async def test_executemany_without_rows_changes_nothing(users, rows):
     await users.executemany(INSERT, *rows)
-    assert ROWS == await users.fetchall(ALL)
+    assert await users.fetchall(ALL) == ROWS
 
 
 async def test_executemany_tells_how_many_rows_it_changed_or_that_it_does_not_know(users):
@@ -147,15 +147,15 @@ async def test_executemany_tells_how_many_rows_it_changed_or_that_it_does_not_kn
 async def test_executemany_writes_all_rows_or_none(users):
     with pytest.raises(UniqueViolation):
         await users.executemany(INSERT, (4, "Dan"), (5, "Eve"), (1, "twice"))
-    assert ROWS == await rows_on_another_connection(users)
+    assert await rows_on_another_connection(users) == ROWS
 
 
 async def test_executemany_in_a_transaction_is_rolled_back_with_it(users):
     async with users.transaction() as transaction:
         await users.executemany(INSERT, NEW_ROWS)
-        assert 5 == len(await users.fetchall(ALL))
+        assert len(await users.fetchall(ALL)) == 5
         await transaction.rollback()
-    assert ROWS == await users.fetchall(ALL)
+    assert await users.fetchall(ALL) == ROWS
 
 
 async def test_executemany_that_fails_in_a_nested_transaction_spares_the_outer_one(users):
@@ -173,7 +173,7 @@ async def test_executemany_that_fails_in_a_nested_transaction_spares_the_outer_o
 async def test_fetchall_returns_all_rows(caller):
     rows = await caller.fetchall(ALL)
     assert isinstance(rows, list)
-    assert ROWS == rows
+    assert rows == ROWS
     assert all(isinstance(row, Record) for row in rows)
 
 
@@ -183,11 +183,11 @@ async def test_fetchmany_returns_the_first_rows(users, size):
 
 
 async def test_fetchmany_takes_parameters(caller):
-    assert [(2, "Bob")] == await caller.fetchmany(1, "select id, name from users where id > ? order by id", 1)
+    assert await caller.fetchmany(1, "select id, name from users where id > ? order by id", 1) == [(2, "Bob")]
 
 
 async def test_fetchone_returns_the_first_row(caller):
-    assert (1, "Ann") == await caller.fetchone(ALL)
+    assert await caller.fetchone(ALL) == (1, "Ann")
 
 
 async def test_fetchval_returns_a_column_by_number_or_name(caller):
@@ -196,7 +196,7 @@ async def test_fetchval_returns_a_column_by_number_or_name(caller):
 
 
 async def test_fetchval_returns_the_first_column_by_default(caller):
-    assert 2 == await caller.fetchval("select id, name from users where id = :id", {"id": 2})
+    assert await caller.fetchval("select id, name from users where id = :id", {"id": 2}) == 2
 
 
 @pytest.mark.parametrize(("column", "error"), [("nope", KeyError), (2, IndexError), (-3, IndexError)])
@@ -210,12 +210,12 @@ async def test_fetchval_returns_none_for_null(users):
 
 
 async def test_nothing_found_is_an_empty_list_or_none(caller):
-    assert [] == await caller.fetchall(NONE)
-    assert [] == await caller.fetchmany(5, NONE)
+    assert await caller.fetchall(NONE) == []
+    assert await caller.fetchmany(5, NONE) == []
     assert await caller.fetchone(NONE) is None
     assert await caller.fetchval(NONE) is None
     assert await caller.fetchval(NONE, column="name") is None
-    assert [] == [row async for row in caller.iterate(NONE)]
+    assert [row async for row in caller.iterate(NONE)] == []
 
 
 @pytest.mark.parametrize(
@@ -262,4 +262,4 @@ async def test_every_verb_takes_an_object_whose_str_is_sql(users, verb):
             return "update users set name = 'x' where id = ?"
 
     await getattr(users, verb)(Query(), *([(1,)] if verb == "executemany" else [1]))
-    assert "x" == await users.fetchval("select name from users where id = 1")
+    assert await users.fetchval("select name from users where id = 1") == "x"

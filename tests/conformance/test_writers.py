@@ -27,7 +27,7 @@ async def test_writers_wait_for_each_other_and_are_served_in_order(users):
         for number in range(10, 20):
             tasks.start_soon(write, number)
             await anyio.lowlevel.checkpoint()
-    assert 13 == await users.fetchval(COUNT)
+    assert await users.fetchval(COUNT) == 13
     assert len(served) == len(set(served)) == 10
 
 
@@ -35,7 +35,7 @@ async def test_single_statements_wait_for_their_turn_too(users):
     async with anyio.create_task_group() as tasks:
         for number in range(10, 30):
             tasks.start_soon(users.execute, INSERT, number)
-    assert 23 == await users.fetchval(COUNT)
+    assert await users.fetchval(COUNT) == 23
 
 
 async def test_a_writer_that_waits_too_long_is_told_so(make_database):
@@ -81,9 +81,9 @@ async def test_readers_do_not_wait_for_writers(users, make_database, url, block)
             tasks.start_soon(write)
             await written.wait()
             async with blocks[block]():
-                assert 3 == await database.fetchval(COUNT)
+                assert await database.fetchval(COUNT) == 3
             read.set()
-    assert 4 == await database.fetchval(COUNT)
+    assert await database.fetchval(COUNT) == 4
 
 
 @pytest.mark.parametrize("databases", [1, 2])
@@ -112,5 +112,5 @@ async def test_a_long_query_is_interrupted_by_its_cancellation(users, words):
                 with anyio.move_on_after(0.05) as scope:
                     await connection.fetchval(words.endless)
                 assert scope.cancelled_caught
-                assert 3 == await connection.fetchval(COUNT)
-    assert 1 == (await users.execute(INSERT, 4)).rowcount
+                assert await connection.fetchval(COUNT) == 3
+    assert (await users.execute(INSERT, 4)).rowcount == 1

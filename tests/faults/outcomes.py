@@ -1,7 +1,7 @@
 """What callers saw when a fault struck, as the tests have found: the table in docs/reliability.md.
 
 The file beside this one holds it.  A test fails when it sees something else; with AIODB_OUTCOMES=write it writes what
-it sees, and `python docs/reliability.py` renews the page.
+it sees, and `python scripts/pages/reliability.py` renews the page.
 """
 
 from __future__ import annotations

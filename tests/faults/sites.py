@@ -33,7 +33,7 @@ class FakeSite:
     def check(self, db: Database) -> None:
         """Fail if a promise was broken or a transaction is open."""
         script_of(db).check()
-        assert SIZE >= sum(not each.is_closed and not each.read_only for each in script_of(db).connections)
+        assert sum(not each.is_closed and not each.read_only for each in script_of(db).connections) <= SIZE
 
     def close(self, db: Database) -> None:
         """Fail if anything is left."""
@@ -87,7 +87,7 @@ class SQLiteSite:
             other.execute("begin immediate")
             other.execute("commit")
             (count,) = other.execute("select count(*) from t").fetchone()
-            assert 0 == count % 2
+            assert count % 2 == 0
         finally:
             other.close()
 
@@ -129,7 +129,7 @@ class ServerSite:
         while left := self.ask(_SESSIONS[self._server.scheme]):  # one that was cut takes a moment to end
             assert monotonic() < deadline, left
             sleep(0.005)
-        assert 0 == self.ask("select count(*) % 2 from t")[0][0]
+        assert self.ask("select count(*) % 2 from t")[0][0] == 0
 
     def remove(self) -> None:
         """Drop the database."""

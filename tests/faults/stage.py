@@ -120,7 +120,7 @@ class Stage:
         for db in self._made:
             await db.disconnect(timeout=0)
         leaked = [pool for pool in stats if pool.size != pool.idle or pool.waiting]
-        assert [] == leaked, "connections were still leased at the end of the test"
+        assert leaked == [], "connections were still leased at the end of the test"
         await wait_until(lambda: all(self.words.sleep == sql for _, sql in self.ask(self.words.sessions)))
         self.end_sessions()  # of those who sleep on, as the server does not notice that their clients have gone
         await wait_until(lambda: not self.ask(self.words.sessions))
@@ -164,7 +164,7 @@ async def recovered_from_idleness(pools: list[Database]) -> None:
     """Fail unless full pools have told of their broken connections once, or never as they have checked them."""
     trusting, checking = pools
     assert len(await told_of_broken_connections(trusting)) <= 1
-    assert [] == await told_of_broken_connections(checking)
+    assert await told_of_broken_connections(checking) == []
     for db in pools:
         await recovered(db)
 
@@ -178,7 +178,7 @@ async def recovered(db: Database, size: int = SIZE) -> None:
         async with db.transaction():
             await db.execute("delete from t")
             await db.execute(INSERT)
-            assert 1 == await db.fetchval("select count(*) from t")
+            assert await db.fetchval("select count(*) from t") == 1
         stats = db.stats()["primary"]
         assert (size, size, 0) == (stats.size, stats.idle, stats.waiting)
 

@@ -32,15 +32,15 @@ MOST_AWAITS = 300
 
 async def query(db: Database) -> None:
     """Run statements outside of any block."""
-    assert "own" == await db.fetchval(own("own"))
+    assert await db.fetchval(own("own")) == "own"
     await db.execute(INSERT_TWO)
 
 
 async def connection_block(db: Database) -> None:
     """Share a connection."""
     async with db.connection() as connection:
-        assert "a" == await db.fetchval(own("a"))
-        assert "b" == await connection.fetchval(own("b"))
+        assert await db.fetchval(own("a")) == "a"
+        assert await connection.fetchval(own("b")) == "b"
 
 
 async def transaction_block(db: Database) -> None:
@@ -52,7 +52,7 @@ async def transaction_block(db: Database) -> None:
             await nested.rollback()
         async with db.transaction():
             await db.execute(INSERT_ONE)
-        assert "in" == await db.fetchval(own("in"))
+        assert await db.fetchval(own("in")) == "in"
 
 
 async def failing_transaction(db: Database) -> None:
@@ -83,19 +83,19 @@ async def many(db: Database) -> None:
 async def full_iteration(db: Database) -> None:
     """Read a stream to its end, outside of a block and in a transaction."""
     async for row in db.iterate(own("row"), chunk_size=1):
-        assert "row" == row[0]
+        assert row[0] == "row"
     async with db.transaction():
         async for row in db.iterate(own("row"), chunk_size=1):
-            assert "row" == row[0]
+            assert row[0] == "row"
 
 
 async def broken_off_iteration(db: Database) -> None:
     """Leave a stream early, with and without closing it."""
     async with db.connection():
         async for row in db.iterate(own("row"), chunk_size=1):
-            assert "row" == row[0]
+            assert row[0] == "row"
             break
-        assert "next" == await db.fetchval(own("next"))
+        assert await db.fetchval(own("next")) == "next"
     async with db.iterate(own("row"), chunk_size=1) as stream:
         async for _ in stream:
             break
@@ -104,9 +104,9 @@ async def broken_off_iteration(db: Database) -> None:
 async def replica_block(db: Database) -> None:
     """Read from a replica, and from the primary inside of it."""
     async with db.replica():
-        assert "replica" == await db.fetchval(own("replica"))
+        assert await db.fetchval(own("replica")) == "replica"
         async with db.transaction(readonly=True):
-            assert "in" == await db.fetchval(own("in"))
+            assert await db.fetchval(own("in")) == "in"
         async with db.connection():
             await db.execute(INSERT_TWO)
 
@@ -115,7 +115,7 @@ async def lease(db: Database) -> None:
     """Acquire and release without a block."""
     connection = await db.connection().acquire()
     try:
-        assert "mine" == await connection.fetchval(own("mine"))
+        assert await connection.fetchval(own("mine")) == "mine"
         await connection.execute(CHANGES.get(db.backend.dialect, "set x = y"))
     finally:
         await connection.release()
@@ -124,7 +124,7 @@ async def lease(db: Database) -> None:
 async def full_pool(db: Database) -> None:
     """Wait for a connection while others hold all of them."""
     async with db.connection():
-        assert "late" == await db.fetchval(own("late"))
+        assert await db.fetchval(own("late")) == "late"
 
 
 async def siblings(db: Database) -> None:
@@ -144,7 +144,7 @@ async def reopening(db: Database) -> None:
     """Disconnect and connect."""
     await db.disconnect()
     await db.connect()
-    assert "again" == await db.fetchval(own("again"))
+    assert await db.fetchval(own("again")) == "again"
 
 
 CHANGES = {"sqlite": "pragma query_only = off", "postgresql": "set search_path = public", "mysql": "set @mine = 7"}
@@ -224,8 +224,8 @@ async def recovered(db: Database, site: Any) -> None:
     """Fail unless the database is as good as new."""
     with anyio.fail_after(10):
         for pool in (db._pool, *db._replicas.pools):
-            assert 0 == pool.lent, pool
-            assert 0 == pool.stats.waiting, pool
+            assert pool.lent == 0, pool
+            assert pool.stats.waiting == 0, pool
         site.check(db)
         if db.is_connected or db._pool.is_closed:
             await db.connect()

@@ -45,7 +45,7 @@ async def test_a_commit_that_arrives_is_uncertain_and_done_once(stage, mode, tel
     assert stage.proxy.fired <= 2, "COMMIT was sent again"
     stage.heal()
     await stage.wait_until_settled()
-    assert 2 == stage.count
+    assert stage.count == 2
     await recovered(db)
 
 
@@ -54,10 +54,10 @@ async def test_a_commit_that_is_lost_is_uncertain_and_not_done(stage, mode, tell
     db = await stage.database(**IMPATIENT).connect()
     stage.proxy.mode = mode
     tell("COMMIT is lost on its way", await commit_without_an_answer(stage, db))
-    assert 1 == stage.proxy.fired, "COMMIT was sent again"
+    assert stage.proxy.fired == 1, "COMMIT was sent again"
     stage.heal()
     await stage.wait_until_settled()
-    assert 0 == stage.count
+    assert stage.count == 0
     await recovered(db)
 
 
@@ -71,7 +71,7 @@ async def test_a_commit_on_a_link_that_has_broken_is_not_done(stage, client, tel
                 await wait_until(connection.driver.has_hung_up)
     tell("link breaks before COMMIT", caught.value)
     await stage.wait_until_settled()
-    assert 0 == stage.count
+    assert stage.count == 0
     await recovered(db)
 
 

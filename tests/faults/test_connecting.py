@@ -39,7 +39,7 @@ async def test_a_pool_that_cannot_grow_serves_with_what_it_has(stage):
         for _ in range(SIZE):
             with anyio.fail_after(SECONDS), pytest.raises(ConnectError):
                 await db.connection().acquire()
-        assert 1 == await connection.fetchval("select 1")
+        assert await connection.fetchval("select 1") == 1
     stage.heal()
     await recovered(db)
 

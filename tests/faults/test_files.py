@@ -64,7 +64,7 @@ async def is_intact(db):
     async with db.transaction():
         before = await db.fetchval("select count(*) from t")
         await db.execute("insert into t (x) values (?)", PAGE)
-    return (0, 1) == (before, await db.fetchval("select count(*) from t"))
+    return (before, await db.fetchval("select count(*) from t")) == (0, 1)
 
 
 async def test_a_quota_that_is_used_up(url, tell):
@@ -111,10 +111,10 @@ async def test_a_file_that_another_process_holds(url, file, tell):
 @pytest.mark.clients(odbc=False)
 async def test_a_process_that_is_killed_while_it_writes_leaves_whole_transactions(url, client, file):
     with writing(url, client.loop):
-        await wait_until(lambda: 10 < rows(file))
+        await wait_until(lambda: rows(file) > 10)
     async with Database(url) as db:
-        assert "ok" == await db.fetchval("pragma integrity_check")
-        assert 0 == await db.fetchval("select count(*) % 2 from t")
+        assert await db.fetchval("pragma integrity_check") == "ok"
+        assert await db.fetchval("select count(*) % 2 from t") == 0
         await db.execute("delete from t")
         assert await is_intact(db)
 

@@ -79,7 +79,7 @@ async def writing(db: Database, number: int, choose: random.Random) -> None:
         await db.execute("insert into t (x) values (?)", number)
         async with db.transaction():
             await db.execute("insert into t (x) values (?)", number)
-        assert 2 == await db.fetchval("select count(*) from t where x = ?", number)
+        assert await db.fetchval("select count(*) from t where x = ?", number) == 2
         if choose.random() < 0.3:
             await slow_query(db, number, choose)
 
@@ -207,7 +207,7 @@ async def test_whenever_tasks_are_cancelled_every_answer_is_the_right_one(site, 
                     tasks.start_soon(run, choose.random())
             await everything_came_back(db)
             assert db.stats()["primary"].size <= SIZE
-        assert ROUNDS * AT_ONCE == len(cancelled)
+        assert len(cancelled) == ROUNDS * AT_ONCE
         assert len(cancelled) > sum(cancelled) > len(cancelled) / 4
         leases = [await db.connection().acquire() for _ in range(SIZE)]
         for number, connection in enumerate(leases):
@@ -215,6 +215,6 @@ async def test_whenever_tasks_are_cancelled_every_answer_is_the_right_one(site, 
             assert not connection.driver.in_transaction
         for connection in leases:
             await connection.release()
-        assert 0 == await db.fetchval("select count(*) from (select x from t group by x having count(*) <> 2) as odd")
+        assert await db.fetchval("select count(*) from (select x from t group by x having count(*) <> 2) as odd") == 0
     site.check(db)
     site.close(db)

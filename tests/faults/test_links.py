@@ -89,7 +89,7 @@ async def test_in_a_transaction(stage, breaks, tell):
                     await db.execute(INSERT)
                 await db.execute(INSERT)  # in a transaction that is gone nothing runs
     await stage.wait_until_settled()
-    assert 0 == stage.count
+    assert stage.count == 0
     await recovered(db)
 
 

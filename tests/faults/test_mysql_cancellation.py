@@ -80,7 +80,7 @@ class MySQLSite:
         """Fail if a row is locked by a transaction, or half of one was committed."""
         del db
         self._mysql.execute("update t set x = x + 1", database=self._place)
-        assert [(0,)] == self._mysql.execute("select count(*) % 2 from t", database=self._place)
+        assert self._mysql.execute("select count(*) % 2 from t", database=self._place) == [(0,)]
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ async def mysql_lease(db: Database) -> None:
     """Acquire and release without a block."""
     connection = await db.connection().acquire()
     try:
-        assert "mine" == await connection.fetchval("select 'mine'")
+        assert await connection.fetchval("select 'mine'") == "mine"
         await connection.execute("set @mine = 1")
     finally:
         await connection.release()
@@ -134,12 +134,12 @@ async def work(db: Database, number: int, choose: random.Random) -> None:
             await db.execute("insert into t values (?)", number)
             async with db.transaction():
                 await db.execute("insert into t values (?)", number)
-            assert 0 == await db.fetchval("select count(*) % 2 from t where i = ?", number)
+            assert await db.fetchval("select count(*) % 2 from t where i = ?", number) == 0
     elif kind == 2:
         async for row in db.iterate("select ? from seq_1_to_300", number, chunk_size=7):
             assert (number,) == row
     elif kind == 3:
-        assert 0 == (await db.executemany("update t set i = 0 where i = -?", [(number,)] * 3)).rowcount
+        assert (await db.executemany("update t set i = 0 where i = -?", [(number,)] * 3)).rowcount == 0
     elif kind == 4:
         async with db.transaction():
             async for row in db.iterate("select ? from seq_1_to_4000", number, chunk_size=3):
@@ -187,7 +187,7 @@ async def test_at_whatever_moment_a_task_is_cancelled_every_answer_is_the_right_
             async with anyio.create_task_group() as tasks:
                 for _ in range(6):
                     tasks.start_soon(run, db, choose.random())
-            assert 4 >= db.stats()["primary"].size
+            assert db.stats()["primary"].size <= 4
         assert sum(cancelled) > 10
         leases = [await db.connection().acquire() for _ in range(4)]
         for number, connection in enumerate(leases):
@@ -195,8 +195,8 @@ async def test_at_whatever_moment_a_task_is_cancelled_every_answer_is_the_right_
             assert not connection.driver.in_transaction
             await connection.release()
         await nothing_runs()
-        assert [(4,)] == mysql.execute(OPEN, place)
-        assert 0 == await db.fetchval("select count(*) % 2 from t")
+        assert mysql.execute(OPEN, place) == [(4,)]
+        assert await db.fetchval("select count(*) % 2 from t") == 0
 
 
 # One moment
@@ -210,7 +210,7 @@ async def test_a_cancelled_statement_is_stopped_on_the_server(make, nothing_runs
                 await db.fetchval(ENDLESS)
             assert scope.cancelled_caught
             await nothing_runs()
-            assert 1 == await db.fetchval("select 1")
+            assert await db.fetchval("select 1") == 1
 
 
 @on_every_driver
@@ -225,7 +225,7 @@ async def test_a_cancelled_transaction_frees_its_locks(mysql, place, make, anyio
         assert scope.cancelled_caught
         async with db.connection() as connection:
             await connection.execute("set session innodb_lock_wait_timeout = 5")
-            assert 1 == (await connection.execute("update t set i = 3 where i = 1")).rowcount
+            assert (await connection.execute("update t set i = 3 where i = 1")).rowcount == 1
 
 
 @on_every_driver
@@ -236,7 +236,7 @@ async def test_a_cancelled_statement_loses_the_transaction_that_goes_on(make, an
                 with anyio.move_on_after(0.05):
                     await db.fetchval(ENDLESS)
                 await db.fetchval("select 1")
-        assert 1 == await db.fetchval("select 1")
+        assert await db.fetchval("select 1") == 1
 
 
 @on_every_driver
@@ -248,7 +248,7 @@ async def test_a_call_that_was_not_begun_costs_no_connection(make, anyio_backend
     usable = await connection.settle()
     assert usable is not connection.is_closed
     if usable:
-        assert [(7,)] == await connection.fetch("select 7", (), None)
+        assert await connection.fetch("select 7", (), None) == [(7,)]
     await connection.close()
 
 
@@ -260,13 +260,13 @@ async def test_a_connection_that_is_killed_is_lost(mysql, make, anyio_backend):
             tasks.start_soon(anyio.to_thread.run_sync, kill_soon, mysql, number)
             with pytest.raises(ConnectionLost):
                 await db.fetchval(ENDLESS)
-        assert 1 == await db.fetchval("select 1")
+        assert await db.fetchval("select 1") == 1
         number = await db.fetchval("select connection_id()")
         mysql.execute(f"kill {number}")
         with pytest.raises(ConnectionLost):
             while number == await db.fetchval("select connection_id()"):
                 pass
-        assert 1 == await db.fetchval("select 1")
+        assert await db.fetchval("select 1") == 1
 
 
 def kill_soon(mysql: Any, number: int) -> None:
@@ -320,7 +320,7 @@ async def test_a_frozen_server_keeps_nobody(frail_mysql, frail_url, freeze, encr
         options |= {"ssl": "verify-full", "sslrootcert": str(frail_mysql.certificate_authority)}
     db = await Database(frail_url, **options).connect()
     async with db.connection(), db.connection(), db.connection():
-        assert 1 == await db.fetchval("select 1")
+        assert await db.fetchval("select 1") == 1
     freeze()
     with anyio.fail_after(5):
         for parameter in ("", "x" * 20_000_000):
@@ -362,9 +362,9 @@ async def test_a_connection_can_be_cut_while_the_server_is_frozen(frail_url, fre
 async def test_a_server_that_was_restarted_is_served_again(frail_mysql, frail_url, anyio_backend):
     async with Database(frail_url, max_size=2) as db:
         async with db.connection() as one, db.connection() as two:
-            assert [1, 2] == [await one.fetchval("select 1"), await two.fetchval("select 2")]
+            assert [await one.fetchval("select 1"), await two.fetchval("select 2")] == [1, 2]
         frail_mysql.kill()
         frail_mysql.restart()
         with suppress(ConnectionLost):  # unless the library has noticed it already
             await db.fetchval("select 1")
-        assert 1 == await db.fetchval("select 1")
+        assert await db.fetchval("select 1") == 1

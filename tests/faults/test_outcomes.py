@@ -33,4 +33,4 @@ def test_every_fault_was_tried_on_every_driver_that_it_concerns():
 
 @pytest.mark.parametrize(("page", "parts"), reliability.pages().items())
 def test_the_table_of_outcomes_is_what_the_tests_have_found(page, parts):
-    assert page.read_text(encoding="utf-8") == pages.renewed(page, parts), "run `python docs/reliability.py`"
+    assert page.read_text(encoding="utf-8") == pages.renewed(page, parts), "run `python scripts/pages/reliability.py`"

@@ -133,13 +133,13 @@ def is_silent(client: socket.socket) -> bool:
 
 def test_passes_bytes_and_ends_both_ways(proxy, dial, echo):
     client = dial()
-    assert b"HELLO" == ask(client, b"hello")
+    assert ask(client, b"hello") == b"HELLO"
     big = b"0123456789" * 20_000
     client.sendall(big)
     client.shutdown(socket.SHUT_WR)
     assert big == read(client, 1 << 20)
     echo.wait_for(b"hello" + big, ("closed",))
-    assert 1 == proxy.accepted
+    assert proxy.accepted == 1
 
 
 def test_a_reset_travels_through(dial, echo):
@@ -155,9 +155,9 @@ def test_refuses_new_connections_and_keeps_the_open_ones(proxy, dial):
     proxy.mode = REFUSE
     with pytest.raises(ConnectionRefusedError):
         dial()
-    assert b"STILL" == ask(client, b"still")
+    assert ask(client, b"still") == b"STILL"
     proxy.mode = PASS
-    assert b"AGAIN" == ask(dial(), b"again")
+    assert ask(dial(), b"again") == b"AGAIN"
 
 
 def test_a_server_that_is_not_there_resets(proxy, dial):
@@ -170,12 +170,12 @@ def test_cuts(proxy, dial, echo):
     client = dial()
     ask(client, b"hello")
     proxy.mode = CUT
-    assert b"" == client.recv(1)
+    assert client.recv(1) == b""
     echo.wait_for(b"hello", ("closed",))
-    assert b"" == dial().recv(1)
+    assert dial().recv(1) == b""
     client.close()
     proxy.mode = PASS
-    assert b"AGAIN" == ask(dial(), b"again")
+    assert ask(dial(), b"again") == b"AGAIN"
 
 
 @pytest.mark.parametrize("mode", [RESET, GONE])
@@ -194,7 +194,7 @@ def test_strikes_only_those_that_are_open(proxy, dial):
     proxy.strike(RESET)
     with pytest.raises(ConnectionResetError):
         client.recv(1)
-    assert b"AGAIN" == ask(dial(), b"again")
+    assert ask(dial(), b"again") == b"AGAIN"
 
 
 def test_one_connection_has_a_mode_of_its_own(proxy, dial):
@@ -204,8 +204,8 @@ def test_one_connection_has_a_mode_of_its_own(proxy, dial):
     proxy.connections[0].mode = RESET
     with pytest.raises(ConnectionResetError):
         first.recv(1)
-    assert b"AGAIN" == ask(second, b"again")
-    assert [PASS] == [each.mode for each in proxy.connections]
+    assert ask(second, b"again") == b"AGAIN"
+    assert [each.mode for each in proxy.connections] == [PASS]
 
 
 @pytest.mark.parametrize(("mode", "arrives"), [(BLACKHOLE, b""), (LOSE_REQUESTS, b""), (LOSE_ANSWERS, b"lost")])
@@ -219,7 +219,7 @@ def test_loses_bytes_for_ever(proxy, dial, echo, mode, arrives):
     proxy.mode = PASS
     client.sendall(b"more")
     assert is_silent(client)
-    assert b"AGAIN" == ask(dial(), b"again")
+    assert ask(dial(), b"again") == b"AGAIN"
 
 
 def test_a_connection_that_lost_nothing_goes_on_after_the_network_has_healed(proxy, dial):
@@ -227,7 +227,7 @@ def test_a_connection_that_lost_nothing_goes_on_after_the_network_has_healed(pro
     ask(client, b"hello")
     proxy.mode = BLACKHOLE
     proxy.mode = PASS
-    assert b"AGAIN" == ask(client, b"again")
+    assert ask(client, b"again") == b"AGAIN"
 
 
 def test_the_end_of_a_connection_arrives_when_the_network_has_healed(proxy, dial, echo):
@@ -236,7 +236,7 @@ def test_the_end_of_a_connection_arrives_when_the_network_has_healed(proxy, dial
     proxy.mode = BLACKHOLE
     client.close()
     time.sleep(A_WHILE)
-    assert 1 == len(proxy.connections)
+    assert len(proxy.connections) == 1
     echo.wait_for(b"hello")
     proxy.mode = PASS
     echo.wait_for(b"hello", ("closed",))
@@ -250,7 +250,7 @@ def test_unplugged_nothing_arrives_and_nothing_is_acknowledged(proxy, dial, echo
     client.sendall(b"lost")
     with pytest.raises(TimeoutError) as caught:
         client.recv(1)
-    assert errno.ETIMEDOUT == caught.value.errno
+    assert caught.value.errno == errno.ETIMEDOUT
     echo.wait_for(b"hello")
 
 
@@ -262,14 +262,14 @@ def test_plugged_in_again_what_was_sent_arrives(proxy, dial, echo):
     assert is_silent(client)
     echo.wait_for(b"hello")
     proxy.mode = PASS
-    assert b"LATE" == read(client, 4)
+    assert read(client, 4) == b"LATE"
 
 
 def test_delays(proxy, dial):
     client = dial()
     proxy.mode = Mode(delay=A_WHILE)
     began = time.monotonic()
-    assert b"LATE" == ask(client, b"late")
+    assert ask(client, b"late") == b"LATE"
     assert time.monotonic() - began >= 2 * A_WHILE
 
 
@@ -277,7 +277,7 @@ def test_throttles(proxy, dial):
     client = dial()
     proxy.mode = Mode(rate=100_000, chunk=1000)
     began = time.monotonic()
-    assert b"X" * 5000 == ask(client, b"x" * 5000)
+    assert ask(client, b"x" * 5000) == b"X" * 5000
     assert time.monotonic() - began >= 0.05
 
 
@@ -286,7 +286,7 @@ def test_sends_small_chunks(proxy, dial, echo):
     proxy.mode = Mode(chunk=1)
     client.sendall(b"abc")
     echo.wait_for(b"abc")
-    assert b"ABC" == read(client, 3)
+    assert read(client, 3) == b"ABC"
 
 
 @pytest.mark.parametrize(("before", "arrives"), [(True, b"begin;"), (False, b"begin;commit;x")])
@@ -294,9 +294,9 @@ def test_cuts_at_a_pattern_on_its_way_to_the_server(proxy, dial, echo, before, a
     proxy.mode = on(b"commit", CUT, before=before)
     client = dial()
     client.sendall(b"begin;commit;x")
-    assert b"" == client.recv(1000).removeprefix(b"BEGIN;")
+    assert client.recv(1000).removeprefix(b"BEGIN;") == b""
     echo.wait_for(arrives, ("closed",))
-    assert 1 == proxy.fired
+    assert proxy.fired == 1
 
 
 def test_finds_a_pattern_in_pieces(proxy, dial, echo):
@@ -311,26 +311,26 @@ def test_finds_a_pattern_in_pieces(proxy, dial, echo):
 def test_cuts_at_a_pattern_on_its_way_back(proxy, dial, echo):
     proxy.mode = on(b"TWO", CUT, Way.ANSWERS, before=True)
     client = dial()
-    assert b"ONE" == ask(client, b"one")
-    assert b"" == ask(client, b"two")
+    assert ask(client, b"one") == b"ONE"
+    assert ask(client, b"two") == b""
     echo.wait_for(b"onetwo", ("closed",))
 
 
 def test_holds_back_the_answer_to_a_pattern(proxy, dial, echo):
     proxy.mode = on(b"commit", on_answer(RESET))
     client = dial()
-    assert b"ONE" == ask(client, b"one")
+    assert ask(client, b"one") == b"ONE"
     with pytest.raises(ConnectionResetError):
         ask(client, b"commit")
     echo.wait_for(b"onecommit", ("reset",))
-    assert 2 == proxy.fired
+    assert proxy.fired == 2
 
 
 def test_lets_the_first_answer_pass(proxy, dial):
     proxy.mode = on_answer(CUT, before=False)
     client = dial()
-    assert b"ONE" == ask(client, b"one")
-    assert b"" == client.recv(1)
+    assert ask(client, b"one") == b"ONE"
+    assert client.recv(1) == b""
 
 
 def test_the_url_leads_through_the_proxy(proxy):

@@ -116,7 +116,7 @@ async def test_a_server_that_goes_away_meanwhile(stage, server, way, tell):
                 await db.fetchval("select 1")
         tell("nobody listens at the port", caught.value)
         server.start()
-    assert 0 == stage.count
+    assert stage.count == 0
     await recovered(db)
 
 
@@ -131,7 +131,7 @@ async def test_a_server_that_is_frozen_keeps_nobody(stage, server, tell, happene
         tell("nobody answers", caught.value)
     happened("server freezes in a statement", OWN_LIMIT)
     await stage.wait_until_settled()
-    assert 0 == stage.count
+    assert stage.count == 0
     await recovered(db)
 
 
@@ -159,7 +159,7 @@ async def test_a_server_that_shuts_down_takes_nobody_new(stage, server, tell):
             await wait_until(lambda: refuses(server))
             with anyio.fail_after(SECONDS), pytest.raises(ConnectError) as caught:
                 await db.connection().acquire()
-            assert 1 == await connection.fetchval("select 1")
+            assert await connection.fetchval("select 1") == 1
         tell("server shuts down", caught.value)
     finally:
         server.restart()
@@ -185,9 +185,9 @@ async def test_a_server_that_is_full(stage, server, tell):
         async with db.connection() as connection:
             with pytest.raises(ConnectError, match=r"(?i)too many|slots are reserved") as caught:
                 await db.connection().acquire()
-            assert 1 == await connection.fetchval("select 1")
+            assert await connection.fetchval("select 1") == 1
         tell("server is full", caught.value)
-    await wait_until(lambda: 1 == len(stage.ask(stage.words.sessions)))
+    await wait_until(lambda: len(stage.ask(stage.words.sessions)) == 1)
     await recovered(db)
 
 
@@ -230,7 +230,7 @@ async def test_a_transaction_that_is_idle_for_too_long(stage, client, tell):
             await wait_until(lambda: not stage.ask(stage.words.sessions))
             await db.execute(INSERT)
     tell("server ends a transaction that was idle for too long", caught.value)
-    assert 0 == stage.count
+    assert stage.count == 0
     await recovered(db)
 
 
@@ -250,7 +250,7 @@ async def test_a_statement_for_which_the_server_has_no_room(stage, client, tell)
     async with db.connection() as connection:
         with pytest.raises(OperationalError) as caught:
             await connection.execute(TOO_BIG[client.dialect])
-        assert 1 == await connection.fetchval("select 1")
+        assert await connection.fetchval("select 1") == 1
     assert not isinstance(caught.value, ConnectionLost)
     tell("server has no room for a statement", caught.value)
     await recovered(db, size=1)
@@ -263,5 +263,5 @@ async def test_a_statement_that_takes_too_long(stage, tell):
             await db.execute(INSERT)
             await db.fetchval(stage.words.sleep)
     tell("statement takes longer than statement_timeout", caught.value)
-    assert 0 == stage.count
+    assert stage.count == 0
     await recovered(db)

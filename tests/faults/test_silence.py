@@ -49,7 +49,7 @@ async def test_the_callers_own_time_limit_ends_a_call(stage, db, verb, happened)
     happened("network falls silent in a statement", OWN_LIMIT)
     stage.heal()
     await stage.wait_until_settled()
-    assert 0 == stage.count
+    assert stage.count == 0
     await recovered(db)
 
 
@@ -82,7 +82,7 @@ async def test_cleanup_timeout_ends_a_rollback_and_the_callers_error_stays(stage
             raise ZeroDivisionError
     stage.heal()
     await stage.wait_until_settled()
-    assert 0 == stage.count
+    assert stage.count == 0
     await recovered(db)
 
 

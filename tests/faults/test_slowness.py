@@ -16,8 +16,8 @@ async def test_bytes_that_come_one_by_one_are_put_together(stage):
     db = await stage.database().connect()
     async with db.transaction():
         await db.execute(INSERT)
-        assert "0123456789" * 10 == await db.fetchval(f"select '{'0123456789' * 10}'")
-    assert 1 == stage.count
+        assert await db.fetchval(f"select '{'0123456789' * 10}'") == "0123456789" * 10
+    assert stage.count == 1
     await recovered(db)
 
 
@@ -39,9 +39,9 @@ async def test_a_short_outage_is_nothing_but_a_delay(stage):
             with anyio.move_on_after(A_WHILE):
                 await ended.wait()
             assert not ended.is_set()
-            assert 0 == stage.count
+            assert stage.count == 0
             stage.heal()
-    assert 1 == stage.count
+    assert stage.count == 1
     await recovered(db)
 
 
@@ -51,7 +51,7 @@ async def test_big_results_arrive_complete(stage, mode):
     stage.proxy.mode = mode
 
     async def read_a_megabyte() -> None:
-        assert "x" * 1_000_000 == await db.fetchval("select repeat('x', 1000000)")
+        assert await db.fetchval("select repeat('x', 1000000)") == "x" * 1_000_000
 
     async def read_a_stream() -> None:
         rows = [row[0] async for row in db.iterate(f"{stage.words.rows} limit 3000", chunk_size=1000)]
@@ -62,6 +62,6 @@ async def test_big_results_arrive_complete(stage, mode):
             tasks.start_soon(read_a_megabyte)
             tasks.start_soon(read_a_stream)
         await db.executemany("insert into t (x) values (?)", [(number,) for number in range(50)])
-    assert 50 == stage.count
+    assert stage.count == 50
     stage.heal()
     await recovered(db)

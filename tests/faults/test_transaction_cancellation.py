@@ -76,7 +76,7 @@ async def committing(db: Database, fates: Fates) -> None:
     async with db.transaction() as transaction:
         fates.register(db, transaction)
         await db.execute(INSERT_TWO)
-    assert 1 == fates.committed
+    assert fates.committed == 1
 
 
 async def failing(db: Database, fates: Fates) -> None:
@@ -135,7 +135,7 @@ async def running_again(db: Database, fates: Fates) -> None:
         await db.run_transaction(work, backoff=0)
     finally:
         assert fates.committed <= 1
-    assert (3, 1) == (len(tries), fates.committed)
+    assert (len(tries), fates.committed) == (3, 1)
 
 
 SCENARIOS = (committing, failing, ending_by_hand, nesting_in_time, running_out_of_time, running_again)

@@ -193,7 +193,7 @@ class PoolMachine(RuleBasedStateMachine):
     def lends_each_connection_once(self):
         lent = [client.connection.physical for client in self.holding]
         assert len(lent) == len(set(lent))
-        assert [] == self.fake.violations
+        assert self.fake.violations == []
 
     def teardown(self):
         for client in (*self.holding, *self.waiting):

@@ -144,7 +144,7 @@ class Run:
         number = next(self.numbers)
         self.places[number] = scope
         if not fails:
-            assert 1 == (await self.db.execute(f"insert {number};")).rowcount
+            assert (await self.db.execute(f"insert {number};")).rowcount == 1
             return
         self.refused.add(number)
         script_of(self.db).fail(f"insert {number};")
@@ -169,7 +169,7 @@ class Run:
                     for statement in step.after:
                         await self.statement(outer, fails=statement.fails)
         except Boom:
-            assert "raise" == step.ending
+            assert step.ending == "raise"
         scope.state = TransactionState.COMMITTED if "commit" in step.ending else TransactionState.ROLLED_BACK
         assert scope.state is transaction.state
 
@@ -190,14 +190,14 @@ class Session:
         words = sql.rstrip(";").split()
         match words:
             case ["BEGIN"]:
-                assert [] == self.stack
+                assert self.stack == []
                 self.stack.append(("BEGIN", [], []))
             case ["SAVEPOINT", name]:
-                assert [] != self.stack
+                assert self.stack != []
                 self.stack.append((name, [], []))
             case ["COMMIT" | "ROLLBACK"]:
                 (_, _, done) = self.stack.pop()
-                assert [] == self.stack
+                assert self.stack == []
                 self.kept += done if words == ["COMMIT"] else []
             case ["RELEASE", name]:
                 (top, _, done) = self.stack.pop()
@@ -207,7 +207,7 @@ class Session:
                 while self.stack.pop()[0] != name:
                     pass
             case ["mark", number]:
-                assert [] == self.stack[-1][1]
+                assert self.stack[-1][1] == []
                 self.stack[-1][1].append(int(number))
             case ["insert", number]:
                 self.paths[int(number)] = [mark for _, marks, _ in self.stack for mark in marks]

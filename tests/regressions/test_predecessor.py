@@ -42,8 +42,8 @@ async def test_k01_a_database_never_uses_the_connection_of_another():
         await two.fetchval("select two")
         assert two.current_conn is None
         await two.disconnect()
-        assert "select one" == await one.fetchval("select one")
-        assert (["select one"], ["select two"]) == (first.sent, second.sent)
+        assert await one.fetchval("select one") == "select one"
+        assert (first.sent, second.sent) == (["select one"], ["select two"])
 
 
 async def test_k02_nested_transactions_of_sibling_tasks_never_interleave():
@@ -66,8 +66,8 @@ async def test_k03_failed_begin_releases_the_connection():
         with pytest.raises(DatabaseError, match="refused"):
             async with db.transaction():
                 pytest.fail("the block must not run")
-        assert (0, None) == (db._pool.lent, db.current_conn)
-        assert "select 1" == await db.fetchval("select 1")
+        assert (db._pool.lent, db.current_conn) == (0, None)
+        assert await db.fetchval("select 1") == "select 1"
 
 
 async def test_k04_failed_commit_rolls_back_and_releases_the_connection():
@@ -77,8 +77,8 @@ async def test_k04_failed_commit_rolls_back_and_releases_the_connection():
             async with db.transaction() as transaction:
                 await db.execute("insert 1")
         assert TransactionState.ROLLED_BACK is transaction.state
-        assert ["BEGIN", "insert 1", "COMMIT", "ROLLBACK"] == fake.sent
-        assert (0, None) == (db._pool.lent, db.current_conn)
+        assert fake.sent == ["BEGIN", "insert 1", "COMMIT", "ROLLBACK"]
+        assert (db._pool.lent, db.current_conn) == (0, None)
 
 
 async def test_k04_failed_commit_by_hand_releases_the_connection():
@@ -87,7 +87,7 @@ async def test_k04_failed_commit_by_hand_releases_the_connection():
         transaction = await db.transaction().start()
         with pytest.raises(DatabaseError, match="refused"):
             await transaction.commit()
-        assert (0, None) == (db._pool.lent, db.current_conn)
+        assert (db._pool.lent, db.current_conn) == (0, None)
 
 
 async def test_k05_statements_inside_of_an_iteration_do_not_deadlock():
@@ -100,7 +100,7 @@ async def test_k05_statements_inside_of_an_iteration_do_not_deadlock():
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(db.execute, "insert 2")
                 seen.append(row["value"])
-        assert ["select 3"] * 3 == seen
+        assert seen == ["select 3"] * 3
 
 
 async def test_k06_concurrent_acquires_of_one_connection_lease_one():
@@ -113,10 +113,10 @@ async def test_k06_concurrent_acquires_of_one_connection_lease_one():
         physical = connection.physical
         await connection.acquire()
         assert physical is connection.physical
-        assert (1, 1) == (db._pool.lent, fake.opens)
+        assert (db._pool.lent, fake.opens) == (1, 1)
         await connection.release()
         await connection.release()
-        assert 0 == db._pool.lent
+        assert db._pool.lent == 0
 
 
 async def test_k07_cancelling_again_during_the_release_leaks_nothing():
@@ -136,8 +136,8 @@ async def test_k07_cancelling_again_during_the_release_leaks_nothing():
                 await rollback.reached()
                 tasks.cancel_scope.cancel()
                 rollback.open()
-        assert 0 == db._pool.lent
-        assert "select 1" == await db.fetchval("select 1")
+        assert db._pool.lent == 0
+        assert await db.fetchval("select 1") == "select 1"
 
 
 @pytest.mark.parametrize("verb", ["execute", "executemany", "fetchall", "fetchone", "fetchval"])
@@ -151,7 +151,7 @@ async def test_k08_every_verb_is_refused_a_write_on_a_replica(file_url, verb):
             with pytest.raises(ReadOnlyError):
                 await db.transaction().start()
             async with db.transaction(readonly=True):
-                assert 0 == await db.fetchval("select count(*) from t")
+                assert await db.fetchval("select count(*) from t") == 0
             assert replica is db.current_conn
 
 
@@ -161,15 +161,15 @@ async def test_k09_a_connect_that_fails_leaves_nothing_open():
     fake.fail("connect", FakeError("gone", ConnectError), skip=1)
     with pytest.raises(ConnectError, match="gone"):
         await db.connect()
-    assert (False, 1, 0) == (db.is_connected, fake.opens, fake.open_now)
+    assert (db.is_connected, fake.opens, fake.open_now) == (False, 1, 0)
     verify_closed(db)
 
 
 async def test_k10_user_and_password_are_decoded_and_options_are_typed():
     db = make_database(url="fake://me%40home:p%40ss@server/my%20db?maxsize=7&timeout=2.5")
     address = db.backend.address
-    assert ("me@home", "p@ss", "my db") == (address.user, address.password, address.database)
-    assert (7, 2.5) == (db._pool.options.max_size, db._pool.options.timeout)
+    assert (address.user, address.password, address.database) == ("me@home", "p@ss", "my db")
+    assert (db._pool.options.max_size, db._pool.options.timeout) == (7, 2.5)
 
 
 MYSQL_DRIVERS = [
@@ -184,16 +184,16 @@ async def test_k11_statements_of_mysql_are_committed_at_once_and_reads_are_fresh
     async with Database(url) as one, Database(url) as other, other.connection():
         await one.execute("create or replace table t (name varchar(20))")
         await one.execute("insert into t values ('Ann')")
-        assert "Ann" == await other.fetchval("select name from t")
+        assert await other.fetchval("select name from t") == "Ann"
         await one.execute("update t set name = ?", "🐘")
-        assert "🐘" == await other.fetchval("select name from t")
+        assert await other.fetchval("select name from t") == "🐘"
 
 
 @pytest.mark.parametrize("scheme", ["aiomysql", "asyncmy", "pymysql", "trio-mysql"])
 async def test_k11_what_the_url_of_mysql_leaves_out_is_left_to_the_library(scheme):
     arguments = await Database(f"{scheme}://server/db").backend.arguments()
     assert {"port", "user", "password", "unix_socket"}.isdisjoint(arguments)
-    assert "utf8mb4" == arguments["charset"]
+    assert arguments["charset"] == "utf8mb4"
 
 
 async def test_k12_memory_is_one_database_for_all_connections(memory):
@@ -202,7 +202,7 @@ async def test_k12_memory_is_one_database_for_all_connections(memory):
 
         async def other():
             async with memory.connection(create=True):
-                assert "Ann" == await memory.fetchval("select name from t")
+                assert await memory.fetchval("select name from t") == "Ann"
 
         tasks.start_soon(other)
 
@@ -213,7 +213,7 @@ async def test_k13_transaction_options_are_sent_and_init_runs_once_per_connectio
         for _ in range(3):
             async with db.transaction(isolation="serializable", readonly=True, deferrable=True):
                 await db.fetchval("select 1")
-        assert "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE" == fake.sent[0]
+        assert fake.sent[0] == "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE"
         assert fake.connections == initialised
 
 
@@ -227,18 +227,18 @@ async def test_k14_odbc_works_without_a_pool_and_tells_what_it_leads_to(odbc, tm
     async with db.connection() as connection:
         await connection.execute("insert into t values (?)", "Ann")
     async with db.transaction():
-        assert "Ann" == await db.fetchval("select name from t")
-    assert ("sqlite", 0) == (db.backend.db_type, db.stats()["primary"].size)
+        assert await db.fetchval("select name from t") == "Ann"
+    assert (db.backend.db_type, db.stats()["primary"].size) == ("sqlite", 0)
 
 
 async def test_k15_placeholders_in_literals_and_comments_are_left_alone(memory):
     row = await memory.fetchone("select '%s', %s, %s -- %s", 1, 2)
-    assert ("%s", 1, 2) == row
+    assert row == ("%s", 1, 2)
 
 
 async def test_k16_records_find_values_by_name_and_say_which_names_there_are(memory):
     row = await memory.fetchone("select 1 as one, 2 as two")
-    assert (1, 2, {"one": 1, "two": 2}) == (row["one"], row[1], dict(row))
+    assert (row["one"], row[1], dict(row)) == (1, 2, {"one": 1, "two": 2})
     with pytest.raises(KeyError, match=r"three.*one, two"):
         row["three"]
 
@@ -246,13 +246,13 @@ async def test_k16_records_find_values_by_name_and_say_which_names_there_are(mem
 async def test_k17_execute_returns_a_result_whatever_the_statement(memory):
     assert Result(1, 1) == await memory.execute("insert into t (name) values ('Ann')")
     assert isinstance(await memory.execute("pragma user_version = 1"), Result)
-    assert 1 == (await memory.execute("update t set name = 'Bob'")).rowcount
+    assert (await memory.execute("update t set name = 'Bob'")).rowcount == 1
 
 
 async def test_k18_is_connected_tells_the_truth_and_unknown_drivers_are_named():
     db = make_database()
-    assert "select 1" == await db.fetchval("select 1")
-    assert (False, 0) == (db.is_connected, script_of(db).open_now)
+    assert await db.fetchval("select 1") == "select 1"
+    assert (db.is_connected, script_of(db).open_now) == (False, 0)
     with pytest.raises(UnknownDriver, match="did you mean 'postgresql'"):
         Database("postgrsql://server/db")
 
@@ -277,7 +277,7 @@ async def test_leaving_an_iteration_early_makes_no_noise_and_frees_the_cursor():
         gc.collect()
         await anyio.lowlevel.checkpoint()
         await anyio.lowlevel.checkpoint()
-        assert 0 == db._pool.lent
+        assert db._pool.lent == 0
 
 
 async def test_after_a_reconnect_statements_do_not_slip_out_of_a_lost_transaction():
@@ -289,8 +289,8 @@ async def test_after_a_reconnect_statements_do_not_slip_out_of_a_lost_transactio
                     await db.execute("insert 1")
                 await db.execute("insert 2")
         assert "insert 2" not in fake.sent
-        assert "select 1" == await db.fetchval("select 1")
-        assert 2 == fake.opens
+        assert await db.fetchval("select 1") == "select 1"
+        assert fake.opens == 2
 
 
 async def test_sqlite_connections_never_begin_a_transaction_on_their_own(memory):
@@ -302,4 +302,4 @@ async def test_sqlite_connections_never_begin_a_transaction_on_their_own(memory)
 
 def test_the_host_option_of_a_url_wins_over_its_empty_host():
     db = Database("postgresql:///shop?host=/socket/dir&port=5433")
-    assert ("/socket/dir", 5433) == (db.backend.options["host"], db.backend.options["port"])
+    assert (db.backend.options["host"], db.backend.options["port"]) == ("/socket/dir", 5433)

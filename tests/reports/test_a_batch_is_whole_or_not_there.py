@@ -19,9 +19,9 @@ async def test_a_row_that_is_refused_takes_the_others_along(db, target, count):
         await db.execute(insert, -1, "x")
         with pytest.raises(DataError):
             await db.executemany(insert, [*((i, "x") for i in range(count)), (0, object())])
-        assert [-1] == await db.fetchall("select i from t", into=int)
+        assert await db.fetchall("select i from t", into=int) == [-1]
         await db.executemany(insert, [(i, "x") for i in range(3)])
-    assert 4 == await db.fetchval("select count(*) from t")
+    assert await db.fetchval("select count(*) from t") == 4
 
 
 @pytest.mark.targets(scheme={"aiopg", "asyncpg", "psycopg"})

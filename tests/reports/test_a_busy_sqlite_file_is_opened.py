@@ -48,10 +48,10 @@ def locked(file, how):
 async def test_reading_works_while_another_process_writes(file, url):
     with locked(file, "immediate"):
         async with Database(url) as db:
-            assert 1 == await db.fetchval("select count(*) from t")
+            assert await db.fetchval("select count(*) from t") == 1
     async with Database(url) as db:
         await db.execute("insert into t values (3)")
-        assert "wal" == await db.fetchval("pragma journal_mode")
+        assert await db.fetchval("pragma journal_mode") == "wal"
 
 
 @pytest.mark.targets(scheme=FILES)
@@ -87,13 +87,13 @@ def test_several_processes_that_start_together_all_start(file, url):
         process.stdin.flush()
     assert [b""] * len(processes) == [process.communicate()[1] for process in processes]
     with closing(sqlite3.connect(file)) as db:
-        assert [(5,)] == db.execute("select count(*) from t").fetchall()
+        assert db.execute("select count(*) from t").fetchall() == [(5,)]
 
 
 @pytest.mark.targets(scheme=FILES, loop="asyncio")
 async def test_several_databases_that_open_a_file_together_all_open_it(tmp_path, target):
     databases = [Database(f"{target.scheme}:///{tmp_path}/new.db") for _ in range(8)]
-    assert [1] * 8 == await asyncio.gather(*(db.fetchval("select 1") for db in databases))
+    assert await asyncio.gather(*(db.fetchval("select 1") for db in databases)) == [1] * 8
     for db in databases:
         await db.disconnect()
 
@@ -124,7 +124,7 @@ def without_permission(journal):
 async def test_a_file_that_may_not_be_written_can_be_read(target, query):
     with without_permission("delete") as file:
         async with Database(f"{target.scheme}:///{file}{query}") as db:
-            assert 0 == await db.fetchval("select count(*) from t")
+            assert await db.fetchval("select count(*) from t") == 0
             with pytest.raises(ReadOnlyError):
                 await db.execute("insert into t values (2)")
 
@@ -136,7 +136,7 @@ async def test_a_file_in_wal_mode_that_may_not_be_written_can_be_read_as_the_err
         with pytest.raises(ConnectError, match=r"can be read with '\?uri=true&mode=ro'.*&immutable=1'"):
             await Database(url).connect()
         async with Database(f"{url}?uri=true&mode=ro&immutable=1") as db:
-            assert 0 == await db.fetchval("select count(*) from t")
+            assert await db.fetchval("select count(*) from t") == 0
 
 
 @pytest.mark.targets(scheme=FILES, loop={"asyncio", "trio"})
@@ -145,4 +145,4 @@ async def test_pragmas_that_a_new_file_takes_before_its_first_page_come_first(ma
     db = await make_database(url, pragmas=wanted)
     await db.execute("create table t (x)")
     told = [await db.fetchval(f"pragma {name}") for name in (*wanted, "journal_mode")]
-    assert [2, 8192, 2, "UTF-16le", "wal"] == told
+    assert told == [2, 8192, 2, "UTF-16le", "wal"]

@@ -41,7 +41,7 @@ async def test_a_replica_that_was_never_connected_to_is_left_alone(limit, loop):
             await read(db, seen, limit)
         assert failed == seen["too late"], "it is left alone"
         assert seen["primary"] >= 20
-        assert 1 == db._replicas.own[0].pool.connector.breaker.failures
+        assert db._replicas.own[0].pool.connector.breaker.failures == 1
         for gate in gates:
             gate.open()
 
@@ -60,7 +60,7 @@ async def test_each_trial_that_is_cancelled_doubles_the_rest(loop):
             gate.open()
         await anyio.sleep(0.6)
         await read(db, seen, 1)
-        assert (1, 0) == (seen["replica"], breaker.failures)
+        assert (seen["replica"], breaker.failures) == (1, 0)
 
 
 async def test_callers_who_leave_a_busy_replica_blame_nobody(loop):
@@ -76,7 +76,7 @@ async def test_callers_who_leave_a_busy_replica_blame_nobody(loop):
         seen = Counter()
         for _ in range(15):
             await read(db, seen, 0.08)
-        assert (15, 0) == (seen["too late"], db._replicas.own[0].pool.connector.breaker.failures)
+        assert (seen["too late"], db._replicas.own[0].pool.connector.breaker.failures) == (15, 0)
         tasks.cancel_scope.cancel()
 
 
@@ -90,9 +90,9 @@ async def test_callers_in_a_hurry_do_not_blame_a_replica_that_works_for_others(l
                 tasks.start_soon(read, db, seen, 0.02)
                 await anyio.sleep(0.09)
                 gate.open()
-            assert "replica" == others.role
+            assert others.role == "replica"
         pool = db._replicas.own[0].pool
-        assert (8, 0) == (seen["too late"], pool.connector.breaker.failures)
+        assert (seen["too late"], pool.connector.breaker.failures) == (8, 0)
         assert pool.connector.breaker._silence < 0.2, "only what came after the last use"
 
 
@@ -104,7 +104,7 @@ async def test_the_fallback_forgets_its_failures(loop):
             fallback.connector.breaker._until = 0.0
         async with db.replica():
             pass
-        assert 0 == fallback.connector.breaker.failures
+        assert fallback.connector.breaker.failures == 0
 
 
 async def test_those_who_wait_at_the_same_time_count_once(loop):

@@ -47,6 +47,6 @@ async def test_no_connection_stays_in_use(replica, fresh, loop):
             tasks.cancel_scope.cancel()
             for gate in gates:
                 gate.open()
-        assert 0 == pool.lent
+        assert pool.lent == 0
         async with db.replica():
-            assert 1 == pool.lent
+            assert pool.lent == 1

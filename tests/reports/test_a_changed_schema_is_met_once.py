@@ -43,9 +43,9 @@ async def warm(make_database, users):
 async def test_plain_statements_and_cursors_go_on(warm):
     await warm.execute("alter table users add column age int")
     for _ in range(2):
-        assert ["id", "name", "age"] == list((await warm.fetchmany(9, TEXT))[0].keys())
-        assert [3] * 3 == [len(row) async for row in warm.iterate(TEXT)]
-        assert [3] * 3 == [len(row) for row in await warm.fetchall(TEXT)]
+        assert list((await warm.fetchmany(9, TEXT))[0].keys()) == ["id", "name", "age"]
+        assert [len(row) async for row in warm.iterate(TEXT)] == [3] * 3
+        assert [len(row) for row in await warm.fetchall(TEXT)] == [3] * 3
 
 
 async def test_one_transaction_of_the_pool_fails_and_is_worth_another_try(warm):
@@ -60,7 +60,7 @@ async def test_one_transaction_of_the_pool_fails_and_is_worth_another_try(warm):
 
     async def read():
         async with warm.transaction():  # three at once, so each on another connection
-            assert [3] * 3 == [len(row) for row in await warm.fetchall(TEXT)]
+            assert [len(row) for row in await warm.fetchall(TEXT)] == [3] * 3
             inside.append(1)
             if len(inside) == 3:
                 all_in.set()
@@ -90,8 +90,8 @@ async def test_types_that_were_made_anew(users):
         for _ in range(3):
             await connection.execute("drop type if exists mood")
             await connection.execute("create type mood as enum ('ok', 'bad')")
-            assert "ok" == await connection.fetchval("select cast(:v as mood)", {"v": "ok"})
-            assert [("bad",)] == [tuple(row) async for row in connection.iterate("select 'bad'::mood")]
+            assert await connection.fetchval("select cast(:v as mood)", {"v": "ok"}) == "ok"
+            assert [tuple(row) async for row in connection.iterate("select 'bad'::mood")] == [("bad",)]
             await connection.execute("create temp table moods (m mood) on commit drop")
             await connection.executemany("select cast(:v as mood)", [{"v": "ok"}, {"v": "bad"}])
 
@@ -101,12 +101,12 @@ async def test_composite_types_that_have_got_other_attributes(users):
     async with users.connection() as connection:
         await connection.execute("create type pair as (a int, b text)")
         text = "select a from unnest(cast(:rows as pair[]))"
-        assert 1 == await connection.fetchval(text, {"rows": [(1, "x")]})
+        assert await connection.fetchval(text, {"rows": [(1, "x")]}) == 1
         await connection.execute("alter type pair add attribute c int")
         async with connection.transaction():
-            assert 1 == await connection.fetchval(text, {"rows": [(1, "x", 3)]})
+            assert await connection.fetchval(text, {"rows": [(1, "x", 3)]}) == 1
         await connection.execute("alter type pair add attribute d int")
-        assert 4 == await connection.fetchval("select d from unnest(cast(:r as pair[]))", {"r": [{"a": 1, "d": 4}]})
+        assert await connection.fetchval("select d from unnest(cast(:r as pair[]))", {"r": [{"a": 1, "d": 4}]}) == 4
         for _ in range(2):  # a mistake stays one
             with pytest.raises(DatabaseError, match="wrong number of columns"):
                 await connection.fetchval(text, {"rows": [(1, "x")]})
@@ -122,22 +122,22 @@ async def test_an_answer_that_cannot_be_read_for_a_changed_type(users):
         await connection.execute("alter type pair add attribute c int")
         with pytest.raises(DataError, match="was run, but its answer cannot be read"):
             await connection.fetchval("select cast((1, 'x', 3) as pair)")
-        assert (1, "x", 3) == tuple(await connection.fetchval("select cast((1, 'x', 3) as pair)"))
+        assert tuple(await connection.fetchval("select cast((1, 'x', 3) as pair)")) == (1, "x", 3)
         await connection.execute("alter type pair drop attribute b")
 
         async def read():
             await connection.execute("insert into users (id, name) values (4, 'Dee')")
             return tuple(await connection.fetchval("select cast((1, 3) as pair)"))
 
-        assert (1, 3) == await users.run_transaction(read)
-        assert 4 == await connection.fetchval("select count(*) from users")
+        assert await users.run_transaction(read) == (1, 3)
+        assert await connection.fetchval("select count(*) from users") == 4
 
 
 async def test_statements_that_the_server_has_forgotten(users):
     async with users.connection() as connection:
         for _ in range(2):
-            assert 3 == len(await connection.fetchall(TEXT))
-            assert 3 == len(await connection.fetchmany(9, TEXT))
+            assert len(await connection.fetchall(TEXT)) == 3
+            assert len(await connection.fetchmany(9, TEXT)) == 3
             await connection.execute("deallocate all")
 
 
@@ -173,13 +173,13 @@ async def test_no_row_of_a_batch_is_written_twice(users):
         await connection.execute("alter type pair add attribute c int")
         rows = [{"p": (number, "x", 3)} for number in range(3)]
         await connection.executemany(text, rows)
-        assert 4 == await connection.fetchval("select count(*) from pairs")
+        assert await connection.fetchval("select count(*) from pairs") == 4
         await connection.execute("alter type pair add attribute d int")
         async with connection.transaction() as transaction:
             with pytest.raises(DataError):
                 await connection.executemany(text, [{"p": (9, "x", 3)}, {"p": (9, "x", 3, 4)}])
             await transaction.rollback()
-        assert 4 == await connection.fetchval("select count(*) from pairs")
+        assert await connection.fetchval("select count(*) from pairs") == 4
 
 
 CHANGES = [
@@ -216,7 +216,7 @@ async def test_in_a_transaction_a_column_of_another_type_is_worth_another_try(ma
     async def insert():
         return await db.fetchval(statement, {"v": "[1]"})
 
-    assert [1] == await db.run_transaction(insert)
+    assert await db.run_transaction(insert) == [1]
 
 
 async def test_a_type_that_never_fits_is_the_callers_mistake(db):

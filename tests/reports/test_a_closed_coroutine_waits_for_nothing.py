@@ -96,8 +96,8 @@ async def test_it_gives_its_connection_back_at_each_await(
             coroutine: Any = work(db)
             if not await is_closed_at(k, coroutine):
                 return
-            assert 0 == db._pool.lent, k
-            assert "select 2" == await db.fetchval("select 2")
+            assert db._pool.lent == 0, k
+            assert await db.fetchval("select 2") == "select 2"
     raise AssertionError("it did not end")
 
 

@@ -22,8 +22,8 @@ async def test_sqlite(make_database):
 
     db = await make_database(init=init)
     async with db.connection() as connection:
-        assert 8 == await connection.fetchval("select twice(4)")
-        assert [] == await connection.fetchall("select a from mine")
+        assert await connection.fetchval("select twice(4)") == 8
+        assert await connection.fetchall("select a from mine") == []
         assert sqlite3.Row is connection.raw.row_factory
     assert (False, str) == SEEN["attributes"]
 
@@ -37,8 +37,8 @@ async def test_psycopg(make_database):
 
     db = await make_database(init=init)
     async with db.connection() as connection:
-        assert "3MB" == await connection.fetchval("show work_mem")
-        assert 7 == connection.raw.prepare_threshold
+        assert await connection.fetchval("show work_mem") == "3MB"
+        assert connection.raw.prepare_threshold == 7
         assert (True, connection.raw.info.dbname) == SEEN["attributes"]
 
 
@@ -50,5 +50,5 @@ async def test_pymysql(make_database):
         raw.encoders = dict(raw.encoders)
 
     db = await make_database(init=init)
-    assert 1 == await db.fetchval("select 1")
-    assert (True, "utf8mb4") == SEEN["attributes"]
+    assert await db.fetchval("select 1") == 1
+    assert SEEN["attributes"] == (True, "utf8mb4")

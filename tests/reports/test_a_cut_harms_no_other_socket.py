@@ -40,7 +40,7 @@ async def talk(port):
     async with await anyio.connect_tcp("127.0.0.1", port) as stream:
         for _ in range(3):
             await stream.send(b"hello")
-            assert b"hello" == await stream.receive()
+            assert await stream.receive() == b"hello"
 
 
 async def repeat(stream):
@@ -84,7 +84,7 @@ async def nothing_left():
 async def warm(target, url):
     """Connect once, so that what a library keeps open from then on is not counted."""
     async with Database(url) as db:
-        assert 1 == await db.fetchval("select 1")
+        assert await db.fetchval("select 1") == 1
 
 
 async def lose(function, *args):
@@ -96,7 +96,7 @@ async def lose(function, *args):
 async def works(url):
     """Fail unless a new connection of the same library works."""
     async with Database(url, connect_timeout=5) as db:
-        assert 42 == await db.fetchval("select 42")
+        assert await db.fetchval("select 42") == 42
 
 
 SLOW_COMMIT = (
@@ -148,7 +148,7 @@ async def test_the_end_of_a_block_with_a_child_that_still_reads(target, warm, ur
                 group.start_soon(lose, connection.fetchval, SLEEP[target.dialect])
                 await running(1)
             await work()
-        assert 42 == await db.fetchval("select 42")
+        assert await db.fetchval("select 42") == 42
 
 
 async def test_a_cancelled_statement_on_a_silent_link(target, warm, url, proxy):
@@ -163,7 +163,7 @@ async def test_a_cancelled_statement_on_a_silent_link(target, warm, url, proxy):
         anyio.create_task_group() as group,
     ):
         async with db.connection():
-            assert 1 == await db.fetchval("select 1")
+            assert await db.fetchval("select 1") == 1
             proxy.mode = BLACKHOLE
             with anyio.move_on_after(0.1):
                 await db.fetchval(SLEEP[target.dialect])

@@ -66,7 +66,7 @@ async def test_a_commit_whose_connection_was_cut_is_uncertain_and_calls_no_hook(
                     await transaction.commit()
         assert TransactionState.FAILED is transaction.state
         assert transaction.may_be_committed
-    assert [] == calls
+    assert calls == []
     assert "2 of its hooks are not called" in caplog.text
 
 
@@ -81,7 +81,7 @@ async def test_a_refusal_that_came_before_the_cut_is_certain():
                 transaction.on_rollback(calls.append, "rolled back")
         assert not isinstance(caught.value, CommitUncertainError)
         assert not transaction.may_be_committed
-    assert ["rolled back"] == calls
+    assert calls == ["rolled back"]
 
 
 async def test_a_savepoint_whose_connection_was_cut_is_rolled_back_for_sure():
@@ -118,7 +118,7 @@ async def test_what_gives_a_commit_up_leaves_it_uncertain(how, caplog):
             await connection.release()
         assert transaction.may_be_committed
         await connection.release()
-    assert [] == calls
+    assert calls == []
 
 
 @pytest.mark.targets(pooled=True, memory=False)

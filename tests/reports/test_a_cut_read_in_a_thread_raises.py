@@ -53,7 +53,7 @@ async def test_a_statement_that_is_cut_by_a_shutdown_has_lost_its_connection(url
             tasks.start_soon(run)
             await anyio.sleep(0.05)  # it is endless, so no time is too short or too long
             await db.disconnect(timeout=0)
-    assert ["the connection was closed while it was in use"] == list(map(str, caught))
+    assert list(map(str, caught)) == ["the connection was closed while it was in use"]
 
 
 @pytest.mark.targets(memory=False)
@@ -68,7 +68,7 @@ async def test_a_statement_that_outlasts_its_block_has_lost_its_connection(url, 
             async with anyio.create_task_group() as tasks, db.connection() as connection:
                 tasks.start_soon(run, connection)
                 await anyio.sleep(0.05)
-        assert 1 == await db.fetchval("select 1")
+        assert await db.fetchval("select 1") == 1
 
 
 @pytest.mark.parametrize("in_transaction", [False, True])

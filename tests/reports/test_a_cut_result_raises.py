@@ -120,7 +120,7 @@ async def test_executemany_that_was_cut_off_has_failed(cutter: Cutter, db: Datab
         cutter.arm(connection.driver.terminate, 1)
         with pytest.raises(ConnectionLost):
             await db.executemany("insert into numbers values (?)", *(("x" * 1000,) for _ in range(3000)))
-    assert 0 == await db.fetchval("select count(*) from numbers")
+    assert await db.fetchval("select count(*) from numbers") == 0
 
 
 @on_mysql
@@ -135,7 +135,7 @@ async def test_a_commit_whose_answer_came_is_a_commit(cutter: Cutter, db: Databa
         connection = db.current_conn
         assert connection is not None
         cutter.arm(connection.driver.terminate, 1)
-    assert (1, ["commit"]) == (await db.fetchval("select count(*) from numbers"), ended)
+    assert (await db.fetchval("select count(*) from numbers"), ended) == (1, ["commit"])
 
 
 CALLS: dict[str, Callable[[Any], Any]] = {
@@ -184,4 +184,4 @@ async def test_a_stream_that_was_cut_off_does_not_end_early(db: Database, words:
             rows = db.iterate(words.numbers.format(ROWS), chunk_size=10)
             await anext(rows)
             await db.disconnect(timeout=0)
-            assert [] == [row async for row in rows]
+            assert [row async for row in rows] == []

@@ -47,4 +47,4 @@ async def test_what_was_cancelled_and_cut_holds_no_lock(url, verb):
             await db.disconnect(timeout=0)
     with closing(sqlite3.connect(file, timeout=2, isolation_level=None)) as other:
         other.execute("begin immediate")
-        assert (0,) == other.execute("select count(*) from t").fetchone()
+        assert other.execute("select count(*) from t").fetchone() == (0,)

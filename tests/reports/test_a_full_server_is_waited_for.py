@@ -35,7 +35,7 @@ async def test_tasks_wait_in_line_for_the_connections_that_the_pool_has(loop):
             for number in range(20):
                 tasks.start_soon(use, number)
         assert {f"select {number}" for number in range(20)} == set(got)
-        assert 1 == fake.opens
+        assert fake.opens == 1
         assert fake.attempts <= 21  # each task has tried once at most
 
 
@@ -75,8 +75,8 @@ async def test_a_pool_without_connections_fails_at_once():
         async with anyio.create_task_group() as tasks:
             for _ in range(5):
                 tasks.start_soon(fail)
-    assert 5 == len(failures)
-    assert 0 == db.stats()["primary"].size
+    assert len(failures) == 5
+    assert db.stats()["primary"].size == 0
 
 
 async def test_a_connection_is_opened_again_when_the_server_has_room():
@@ -94,7 +94,7 @@ async def test_a_connection_is_opened_again_when_the_server_has_room():
         await anyio.wait_all_tasks_blocked()
         with anyio.fail_after(2):
             await db.fetchval("select 2")
-        assert 2 == fake.opens
+        assert fake.opens == 2
         release.set()
 
 

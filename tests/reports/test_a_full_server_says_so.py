@@ -41,5 +41,5 @@ async def test_a_login_that_finds_no_place(lonely, make_database, target):
     assert is_full(caught.value)
     assert "host" not in str(caught.value).partition(" failed: ")[2]
     if target.dialect == "postgresql":
-        assert "53300" == caught.value.sqlstate
+        assert caught.value.sqlstate == "53300"
     await first.disconnect()

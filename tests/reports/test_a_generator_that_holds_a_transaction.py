@@ -48,7 +48,7 @@ async def test_statements_that_were_run_in_a_generator_that_was_left_early_are_t
         with pytest.raises(TransactionError, match=f"{LEFT}, and nothing of it was committed"):
             await db.execute("insert more")
         await db.execute("insert more")
-        assert "insert more" == fake.sent[-1]
+        assert fake.sent[-1] == "insert more"
         assert "COMMIT" not in fake.sent
     assert LEFT in caplog.text
 
@@ -60,17 +60,17 @@ async def test_a_generator_that_is_left_early_without_such_statements_is_in_the_
         gc.collect()
         await anyio.wait_all_tasks_blocked()
         await db.execute("insert mine")
-        assert "insert mine" == fake.sent[-1]
-    assert [] == [warning for warning in recwarn if LEFT in str(warning.message)]
+        assert fake.sent[-1] == "insert mine"
+    assert [warning for warning in recwarn if LEFT in str(warning.message)] == []
 
 
 async def test_a_generator_that_is_read_to_its_end_commits_all(recwarn):
     async with connected() as (db, fake):
         async for number in numbers(db):
             await db.execute(f"insert mine {number}")
-        assert (7, "COMMIT") == (fake.sent.index("COMMIT"), fake.sent[-1])
+        assert (fake.sent.index("COMMIT"), fake.sent[-1]) == (7, "COMMIT")
         await db.execute("insert more")
-    assert [] == [warning for warning in recwarn if LEFT in str(warning.message)]
+    assert [warning for warning in recwarn if LEFT in str(warning.message)] == []
 
 
 async def test_its_own_statements_and_child_tasks_are_no_guests(recwarn):
@@ -86,7 +86,7 @@ async def test_its_own_statements_and_child_tasks_are_no_guests(recwarn):
         gc.collect()
         await anyio.wait_all_tasks_blocked()
         await db.execute("insert mine")
-    assert [] == [warning for warning in recwarn if LEFT in str(warning.message)]
+    assert [warning for warning in recwarn if LEFT in str(warning.message)] == []
 
 
 async def test_a_context_manager_made_of_a_generator_is_a_block_like_any_other():
@@ -101,7 +101,7 @@ async def test_a_context_manager_made_of_a_generator_is_a_block_like_any_other()
         with pytest.raises(TransactionTimeout):
             async with block(db):
                 await anyio.sleep(5)
-        assert ["BEGIN", "insert 1", "COMMIT", "BEGIN", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "insert 1", "COMMIT", "BEGIN", "ROLLBACK"]
 
 
 @pytest.mark.parametrize("late", ["its own statement", "a statement of the consumer", "its commit"])
@@ -114,14 +114,14 @@ async def test_a_time_limit_in_a_generator_cancels_nobody_and_raises_where_the_t
 
     async with connected() as (db, fake):
         generator = once(db)
-        assert 1 == await anext(generator)
+        assert await anext(generator) == 1
         await anyio.sleep(0.03)  # the consumer's own work
         if late == "a statement of the consumer":
             with pytest.raises(TransactionTimeout):
                 await db.execute("insert mine")
         with pytest.raises(TransactionTimeout):
             await anext(generator)
-        assert ["BEGIN", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "ROLLBACK"]
         await db.execute("insert more")
 
 
@@ -129,7 +129,7 @@ async def test_a_time_limit_in_a_generator_that_is_kept_is_no_different():
     async with connected() as (db, fake):
         async for _ in numbers(db, timeout=5):
             pass
-        assert "COMMIT" == fake.sent[-1]
+        assert fake.sent[-1] == "COMMIT"
 
 
 @pytest.mark.targets(pooled=True, loop="asyncio")

@@ -35,7 +35,7 @@ async def test_a_transaction_that_the_database_ended_is_its_owners_alone(shared,
         else:
             connection.abandon()
         for _ in range(2):
-            assert "select 5" == await db.fetchval("select 5")
+            assert await db.fetchval("select 5") == "select 5"
         async with db.connection() as other:
             await other.execute("insert 2")
         with pytest.raises(TransactionError, match="the database rolled it back"):
@@ -85,7 +85,7 @@ async def test_a_transaction_started_in_a_nested_block_that_has_ended_is_in_the_
                 fake.fail("insert 1", FakeError("deadlock"), ends_transaction=True)
                 await db.execute("insert 1")
         await connection.execute("insert 2")
-        assert "insert 2" == fake.sent[-1]
+        assert fake.sent[-1] == "insert 2"
 
 
 @pytest.mark.targets(pooled=True, loop="asyncio")
@@ -99,9 +99,9 @@ async def test_a_transaction_lost_in_one_lease_is_no_error_in_the_next(make_data
             await db.execute("insert into u values (1)")
             await db.execute(end.get(target.dialect, "rollback"))
     for _ in range(3):
-        assert 5 == await db.fetchval("select 5")
+        assert await db.fetchval("select 5") == 5
     async with db.transaction():
-        assert 5 == await db.fetchval("select 5")
+        assert await db.fetchval("select 5") == 5
 
 
 @pytest.mark.targets(memory=True, pooled=True)
@@ -117,4 +117,4 @@ async def test_a_transaction_begun_with_sql_in_memory_is_as_long_as_its_own_leas
         await connection.execute("commit")
         await connection.execute("begin")
         await connection.execute("insert into u values (2)")
-    assert [1] == [row.a for row in await db.fetchall("select a from u")]
+    assert [row.a for row in await db.fetchall("select a from u")] == [1]

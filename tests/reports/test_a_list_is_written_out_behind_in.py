@@ -45,23 +45,23 @@ async def test_a_list_behind_in_is_a_list_of_values_in_each_style_of_placeholder
                 continue
             query = f"select id from users where {condition} order by id"
             assert expected == await people.fetchall(query, *params, into=int), condition
-        assert [1, 2] == [
+        assert [
             row.id async for row in people.iterate(f"select id from users where {EXPECTED[4][0]}", *EXPECTED[4][1])
-        ]
+        ] == [1, 2]
         for bare in (False, True):  # written out, and as it is
             query = "select count(*) from users where id in (:id)"
-            assert 1 == await people.fetchval(query, {"id": 2 if bare else [2]})
+            assert await people.fetchval(query, {"id": 2 if bare else [2]}) == 1
 
 
 async def test_rows_of_a_batch_may_have_lists_of_many_lengths(people):
     async with people.connection():
         rows = [{"ids": [1, 2, 3], "name": "x"}, {"ids": [], "name": "y"}, {"ids": 4, "name": "z"}]
         await people.executemany("update users set name = :name where id in (:ids)", rows)
-        assert ["x", "x", "x", "z"] == await people.fetchall("select name from users order by id", into=str)
+        assert await people.fetchall("select name from users order by id", into=str) == ["x", "x", "x", "z"]
         with pytest.raises(ProgrammingError, match="one by one"):
             await people.executemany("update users set name = :name where id not in (:ids)", rows)
         await people.executemany("delete from users where id not in (?)", [([1, 2],), ([2, 3, 4],)])
-        assert [2] == await people.fetchall("select id from users", into=int)
+        assert await people.fetchall("select id from users", into=int) == [2]
 
 
 @pytest.mark.targets(dialect="postgresql", odbc=False)
@@ -69,8 +69,8 @@ async def test_arrays_stay_arrays(people):
     query = (
         "select id from users where id = any(:ids::int[]) and (id in (:ids) or cardinality(:ids::int[]) = 0) order by 1"
     )
-    assert [1, 2] == await people.fetchall(query, {"ids": [1, 2]}, into=int)
-    assert [] == await people.fetchall(query, {"ids": []}, into=int)
+    assert await people.fetchall(query, {"ids": [1, 2]}, into=int) == [1, 2]
+    assert await people.fetchall(query, {"ids": []}, into=int) == []
 
 
 @pytest.mark.targets(odbc=False)
@@ -84,7 +84,7 @@ async def test_a_list_in_place_of_the_values_is_told(people):
             await people.execute("insert into users (id, name) values (?, ?)", [5, "Eve"])
         with pytest.raises(DataError, match="one by one"):
             await people.execute("insert into users (id, name) values (5, ?)", ["Eve"])
-        assert 4 == await people.fetchval("select count(*) from users")
+        assert await people.fetchval("select count(*) from users") == 4
 
 
 async def test_a_text_with_a_zero_byte_is_refused_before_anything_is_sent(people):
@@ -96,7 +96,7 @@ async def test_a_text_with_a_zero_byte_is_refused_before_anything_is_sent(people
                 await verb(text, *params)
         with pytest.raises(ProgrammingError, match="NUL"):
             await anext(people.iterate(text, *params))
-    assert 4 == await people.fetchval("select count(*) from users")
+    assert await people.fetchval("select count(*) from users") == 4
 
 
 @pytest.mark.targets(dialect="postgresql", odbc=False)

@@ -27,12 +27,12 @@ async def test_idle_connections_are_checked_when_lent_and_not_closed_at_once(loo
                     await db.fetchval("select 1")
             else:
                 await db.fetchval("select 1")
-        assert (0, 5) == (fake.closes, db.stats()["primary"].idle)
+        assert (fake.closes, db.stats()["primary"].idle) == (0, 5)
         assert "ping" not in fake.sent
         await db.fetchval("select 2")
-        assert ["ping", "select 2"] == fake.sent[-2:]
+        assert fake.sent[-2:] == ["ping", "select 2"]
         await db.fetchval("select 3")
-        assert ["select 2", "select 3"] == fake.sent[-2:]  # it has answered once
+        assert fake.sent[-2:] == ["select 2", "select 3"]  # it has answered once
 
 
 async def test_all_are_checked_one_after_the_other():
@@ -42,9 +42,9 @@ async def test_all_are_checked_one_after_the_other():
         with pytest.raises(ConnectionLost):
             await db.fetchval("select 1")
         await six(db)
-        assert 5 == fake.sent.count("ping")
+        assert fake.sent.count("ping") == 5
         await six(db)
-        assert 5 == fake.sent.count("ping")
+        assert fake.sent.count("ping") == 5
 
 
 async def test_connections_that_are_idle_for_too_long_are_still_closed():
@@ -53,7 +53,7 @@ async def test_connections_that_are_idle_for_too_long_are_still_closed():
         fake.drop("select 1")
         with pytest.raises(ConnectionLost):
             await db.fetchval("select 1")
-        assert 0 == fake.closes
+        assert fake.closes == 0
         await anyio.sleep(0.06)
         async with db.connection():
             pass
@@ -67,4 +67,4 @@ async def test_what_the_user_left_does_not_count_as_idle_for_ever():
         connection = await db.connection().acquire()
         connection.abandon()
         await db.fetchval("select 1")
-        assert (0, 6, ["ping", "select 1"]) == (fake.closes, db.stats()["primary"].idle, fake.sent)
+        assert (fake.closes, db.stats()["primary"].idle, fake.sent) == (0, 6, ["ping", "select 1"])

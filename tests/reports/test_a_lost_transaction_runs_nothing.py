@@ -154,4 +154,4 @@ async def test_nothing_of_a_lost_transaction_is_committed(make_database, by_hand
                 async with db.transaction():
                     await body()
         await db.execute("insert into t values (5)")
-    assert [(5,)] == await db.fetchall("select a from t")
+    assert await db.fetchall("select a from t") == [(5,)]

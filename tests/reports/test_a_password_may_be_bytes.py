@@ -27,7 +27,7 @@ async def test_bytes_log_in_as_their_text_does(make_database: Callable[..., Any]
     address = split._replace(netloc=split.netloc.replace(f":{split.password}@", "@")).geturl()
     for given in (password, bytearray(password), lambda: password):
         db: Database = await make_database(address, password=given)
-        assert 1 == await db.fetchval("select 1")
+        assert await db.fetchval("select 1") == 1
 
 
 async def test_bytes_that_are_no_text_are_refused(make_database: Callable[..., Any], url: str) -> None:

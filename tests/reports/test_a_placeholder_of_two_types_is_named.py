@@ -30,7 +30,7 @@ async def fails(database, verb, text, *params):
 @pytest.mark.parametrize("verb", ["execute", "fetchall", "executemany"])
 async def test_two_types(things, verb):
     error = await fails(things, verb, "insert into things values (:v, :v)", {"v": 1})
-    assert ("42P08", ":v") == (error.sqlstate, error.parameter)
+    assert (error.sqlstate, error.parameter) == ("42P08", ":v")
     assert ":v (integer versus text); say which type it has" in str(error)
     assert "$1" not in str(error)
 
@@ -38,21 +38,21 @@ async def test_two_types(things, verb):
 @pytest.mark.targets(scheme="asyncpg")
 async def test_no_type(things):
     error = await fails(things, "fetchall", "select :v is null and :w = 1", {"v": 1, "w": 1})
-    assert ("42P18", ":v") == (error.sqlstate, error.parameter)
+    assert (error.sqlstate, error.parameter) == ("42P18", ":v")
     error = await fails(things, "fetchall", "select ? is null", 1)
-    assert ("42P18", "1", True) == (error.sqlstate, error.parameter, "$1; say which type" in str(error))
+    assert (error.sqlstate, error.parameter, "$1; say which type" in str(error)) == ("42P18", "1", True)
 
 
 @pytest.mark.parametrize("verb", ["execute", "fetchall"])
 async def test_a_type_that_is_not_the_columns(things, verb):
     text = "insert into things (b, a) values (:w, cast(:v as text))"
     error = await fails(things, verb, text, {"v": "1", "w": "x"})
-    assert ("42804", ":v") == (error.sqlstate, error.parameter)
+    assert (error.sqlstate, error.parameter) == ("42804", ":v")
     assert "is of type integer but expression is of type text (parameter :v)" in str(error)
 
 
 async def test_other_mistakes_are_left_as_they_are(things):
     error = await fails(things, "fetchall", "select nothing from things where a = :v", {"v": 1})
-    assert ("42703", None) == (error.sqlstate, error.parameter)
+    assert (error.sqlstate, error.parameter) == ("42703", None)
     error = await fails(things, "execute", "insert into things (a) values (now())")
-    assert ("42804", None) == (error.sqlstate, error.parameter)
+    assert (error.sqlstate, error.parameter) == ("42804", None)

@@ -41,6 +41,6 @@ async def test_the_message_fits_whatever_was_refused(users, statement):
         ):
             with pytest.raises(ReadOnlyError) as caught:
                 await refused
-            assert REFUSED == str(caught.value)
-        assert 3 == await users.fetchval("select count(*) from users")
-    assert 3 == await users.fetchval("select count(*) from users")
+            assert str(caught.value) == REFUSED
+        assert await users.fetchval("select count(*) from users") == 3
+    assert await users.fetchval("select count(*) from users") == 3

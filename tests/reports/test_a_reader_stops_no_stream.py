@@ -34,9 +34,9 @@ async def test_a_stream_in_a_block_that_only_reads_is_read_to_its_end(filled, ki
     async with block(filled, kind):
         found = []
         async for row in filled.iterate(STREAM, chunk_size=1):
-            assert 4 == await filled.fetchval("select count(*) from (" + STREAM + ")")
+            assert await filled.fetchval("select count(*) from (" + STREAM + ")") == 4
             found.append(row.x)
-    assert [1, 2, 3, 4] == found
+    assert found == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("kind", ["replica", "readonly"])
@@ -45,7 +45,7 @@ async def test_a_stream_goes_on_after_a_block_that_only_reads(filled, kind):
         found = []
         async for row in connection.iterate(STREAM, chunk_size=1):
             async with block(filled, kind) as only_reads:
-                assert 2 == await filled.fetchval("select count(*) from t")
+                assert await filled.fetchval("select count(*) from t") == 2
                 if kind == "readonly":
                     refused = only_reads.connection
                     for sql in WRITES:
@@ -54,9 +54,9 @@ async def test_a_stream_goes_on_after_a_block_that_only_reads(filled, kind):
                     with pytest.raises(ReadOnlyError):
                         await refused.executemany(WRITES[0].replace("7", "?"), [(1,), (2,)])
             found.append(row.x)
-        assert [1, 2, 3, 4] == found
+        assert found == [1, 2, 3, 4]
         await connection.execute(WRITES[0])
-        assert 3 == await connection.fetchval("select count(*) from t")
+        assert await connection.fetchval("select count(*) from t") == 3
 
 
 @pytest.mark.parametrize("kind", ["replica", "readonly"])
@@ -72,4 +72,4 @@ async def test_a_stream_goes_on_beside_a_block_of_another_task(filled, kind):
             found.append(row.x)
             tasks.start_soon(read)
             await anyio.lowlevel.checkpoint()
-    assert [1, 2, 3, 4] == found
+    assert found == [1, 2, 3, 4]

@@ -43,7 +43,7 @@ async def test_nothing_runs_in_a_transaction_that_was_released_while_it_began(ha
                 with pytest.raises(Error):
                     await connection.execute("insert 1")
                 await transaction.commit()
-        assert ["BEGIN", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "ROLLBACK"]
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -73,8 +73,8 @@ async def test_nothing_runs_elsewhere_in_the_moment_after_it_began(next_step, sh
             await gate.reached()
             tasks.start_soon(open_soon)
         await anyio.wait_all_tasks_blocked()
-        assert "select 2" == await db.fetchval("select 2")
-        assert ["BEGIN", "ROLLBACK", "select 2"] == [text for text in fake.sent if text != "settle"]
+        assert await db.fetchval("select 2") == "select 2"
+        assert [text for text in fake.sent if text != "settle"] == ["BEGIN", "ROLLBACK", "select 2"]
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
@@ -122,8 +122,8 @@ async def test_what_begins_while_a_release_waits_for_a_commit_is_rolled_back(awa
                 for _ in range(awaits):
                     await checkpoint()
         await anyio.wait_all_tasks_blocked()
-        assert "select 1" == await db.fetchval("select 1")
-        assert [] == committed_by_themselves(fake.log)
+        assert await db.fetchval("select 1") == "select 1"
+        assert committed_by_themselves(fake.log) == []
 
 
 def committed_by_themselves(log: list[str]) -> list[str]:
@@ -166,7 +166,7 @@ async def test_nothing_runs_elsewhere_while_a_release_rolls_back(has_block, verb
                 await transaction.start()
                 await use()
                 await transaction.commit()
-        assert ["BEGIN", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "ROLLBACK"]
 
 
 async def test_a_commit_that_has_met_the_loss_is_all_that_the_owner_hears_of_it():
@@ -181,4 +181,4 @@ async def test_a_commit_that_has_met_the_loss_is_all_that_the_owner_hears_of_it(
         second = await connection.transaction().start()
         await connection.execute("insert 2")
         await second.commit()
-    assert ["insert 2", "COMMIT"] == fake.sent[-2:]
+    assert fake.sent[-2:] == ["insert 2", "COMMIT"]

@@ -26,7 +26,7 @@ async def test_it_is_refused_after_its_block(verb):
                 await anext(connection.iterate("select 1"))
             else:
                 await connection.transaction().start()
-        assert 0 == db._pool.lent
+        assert db._pool.lent == 0
         await db.execute("insert 3")
 
 
@@ -44,7 +44,7 @@ async def test_it_is_not_replaced_when_a_statement_meets_the_loss_after_its_rele
             tasks.start_soon(connection.release)
             await anyio.wait_all_tasks_blocked()
             fake.connections[0].terminate()
-        assert 0 == db._pool.lent
+        assert db._pool.lent == 0
 
 
 async def end(block, connection, how):
@@ -75,7 +75,7 @@ async def test_the_place_that_a_reconnect_waits_for_goes_to_others_after_the_rel
         await end(block, connection, how)
         await other.release()
         await anyio.wait_all_tasks_blocked()
-        assert 0 == db._pool.lent
+        assert db._pool.lent == 0
         await db.execute("insert 1")
         await take_in_vain(connection, "fetchval")
 
@@ -97,7 +97,7 @@ async def test_a_connection_that_is_opened_goes_to_others_after_the_release(verb
         await end(block, connection, how)
         gate.open()
         await anyio.wait_all_tasks_blocked()
-        assert 0 == db._pool.lent
+        assert db._pool.lent == 0
         await db.execute("insert 2")
         await take_in_vain(connection, "fetchval")
 
@@ -126,7 +126,7 @@ async def test_a_release_that_waits_for_a_statement_which_meets_the_loss_leaves_
             await anyio.wait_all_tasks_blocked()
         opening.open()
         await anyio.wait_all_tasks_blocked()
-        assert 0 == db._pool.lent
+        assert db._pool.lent == 0
         await take_in_vain(connection, "fetchval")
         assert "could not be replaced" not in caplog.text
 
@@ -143,6 +143,6 @@ async def test_a_connection_that_two_tasks_replace_at_once_is_taken_once():
         await anyio.wait_all_tasks_blocked()
         await other.release()
         await anyio.wait_all_tasks_blocked()
-        assert "select 1" == await connection.fetchval("select 1")
+        assert await connection.fetchval("select 1") == "select 1"
         await connection.release()
-        assert 0 == db._pool.lent
+        assert db._pool.lent == 0

@@ -42,7 +42,7 @@ async def test_blocks_ask_little(replica, loop):
             began = monotonic()
             for _ in range(BLOCKS):
                 async with db.replica(**wanted) as connection:
-                    assert "primary" == connection.role
+                    assert connection.role == "primary"
             assert monotonic() - began < 0.2, "otherwise others may be asked again"
             assert sum(host.sent.count(ASK) for host in hosts) <= BLOCKS + 3
             assert primary.sent.count(ASK_PRIMARY) <= most
@@ -55,14 +55,14 @@ async def test_a_position_of_another_history_is_not_waited_for(position, loop):
         fake.values[ASK], primary.values[ASK_PRIMARY] = "5eed-2-0/9", "5eed-2-0/A-10-1.5"
         began = monotonic()
         async with db.replica(after=position, wait=5) as connection:
-            assert "primary" == connection.role
+            assert connection.role == "primary"
         assert monotonic() - began < 2
         fake.rows[ASK], asked = 1, fake.sent.count(ASK)
         gate = fake.wait(ASK)
         gate.open()
         fake.values[ASK] = "5eed-2-0/9"
         async with db.replica(after="5eed-2-0/A", wait=0.1) as connection:
-            assert "primary" == connection.role
+            assert connection.role == "primary"
         assert fake.sent.count(ASK) > asked + 2, "others wait as ever for a position that may come"
 
 
@@ -101,4 +101,4 @@ async def test_another_connection_that_fails_does_not_take_the_replica_out(failu
             await anyio.sleep(0.05)
             for host in hosts:
                 host.values[ASK] = "5eed-2-0/A"
-        assert (["replica"], 0) == (served, pool.connector.breaker.failures)
+        assert (served, pool.connector.breaker.failures) == (["replica"], 0)

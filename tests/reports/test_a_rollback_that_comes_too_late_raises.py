@@ -47,9 +47,9 @@ async def test_what_comes_second_hears_what_has_become_of_the_transaction(first,
         state = TransactionState.COMMITTED if first == "commit" else TransactionState.ROLLED_BACK
         assert (state, "done") == (transaction.state, found["first"])
         if (first, second) == ("rollback", "rollback"):
-            assert "done" == found["second"]  # it is as it says
+            assert found["second"] == "done"  # it is as it says
         elif second == "rollback":
-            assert "cannot roll back a transaction that is committed" == found["second"]
+            assert found["second"] == "cannot roll back a transaction that is committed"
         else:
             assert "was ended by another task" in found["second"]
         if outer is not None:
@@ -103,6 +103,6 @@ async def test_a_rollback_beside_a_commit_is_true_on_every_driver(make_database)
         tasks.start_soon(outcome, transaction.commit, found, "commit")
         tasks.start_soon(outcome, transaction.rollback, found, "rollback")
     rows = await db.fetchval("select count(*) from t")
-    assert 1 == [found["commit"], found["rollback"]].count("done")
+    assert [found["commit"], found["rollback"]].count("done") == 1
     won = (1, TransactionState.COMMITTED) if found["commit"] == "done" else (0, TransactionState.ROLLED_BACK)
     assert won == (rows, transaction.state)

@@ -37,6 +37,6 @@ async def test_what_is_not_asked_for_is_not_read(client: Client, stage: Stage, *
         rows = db.iterate(QUERIES[client.dialect], chunk_size=2)
         await anext(rows)
         await anyio.sleep(0.2)
-        assert 0 == stage.proxy.fired
-        assert ROWS - 1 == len([row async for row in rows])
-    assert 1 == stage.proxy.fired
+        assert stage.proxy.fired == 0
+        assert len([row async for row in rows]) == ROWS - 1
+    assert stage.proxy.fired == 1

@@ -26,7 +26,7 @@ async def test_the_statement_runs_on_while_the_loop_dwells_on_a_row(
     rows = db.iterate(f"select seq, repeat('x', 100000) from seq_1_to_{ROWS}", chunk_size=2)
     numbers = [(await anext(rows))[0]]
     await anyio.sleep(0.2)
-    assert 1 == len(await running(1))
+    assert len(await running(1)) == 1
     numbers += [row[0] async for row in rows]
     assert [*range(1, ROWS + 1)] == numbers
-    assert 1 == await db.fetchval("select 1")
+    assert await db.fetchval("select 1") == 1

@@ -41,7 +41,7 @@ async def test_sqlite_names_the_limit_and_what_to_do(make_database, words):
     for block in (database.transaction, database.replica):
         async with block():
             assert wanted == await outcome(database.fetchval(words.endless))
-    assert 1 == await database.fetchval("select 1")
+    assert await database.fetchval("select 1") == 1
 
 
 @pytest.mark.targets(scheme={"sqlite", "aiosqlite"})
@@ -52,7 +52,7 @@ async def test_what_was_stopped_otherwise_names_no_limit(make_database):
         statement_timeout=60, init=made.append, functions=[("stop", 0, lambda: _interrupt(made[-1]))]
     )
     endless = "with recursive n (i) as (select 1 union all select i + 1 from n where stop() is null) select 1 from n"
-    assert "interrupted" == await outcome(database.fetchall(endless))
+    assert await outcome(database.fetchall(endless)) == "interrupted"
 
 
 def _interrupt(connection):

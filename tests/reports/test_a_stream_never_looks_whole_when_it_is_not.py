@@ -44,8 +44,8 @@ async def test_a_second_task_is_refused_and_the_first_gets_every_row(at, held):
         await anyio.wait_all_tasks_blocked()
         if place is not None:
             await place.release()
-    assert 20 == len(found)
-    assert 5 == fake.sent.count("cursor select 1")
+    assert len(found) == 20
+    assert fake.sent.count("cursor select 1") == 5
 
 
 @pytest.mark.parametrize("end", ["cancelled", "failed", "left by an error"])

@@ -32,7 +32,7 @@ async def test_a_replica_block_in_another_one_goes_on_to_the_next_server_at_once
     async with connected(max_size=1, timeout=20, replicas=["fake://replica/db"]) as (db, _), db.replica():
         with anyio.fail_after(2):
             async with db.replica() as second:
-                assert "primary" == second.role
+                assert second.role == "primary"
                 with pytest.raises(PoolTimeout, match=MESSAGE):
                     async with db.replica():
                         pass
@@ -85,7 +85,7 @@ async def test_a_child_waits_for_the_block_of_its_parent():
         async with db.connection() as connection:
             tasks.start_soon(child)
             await anyio.wait_all_tasks_blocked()
-            assert [] == got
+            assert got == []
             await connection.release()
         with anyio.fail_after(2):
             while not got:  # noqa: ASYNC110 - until the child has what it waits for

@@ -33,7 +33,7 @@ async def test_one_connection_deeper(replicated):
         async with replicated.transaction(create=True, readonly=True):
             await refused(replicated)
     async with replicated.replica():
-        assert 4 == await replicated.fetchval("select count(*) from users")
+        assert await replicated.fetchval("select count(*) from users") == 4
 
 
 @pytest.mark.targets(pooled=True, memory=False)

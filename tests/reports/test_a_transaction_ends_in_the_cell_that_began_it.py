@@ -25,7 +25,7 @@ async def test_the_next_cell_is_outside(users):
     async def look():
         return users.current_transaction, await users.fetchval("select count(*) from users")
 
-    assert (None, 3) == await cell(look)
+    assert await cell(look) == (None, 3)
     await cell(transaction.rollback)
 
     async def whole():
@@ -35,4 +35,4 @@ async def test_the_next_cell_is_outside(users):
             await transaction.rollback()
 
     await cell(whole)
-    assert 3 == await users.fetchval("select count(*) from users")
+    assert await users.fetchval("select count(*) from users") == 3

@@ -19,5 +19,5 @@ async def test_rows_behind_a_long_value_are_read(db, verb):
             rows = [row async for row in db.iterate(ROWS, chunk_size=1)]
         else:
             rows = await (db.fetchall(ROWS) if verb == "fetchall" else db.fetchmany(5, ROWS))
-        assert [("z", 1), (1 << 24, 2), ("z", 3)] == [(text if n != 2 else len(text), n) for text, n in rows]
-        assert 7 == await db.fetchval("select 7")
+        assert [(text if n != 2 else len(text), n) for text, n in rows] == [("z", 1), (1 << 24, 2), ("z", 3)]
+        assert await db.fetchval("select 7") == 7

@@ -21,7 +21,7 @@ async def test_the_second_address_is_connected_to(make_database, url):
     split = urlsplit(url)
     places = {"host": f"{REFUSING},{split.hostname}", "port": f"1,{split.port}"}
     db = await make_database(connect_args=places, connect_timeout=5)
-    assert 1 == await db.fetchval("select 1")
+    assert await db.fetchval("select 1") == 1
 
 
 async def test_no_address_at_all_is_told_at_once(make_database):

@@ -78,9 +78,9 @@ async def test_a_begin_is_taken_back(options, how, next_user, runs, caplog):
             await connection.release()
         if next_user == "comes late":
             await use_elsewhere(db, log)
-        assert ["insert 2"] == log
-        assert ["BEGIN", "ROLLBACK", "insert 2"] == [text for text in fake.sent if text != "ping"]
-        assert [] == [record for record in caplog.records if record.levelno >= logging.WARNING]
+        assert log == ["insert 2"]
+        assert [text for text in fake.sent if text != "ping"] == ["BEGIN", "ROLLBACK", "insert 2"]
+        assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @pools
@@ -102,7 +102,7 @@ async def test_a_savepoint_says_what_became_of_the_transaction_around_it(options
         assert TransactionState.FAILED is outer.state
         if "shared" in options:
             await use_elsewhere(db, log)
-        assert ["ROLLBACK", "insert 2"] == [text for text in fake.sent if text not in {"settle", "ping"}][2:]
+        assert [text for text in fake.sent if text not in {"settle", "ping"}][2:] == ["ROLLBACK", "insert 2"]
 
 
 async def test_a_savepoint_of_a_lease_that_ends_is_taken_back_and_the_transaction_around_it_goes_on():
@@ -120,7 +120,7 @@ async def test_a_savepoint_of_a_lease_that_ends_is_taken_back_and_the_transactio
             other.abandon()
             gate.open()
         await db.execute("insert 1")
-        assert ["BEGIN", "SAVEPOINT aiodb_1", "ROLLBACK TO aiodb_1", "insert 1"] == fake.sent
+        assert fake.sent == ["BEGIN", "SAVEPOINT aiodb_1", "ROLLBACK TO aiodb_1", "insert 1"]
 
 
 @pools
@@ -174,9 +174,9 @@ async def test_other_ends_under_way_say_what_has_become_of_them(options, end, ca
             gate.open()
         if "shared" in options:
             await use_elsewhere(db, log)
-        assert ["insert 2"] == log
+        assert log == ["insert 2"]
         assert "COMMIT" not in fake.sent
-        assert [] == [record for record in caplog.records if record.levelno >= logging.WARNING]
+        assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @pools
@@ -217,7 +217,7 @@ async def test_a_begin_that_waits_for_the_writers_is_not_sent_on_another_lease()
                 await connection.reconnect()
         await connection.execute("insert 1")
         await connection.release()
-        assert ["BEGIN", "COMMIT", "insert 1"] == fake.sent
+        assert fake.sent == ["BEGIN", "COMMIT", "insert 1"]
 
 
 async def test_a_stream_does_not_go_on_on_another_lease():
@@ -230,7 +230,7 @@ async def test_a_stream_does_not_go_on_on_another_lease():
         with pytest.raises(Error, match="was used after its release"):
             await anext(stream)
         await connection.execute("insert 1")
-        assert ["cursor select 1", "close cursor", "insert 1"] == [text for text in fake.sent if text != "ping"]
+        assert [text for text in fake.sent if text != "ping"] == ["cursor select 1", "close cursor", "insert 1"]
 
 
 @pytest.mark.targets(pooled=True)
@@ -262,4 +262,4 @@ async def test_a_begin_is_taken_back_on_every_driver(users, how, monkeypatch):
     assert not driver.in_transaction
     async with users.connection(), users.transaction():
         await users.execute("insert into users (id, name) values (7, 'Ann')")
-    assert "Ann" == await users.fetchval("select name from users where id = 7")
+    assert await users.fetchval("select name from users where id = 7") == "Ann"

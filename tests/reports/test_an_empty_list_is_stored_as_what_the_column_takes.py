@@ -65,7 +65,7 @@ async def test_a_domain_of_text_is_no_place_for_a_list(db):
                     await db.execute(f"insert into t ({column}) values (:v)", {"v": value})
         await db.execute("insert into t (ms) values (:v)", {"v": []})
         await db.execute("insert into t (ms) values (:v)", {"v": ["good"]})
-        assert [[], ["good"]] == await db.fetchall("select ms::text[] from t", into=lambda ms: ms)
+        assert await db.fetchall("select ms::text[] from t", into=lambda ms: ms) == [[], ["good"]]
 
 
 @pytest.mark.targets(scheme={"psycopg", "aiopg"})

@@ -50,11 +50,11 @@ async def test_a_uri_with_mode_ro_reads_the_file(make_database, target, here, na
     make(name)
     path = written.format(here=quote(str(here)), path=quote(name))
     db = await make_database(f"{target.scheme}:///{path}?uri=true&mode=ro")
-    assert 0 == await db.fetchval("select count(*) from t")
+    assert await db.fetchval("select count(*) from t") == 0
     with pytest.raises(ReadOnlyError):
         await db.execute("insert into t values (1)")
     async with db.replica():
-        assert 0 == await db.fetchval("select count(*) from t")
+        assert await db.fetchval("select count(*) from t") == 0
     assert {name} == files(here)
 
 
@@ -64,7 +64,7 @@ async def test_a_path_is_decoded_once(make_database, as_target, here, name):
     db = await make_database(as_target(f"sqlite:///{here}/{quote(name)}"))
     await db.execute("insert into t values (1)")
     async with db.replica():
-        assert 1 == await db.fetchval("select count(*) from t")
+        assert await db.fetchval("select count(*) from t") == 1
     await db.disconnect()
     assert {name} == files(here)
 
@@ -75,7 +75,7 @@ async def test_a_path_is_decoded_once(make_database, as_target, here, name):
 async def test_every_parameter_is_sqlites_with_and_without_file(make_database, target, here, written, parameter):
     make("x.db")
     db = await make_database(f"{target.scheme}:///{written.format(here / 'x.db')}?{parameter}", uri=True)
-    assert 0 == await db.fetchval("select count(*) from t")
+    assert await db.fetchval("select count(*) from t") == 0
     with pytest.raises(ReadOnlyError):
         await db.execute("insert into t values (1)")
     assert {"x.db"} == files(here)
@@ -94,9 +94,9 @@ async def test_a_uri_in_memory_is_in_memory(make_database, target, here, name):
     db = await make_database(f"{target.scheme}:///{name}&uri=true")
     await db.execute("create table t (i integer)")
     async with db.connection(), db.connection():
-        assert 0 == await db.fetchval("select count(*) from t")
+        assert await db.fetchval("select count(*) from t") == 0
     async with db.replica():
-        assert 0 == await db.fetchval("select count(*) from t")
+        assert await db.fetchval("select count(*) from t") == 0
     assert set() == files(here)
 
 
@@ -127,7 +127,7 @@ async def test_a_name_that_is_no_utf_8_is_that_of_its_file(make_database, target
     await db.execute("create table t (i integer)")
     assert here.joinpath(os.fsdecode(b"\xffa.db")) in set(here.iterdir())
     async with Database(Path(os.fsdecode(b"\xffa.db"))) as same, same.replica():
-        assert 0 == await same.fetchval("select count(*) from t")
+        assert await same.fetchval("select count(*) from t") == 0
 
 
 @pytest.mark.parametrize("path", ["file:x.db", "file:/x.db", "file:///x.db", "file::memory:"])

@@ -54,7 +54,7 @@ def test_a_database_that_was_never_connected_says_so_or_works(url, loops, other_
             async with db:
                 return await db.fetchval("select 3")
 
-    assert 3 == run(loops[1], begin_anew)
+    assert run(loops[1], begin_anew) == 3
 
 
 @pytest.mark.parametrize("loops", PAIRS)
@@ -93,7 +93,7 @@ def test_async_with_works_in_one_loop_after_the_other(loops):
                 return await db.fetchval("select 1")
 
     for loop in loops:
-        assert "select 1" == run(loop, work)
+        assert run(loop, work) == "select 1"
     verify_closed(db)
 
 
@@ -157,8 +157,8 @@ async def test_a_connection_that_is_being_taken_back_is_counted_once(where, othe
             await gate.reached()
             await anyio.to_thread.run_sync(run, other, db.disconnect)
             gate.open()
-        assert (0, 0, 0) == db.stats()["primary"][:3]
+        assert db.stats()["primary"][:3] == (0, 0, 0)
         async with db:
-            assert "select 1" == await db.fetchval("select 1")
-            assert (1, 1, 0) == db.stats()["primary"][:3]
+            assert await db.fetchval("select 1") == "select 1"
+            assert db.stats()["primary"][:3] == (1, 1, 0)
     verify_closed(db)

@@ -36,7 +36,7 @@ async def test_no_character_set_gets_bytes_to_end_their_literal(
     data = b"".join(bytes([high]) + end for high in range(256) for end in (b"\\", b"'", b"\\'", b"\\\\", b"'--"))
     assert data.hex() == (await db.fetchval("select lower(hex(?)) as h", data)).replace("\0", "")
     assert data * 1000 == await db.fetchval("select ? as b", data * 1000)
-    assert [] == await db.fetchall("select 1 from (select 'x' as a, 'y' as b) as t where a = ? and b = ?", *TRICK)
+    assert await db.fetchall("select 1 from (select 'x' as a, 'y' as b) as t where a = ? and b = ?", *TRICK) == []
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -44,8 +44,8 @@ async def test_no_way_to_change_the_character_set_gets_bytes_to_end_their_litera
     """A change that does not show in the text of the statement."""
     async with db.connection():
         await db.execute(way, "gbk")
-        assert "gbk" == await db.fetchval("select @@character_set_client")
-        assert [] == await db.fetchall("select 1 from (select 'x' as a, 'y' as b) as t where a = ? and b = ?", *TRICK)
+        assert await db.fetchval("select @@character_set_client") == "gbk"
+        assert await db.fetchall("select 1 from (select 'x' as a, 'y' as b) as t where a = ? and b = ?", *TRICK) == []
         await db.execute("create table files (data blob)")
         await db.executemany("insert into files values (?)", (TRICK[0],), (b"",), (bytearray(TRICK[0]),))
         assert [TRICK[0], b"", TRICK[0]] == await db.fetchall("select data from files", into=bytes)

@@ -49,7 +49,7 @@ def close_in_thread(coroutine):
     thread = threading.Thread(target=close)
     thread.start()
     thread.join()
-    assert [] == failures
+    assert failures == []
 
 
 @pytest.fixture
@@ -97,10 +97,10 @@ async def test_the_next_in_line_gets_the_connection_at_once(call, set_debug, loo
         await anyio.wait_all_tasks_blocked()
         tasks.start_soon(wait)
         await anyio.wait_all_tasks_blocked()
-        assert [] == got
+        assert got == []
         close_in_thread(forgotten)
         await anyio.sleep(0.2)
-        assert ["select 2"] == got
+        assert got == ["select 2"]
         tasks.cancel_scope.cancel()
 
 
@@ -118,10 +118,10 @@ async def test_the_next_in_line_gets_its_turn_at_once(set_debug, loop):
         await anyio.wait_all_tasks_blocked()
         tasks.start_soon(wait)
         await anyio.wait_all_tasks_blocked()
-        assert [] == got
+        assert got == []
         close_in_thread(forgotten)
         await anyio.sleep(0.2)
-        assert ["select 2"] == got
+        assert got == ["select 2"]
         tasks.cancel_scope.cancel()
 
 
@@ -139,10 +139,10 @@ async def test_the_next_writer_gets_the_lock_at_once(set_debug, loop):
         await anyio.wait_all_tasks_blocked()
         tasks.start_soon(wait)
         await anyio.wait_all_tasks_blocked()
-        assert [] == got
+        assert got == []
         close_in_thread(forgotten)
         await anyio.sleep(0.2)
-        assert 1 == len(got)
+        assert len(got) == 1
         tasks.cancel_scope.cancel()
 
 
@@ -162,4 +162,4 @@ async def test_a_waiter_is_woken_from_another_thread(loop):
         await anyio.wait_all_tasks_blocked()
         assert await anyio.to_thread.run_sync(line.wake_next, 5)
         assert not await anyio.to_thread.run_sync(line.wake_next, 6)
-    assert [5] == got
+    assert got == [5]

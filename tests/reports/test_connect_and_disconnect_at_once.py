@@ -26,10 +26,10 @@ async def test_what_is_leased_after_a_new_connect_is_not_cut_by_the_old_disconne
             await new.fetchval("select 1")
             while old.is_ready:  # noqa: ASYNC110 - until it is cut
                 await anyio.sleep(0.01)
-            assert "select 2" == await new.fetchval("select 2")
+            assert await new.fetchval("select 2") == "select 2"
         await old.release()
         assert db.is_connected
-        assert 1 == fake.terminates
+        assert fake.terminates == 1
 
 
 async def test_the_old_disconnect_does_not_wait_for_what_was_leased_later():
@@ -83,7 +83,7 @@ async def test_who_comes_in_the_moment_after_others_were_sent_away_waits_for_a_p
             physical = await pool.acquire()
         await pool.release(physical)
         await pool.close(leaving, 2.0)
-        assert (1, 1, 0) == pool.stats[:3]
+        assert pool.stats[:3] == (1, 1, 0)
         assert fake.max_open <= 1
 
 
@@ -112,13 +112,13 @@ async def test_a_later_disconnect_with_less_time_cuts_all_and_the_earlier_no_mor
         await db.connect()
         second = await db.connection().acquire()
         await db.disconnect(timeout=0)
-        assert 2 == fake.terminates
+        assert fake.terminates == 2
         await db.connect()
         third = await db.connection().acquire()
         await first.release()
         await second.release()
         await anyio.wait_all_tasks_blocked()
-        assert "select 3" == await third.fetchval("select 3")
+        assert await third.fetchval("select 3") == "select 3"
         await third.release()
 
 
@@ -172,7 +172,7 @@ async def test_calls_at_once_end_in_every_order_and_lose_no_place(calls, shared)
             for name in calls:
                 tasks.start_soon(call, name)
         await db.connect()
-        assert "select 1" == await db.fetchval("select 1")
+        assert await db.fetchval("select 1") == "select 1"
         await db.disconnect()
     verify_closed(db)
 
@@ -202,6 +202,6 @@ async def test_a_new_connect_gets_new_connections(make_database, target):
         async with db.connection() as connection:
             await connection.fetchval("select 1")
             await anyio.sleep(0.3)  # the time of the old disconnect() is over
-            assert 2 == await connection.fetchval("select 2")
+            assert await connection.fetchval("select 2") == 2
         release.set()
     assert db.is_connected

@@ -39,7 +39,7 @@ async def test_no_verb_sends_a_copy_and_the_transaction_goes_on(users, text):
         for verb in verbs:
             with pytest.raises(ProgrammingError, match=rf"COPY \.\.\. {COPIES[text]} .* connection\.raw"):
                 await verb()
-    assert "Dee" == await users.fetchval("select name from users where id = 4")
+    assert await users.fetchval("select name from users where id = 4") == "Dee"
 
 
 @pytest.mark.targets(scheme={"asyncpg", "psycopg"}, odbc=False)
@@ -52,7 +52,7 @@ async def test_the_librarys_own_connection_copies(users, target):
                 await copy.write_row((5, "Eve"))
         else:
             pytest.skip("there the library's own connection belongs to a thread")
-        assert "Eve" == await connection.fetchval("select name from users where id = 5")
+        assert await connection.fetchval("select name from users where id = 5") == "Eve"
 
 
 @pytest.mark.targets(scheme={"asyncpg", "pyodbc"})

@@ -36,11 +36,11 @@ async def test_styles_of_the_database(make_database, db, style):
     try:
         database = await make_database(reset="always")
         for _ in range(2):
-            assert EXPECTED == tuple(await database.fetchone(QUERY))
-            assert [EXPECTED] == [tuple(row) async for row in database.iterate(QUERY)]
+            assert tuple(await database.fetchone(QUERY)) == EXPECTED
+            assert [tuple(row) async for row in database.iterate(QUERY)] == [EXPECTED]
         async with database.connection() as connection:
             await connection.execute("discard all")
-        assert EXPECTED == tuple(await database.fetchone(QUERY))
+        assert tuple(await database.fetchone(QUERY)) == EXPECTED
     finally:
         await db.execute(f'alter database "{name}" reset all')
 

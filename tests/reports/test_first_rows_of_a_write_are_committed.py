@@ -46,7 +46,7 @@ async def test_a_commit_that_fails_behind_the_rows_raises(family, fetch):
     for sql in WRITES:
         with pytest.raises(ForeignKeyViolation):
             await fetch(family, sql)
-        assert [1, 2] == [row.parent for row in await family.fetchall("select parent from children order by 1")]
+        assert [row.parent for row in await family.fetchall("select parent from children order by 1")] == [1, 2]
 
 
 @pytest.mark.parametrize("fetch", FETCHES.values(), ids=FETCHES)
@@ -55,9 +55,9 @@ async def test_rows_that_were_not_asked_for_are_written_as_well(family, fetch):
     for sql in WRITES:
         await fetch(family, sql)
     children = await family.fetchall("select parent from children")
-    assert [7] * 11 == [row.parent for row in children]
+    assert [row.parent for row in children] == [7] * 11
     first = "with s (a) as (select 'returning') select a from s union all select 'b'"
-    assert "returning" == await family.fetchval(first)
+    assert await family.fetchval(first) == "returning"
 
 
 @pytest.mark.targets(scheme={"sqlite", "aiosqlite"}, memory=False, pooled=True)
@@ -70,4 +70,4 @@ async def test_a_lock_that_keeps_the_commit_from_the_file_raises(make_database, 
         reader.fetchone()
         with pytest.raises(LockTimeout):
             await db.fetchone("insert into t values (3), (4), (5) returning i")
-    assert 2 == await db.fetchval("select count(*) from t")
+    assert await db.fetchval("select count(*) from t") == 2

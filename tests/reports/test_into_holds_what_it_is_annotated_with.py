@@ -202,7 +202,7 @@ def values_of(made):
 def holds(made):
     """Fail unless the values of an object are those that were stored, each of its type."""
     values = values_of(made)
-    assert VALUES == values
+    assert values == VALUES
     assert list(map(type, VALUES)) == list(map(type, values))
 
 

@@ -25,13 +25,13 @@ async def test_lists_are_json_where_the_column_is_and_arrays_where_it_is_one(db,
             for number, value in enumerate(VALUES):
                 await db.execute("insert into t values (?, ?, ?)", number, value, ["x", str(number)])
             await db.executemany("insert into t values (:i, :j, :a)", [{"i": 9, "j": v, "a": []} for v in VALUES])
-            assert VALUES == await db.fetchall("select j from t where id < 9 order by id", into=lambda j: j)
-            assert ["x", "1"] == await db.fetchval("select a from t where id = 1")
+            assert await db.fetchall("select j from t where id < 9 order by id", into=lambda j: j) == VALUES
+            assert await db.fetchval("select a from t where id = 1") == ["x", "1"]
             assert len(VALUES) == await db.fetchval("select count(*) from t where id = 9 and a = '{}'")
             assert {"object", "array"} == set(await db.fetchall(f"select {kind}_typeof(j) from t", into=str))
             await db.execute("update t set j = ? where id = ?", [], 0)
-            assert [[]] == [row.j async for row in db.iterate("select j from t where id = 0 and a = ?", ["x", "0"])]
-            assert "[]" == await db.fetchval("select j::text from t where id = 0")
+            assert [row.j async for row in db.iterate("select j from t where id = 0 and a = ?", ["x", "0"])] == [[]]
+            assert await db.fetchval("select j::text from t where id = 0") == "[]"
         await db.current_conn.execute("rollback")
 
 
@@ -47,8 +47,8 @@ async def test_a_list_for_one_value_is_refused_and_the_transaction_goes_on(db):
         ):
             with pytest.raises(DataError):
                 await db.fetchall(query, *params)
-        assert [1] == await db.fetchall("select id from t where id = any(?) and name = ?", [1, 2], "a", into=int)
-    assert 1 == await db.fetchval("select count(*) from t")
+        assert await db.fetchall("select id from t where id = any(?) and name = ?", [1, 2], "a", into=int) == [1]
+    assert await db.fetchval("select count(*) from t") == 1
 
 
 @pytest.mark.targets(dialect="mysql", odbc=False)
@@ -66,7 +66,7 @@ async def test_columns_of_json_are_known_to_be_some(make_database):
         await db.execute("alter table t modify j longtext collate utf8mb4_bin, modify x json")
         assert (json.dumps(VALUES[0], ensure_ascii=True), [1]) == await db.fetchone("select j, x from t order by id")
     texts = await make_database(json=False)
-    assert "[1]" == await texts.fetchval("select x from t")
+    assert await texts.fetchval("select x from t") == "[1]"
 
 
 async def test_what_json_does_not_have_is_refused(db, words):
@@ -78,7 +78,7 @@ async def test_what_json_does_not_have_is_refused(db, words):
             await db.execute("insert into t values (:j)", {"j": value})
         with pytest.raises(DataError, match=r"(?i)json"):
             await db.executemany("insert into t values (?)", [(value,), (value,)])
-    assert 0 == await db.fetchval("select count(*) from t")
+    assert await db.fetchval("select count(*) from t") == 0
 
 
 async def test_functions_for_json_can_be_given(make_database, target, words):
@@ -91,9 +91,9 @@ async def test_functions_for_json_can_be_given(make_database, target, words):
     db = await make_database(json_dumps=dumps, json_loads=lambda text: ("read", json.loads(text)))
     await db.execute(f"create table t (j {words.types['json']})")
     await db.execute("insert into t values (:j)", {"j": {"a": 1j}})
-    assert [{"a": 1j}] == made
+    assert made == [{"a": 1j}]
     found = await db.fetchval("select j from t")
-    assert {"a": "1j"} == (json.loads(found) if isinstance(found, str) else found[1])
+    assert (json.loads(found) if isinstance(found, str) else found[1]) == {"a": "1j"}
     assert isinstance(found, tuple) == (not target.odbc)
 
 
@@ -101,7 +101,7 @@ async def test_functions_for_json_can_be_given(make_database, target, words):
 async def test_what_was_stored_comes_back(db, words):
     await db.execute(f"create table t (id int, j {words.types['json']})")
     await db.executemany("insert into t values (?, ?)", [(number, value) for number, value in enumerate(VALUES)])
-    assert VALUES == await db.fetchall("select j from t order by id", into=lambda j: j)
+    assert await db.fetchall("select j from t order by id", into=lambda j: j) == VALUES
 
 
 @pytest.mark.parametrize("verb", ["fetchall", "fetchval", "iterate"])
@@ -128,7 +128,7 @@ async def test_an_error_of_json_loads_is_a_data_error_and_shows_no_value(make_da
             )
         assert "secret" not in str(caught.value)
         assert isinstance(caught.value.__cause__, failure)
-        assert 1 == await db.fetchval("select 1")
+        assert await db.fetchval("select 1") == 1
 
 
 @pytest.mark.targets(scheme={"sqlite", "asyncpg"}, loop="asyncio", memory=False)

@@ -28,8 +28,8 @@ async def test_found_rows_are_those_of_the_callers_statement(documents, verb):
             rows = [row async for row in documents.iterate(sql)]
         else:
             rows = await documents.fetchall(sql) if verb == "fetchall" else [await documents.fetchone(sql)]
-        assert 9 == await documents.fetchval("select found_rows()")
-        assert {"number": 0} == rows[0].document
+        assert await documents.fetchval("select found_rows()") == 9
+        assert rows[0].document == {"number": 0}
 
 
 @pytest.mark.parametrize("number", [1317, 1969, 1205, 1054])
@@ -39,7 +39,7 @@ async def test_a_question_that_was_stopped_is_asked_again(documents, monkeypatch
     with monkeypatch.context() as patched:
         patched.setattr(mysql_json, "_CHECKED_COLUMNS", signal)
         if number == 1054:  # it is no MariaDB, or an old one
-            assert '{"number": 0}' == await documents.fetchval(sql)
+            assert await documents.fetchval(sql) == '{"number": 0}'
         else:
             with pytest.raises(Error):
                 await documents.fetchval(sql)
@@ -51,7 +51,7 @@ async def test_json_is_found_where_a_session_quotes_names_as_standard_sql_does(d
     sql = "select document from documents order by id"
     async with documents.connection():
         await documents.execute("set sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'")
-        assert {"number": 0} == await documents.fetchval(sql)
+        assert await documents.fetchval(sql) == {"number": 0}
 
 
 @pytest.mark.parametrize("verb", ["fetchall", "iterate"])

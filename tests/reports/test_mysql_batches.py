@@ -47,10 +47,10 @@ async def test_a_statement_that_is_too_long_is_not_sent(db: Database, verb: str)
         identity = await db.fetchval("select connection_id()")
         with pytest.raises(DataError, match=r"max_allowed_packet, or send") as caught:
             if verb == "iterate":
-                assert [] == [row async for row in db.iterate("select ?", text)]
+                assert [row async for row in db.iterate("select ?", text)] == []
             else:
                 await getattr(db, verb)("select ?", [(text,)] if verb == "executemany" else text)
-        assert 1153 == caught.value.errno
+        assert caught.value.errno == 1153
         longest = most - 2 - len("select ''")
         assert longest == len(await db.fetchval("select ?", "x" * longest))
         assert identity == await db.fetchval("select connection_id()")

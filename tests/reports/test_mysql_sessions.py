@@ -35,11 +35,11 @@ async def test_a_character_set_in_connect_args_is_obeyed_or_refused(
         async with db.connection():
             if change:
                 await db.execute(change)
-                assert "utf8mb4" == await db.fetchval("select @@character_set_connection")
+                assert await db.fetchval("select @@character_set_connection") == "utf8mb4"
             else:
-                assert "utf8mb3_bin" == await db.fetchval("select @@collation_connection")
-                assert "é" == await db.fetchval("select 'é'")
-    assert "utf8mb3_bin" == await db.fetchval("select @@collation_connection")
+                assert await db.fetchval("select @@collation_connection") == "utf8mb3_bin"
+                assert await db.fetchval("select 'é'") == "é"
+    assert await db.fetchval("select @@collation_connection") == "utf8mb3_bin"
 
 
 @pytest.mark.targets(dialect="mysql", scheme={"asyncmy", "aiomysql", "pymysql", "trio-mysql", "pyodbc"})
@@ -71,10 +71,10 @@ async def test_a_local_file_is_refused_with_advice_or_sent(
         await db.execute("create table numbers (i integer)")
         with pytest.raises(NotSupportedError, match="connect_args="):
             await db.execute(sql)
-        assert 0 == await db.fetchval("select count(*) from numbers")
+        assert await db.fetchval("select count(*) from numbers") == 0
     if target.scheme == "asyncmy":
         with pytest.raises(ConfigurationError, match="pymysql://"):
             await make_database(connect_args={"local_infile": True})
         return
     sender: Database = await make_database(connect_args={"local_infile": True})
-    assert 2 == (await sender.execute(sql)).rowcount
+    assert (await sender.execute(sql)).rowcount == 2

@@ -75,16 +75,16 @@ def connected(scheme, monkeypatch):
 async def test_the_first_result_with_rows_is_read(connected, product, results):
     server, db = connected(product, {"exec p": results})
     async with db:
-        assert [(1,), (2,)] == await db.fetchall("exec p")
-        assert [(1,)] == await db.fetchmany(1, "exec p")
-        assert (1,) == await db.fetchone("exec p")
-        assert 1 == await db.fetchval("exec p")
-        assert [(1,), (2,)] == [row async for row in db.iterate("exec p")]
-        assert [(1,), (2,)] == [row async for row in db.iterate("exec p", chunk_size=1)]
+        assert await db.fetchall("exec p") == [(1,), (2,)]
+        assert await db.fetchmany(1, "exec p") == [(1,)]
+        assert await db.fetchone("exec p") == (1,)
+        assert await db.fetchval("exec p") == 1
+        assert [row async for row in db.iterate("exec p")] == [(1,), (2,)]
+        assert [row async for row in db.iterate("exec p", chunk_size=1)] == [(1,), (2,)]
         first = results[0] if isinstance(results[0], int) else -1
         assert first == (await db.execute("exec p")).rowcount
-        assert [] == await db.fetchall("update t")
-    assert 7 == server.told.count("exec p")
+        assert await db.fetchall("update t") == []
+    assert server.told.count("exec p") == 7
 
 
 @pytest.mark.parametrize("results", [[ROWS, 3], [ROWS, ROWS], [3, ROWS, 3], [3]])
@@ -127,7 +127,7 @@ async def test_transactions_are_in_the_words_of_the_server(connected, product):
             await inner.rollback()
     told = [each for each in server.told if each != question]
     saved = [each.split()[len(save.split("{}")[0].split())] for each in told if each.startswith(save.split("{}")[0])]
-    assert 2 == len(saved)
+    assert len(saved) == 2
     releases = [[release.format(name)] if release else [] for name in saved]
     assert [
         "autocommit off",
@@ -204,7 +204,7 @@ async def test_what_a_server_cannot_do_is_refused(connected, product, options):
         with pytest.raises(NotSupportedError):
             async with db.transaction(**options):
                 pass
-        assert 0 == (await db.execute("one")).rowcount
+        assert (await db.execute("one")).rowcount == 0
 
 
 async def test_of_an_unknown_server_no_words_are_made_up(connected):
@@ -212,13 +212,13 @@ async def test_of_an_unknown_server_no_words_are_made_up(connected):
     async with db:
         await db.execute("update t set a = 1")
         await db.execute("update t set a = 2")
-        assert 1 == db.stats()["primary"].opened  # the server has answered
+        assert db.stats()["primary"].opened == 1  # the server has answered
         async with db.transaction():
             with pytest.raises(NotSupportedError, match="name that by db_type="):
                 async with db.transaction():
                     pass
             await db.execute("update t set a = 3")
-    assert ["update t set a = 3", "commit()", "autocommit on"] == server.told[-3:]
+    assert server.told[-3:] == ["update t set a = 3", "commit()", "autocommit on"]
     assert not any("SAVE" in str(each) for each in server.told)
 
 
@@ -251,11 +251,11 @@ async def test_an_enum_is_sent_as_its_value(connected):
         with pytest.raises(DataError, match="NUL"):
             await db.execute("insert into t values (?)", "a\0b")
     sent = [each for each in server.told if isinstance(each, tuple)]
-    assert [
+    assert sent == [
         ("insert into t values (?, ?)", 1, b"x"),
         ("insert into t values (?)", 1),
         ("insert into t values (?)", 2),
-    ] == sent
+    ]
 
 
 @pytest.mark.parametrize("spelled", ["{}", "mssql+{}", "odbc+{}"])
@@ -265,7 +265,7 @@ async def test_keywords_of_the_odbc_driver_stand_in_the_url(connected, spelled):
     server, db = connected("Microsoft SQL Server", url=url)
     async with db:
         await db.execute("one")
-    assert "mssql" == db.backend.db_type
+    assert db.backend.db_type == "mssql"
     said = "Driver={ODBC Driver 18 for SQL Server};Server=db,1433;Database=shop;UID=app;"
     said += "TrustServerCertificate=yes;Encrypt={a;UID=sa};MARS_Connection={{yes};PWD=secret"
     assert {said} == set(server.texts)

@@ -75,12 +75,12 @@ def test_one_row_is_not_taken_apart(row):
     ids=lambda row: type(row).__name__,
 )
 def test_a_container_holds_rows(container):
-    assert [(1,), (2,)] == rows_of((container,))
+    assert rows_of((container,)) == [(1,), (2,)]
 
 
 @pytest.mark.parametrize("container", [{1, 2}, frozenset({1, 2}), range(1, 3), iter([1, 2]), deque([1, 2])])
 def test_a_container_may_hold_bare_values(container):
-    assert [1, 2] == rows_of((container,))
+    assert rows_of((container,)) == [1, 2]
 
 
 @pytest.mark.parametrize("values", [[1, 2], [bytearray(b"a"), 2], [None, (1,)], [ipaddress.ip_network("10.0.0.0/8")]])
@@ -116,4 +116,4 @@ async def test_a_network_is_not_a_list_of_addresses(db, target):
         pytest.skip("ODBC has no type for networks")
     await db.execute("create table nets (net cidr)")
     await db.executemany("insert into nets values ($1)", *[ipaddress.ip_network("10.0.0.0/29")])
-    assert "10.0.0.0/29" == str(await db.fetchval("select net from nets"))
+    assert str(await db.fetchval("select net from nets")) == "10.0.0.0/29"

@@ -124,4 +124,4 @@ async def test_positions_count_that_several_readers_ask_for_at_the_same_time(loo
         last.open()
         await anyio.wait_all_tasks_blocked()
         assert history.newest >= began
-        assert ["primary"] * 5 == roles
+        assert roles == ["primary"] * 5

@@ -54,7 +54,7 @@ async def open_in_the_end(gate):
 async def test_a_batch_that_waited_for_a_block_which_ended_has_all_its_rows(rows, loop):
     async with connected() as (db, fake):
         await after_the_block(db, fake.wait("select busy"), lambda: db.executemany("insert $1", rows()))
-        assert "insert $1 x3" == fake.sent[-1]
+        assert fake.sent[-1] == "insert $1 x3"
 
 
 @pytest.mark.parametrize("verb", ["execute", "executemany", "fetchall"])
@@ -65,14 +65,14 @@ async def test_a_statement_of_sqlalchemy_is_compiled_once_when_it_waits(verb):
     async with connected() as (db, fake):
         call = partial(getattr(db, verb), insert, {"a": 1})
         await after_the_block(db, fake.wait("select busy"), call)
-        assert [1] == made
+        assert made == [1]
 
 
 async def test_an_iterator_of_mappings_is_read_once_when_a_statement_waits():
     async with connected() as (db, fake):
         rows = ({"a": number} for number in range(3))
         await after_the_block(db, fake.wait("select busy"), lambda: db.executemany(TABLE.insert(), rows))
-        assert "INSERT INTO t (a) VALUES ($1) x3" == fake.sent[-1]
+        assert fake.sent[-1] == "INSERT INTO t (a) VALUES ($1) x3"
 
 
 async def test_a_stream_that_reads_at_once_compiles_its_statement_once():
@@ -80,8 +80,8 @@ async def test_a_stream_that_reads_at_once_compiles_its_statement_once():
     default = sa.Column("b", sa.Integer, default=lambda: made.append(1) or len(made))
     table = sa.Table("t", sa.MetaData(), sa.Column("a", sa.Integer), default)
     async with connected() as (db, _):
-        assert 1 == len([row async for row in db.iterate(table.insert().returning(table.c.a), {"a": 1})])
-        assert [1] == made
+        assert len([row async for row in db.iterate(table.insert().returning(table.c.a), {"a": 1})]) == 1
+        assert made == [1]
 
 
 async def test_a_batch_in_a_block_that_reconnects_has_all_its_rows():
@@ -92,7 +92,7 @@ async def test_a_batch_in_a_block_that_reconnects_has_all_its_rows():
             await connection.fetchval("select 1")
         assert not connection.is_ready
         await connection.executemany("insert $1", ((number,) for number in range(3)))
-        assert "insert $1 x3" == fake.sent[-1]
+        assert fake.sent[-1] == "insert $1 x3"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ async def test_run_transaction_refuses_what_is_used_up_at_its_second_try(argumen
     async with connected() as (db, fake):
         with pytest.raises(TypeError, match=r"is used up: pass a list, make it inside of the function, or set ret"):
             await db.run_transaction(*arguments(db))
-        assert [] == fake.sent
+        assert fake.sent == []
 
 
 async def _consume(*_):
@@ -161,7 +161,7 @@ async def test_a_function_is_not_given_what_its_first_try_uses_up(make, how):
             await db.run_transaction(*calls[how])
         if iscoroutine(argument):
             argument.close()
-        assert [] == fake.sent
+        assert fake.sent == []
 
 
 class _Ids:
@@ -197,7 +197,7 @@ async def test_a_function_may_take_iterators_that_are_its_tools(make):
     async with connected() as (db, fake):
         fake.fail("insert", FakeError("deadlock", DeadlockDetected))
         await db.run_transaction(use, make(), backoff=0)
-        assert ["BEGIN", "insert $1", "ROLLBACK", "BEGIN", "insert $1", "COMMIT"] == fake.sent
+        assert fake.sent == ["BEGIN", "insert $1", "ROLLBACK", "BEGIN", "insert $1", "COMMIT"]
 
 
 @pytest.mark.parametrize("make", [lambda: csv.reader(["1"]), _Ids, lambda: itertools.repeat((1,), 2)])
@@ -212,20 +212,20 @@ async def test_a_verb_is_not_given_an_iterator_of_whatever_making(make, given):
         }
         with pytest.raises(TypeError, match="is used up"):
             await db.run_transaction(*verbs[given], "insert $1", make())
-        assert [] == fake.sent
+        assert fake.sent == []
 
 
 async def test_run_transaction_takes_an_iterator_where_it_tries_once():
     async with connected() as (db, fake):
         await db.run_transaction(db.executemany, "insert $1", iter([(1,), (2,)]), retries=0)
-        assert ["BEGIN", "insert $1 x2", "COMMIT"] == fake.sent
+        assert fake.sent == ["BEGIN", "insert $1 x2", "COMMIT"]
 
 
 async def test_run_transaction_sends_all_rows_of_a_list_again():
     async with connected() as (db, fake):
         fake.fail("insert", FakeError("deadlock", DeadlockDetected))
         await db.run_transaction(db.executemany, "insert $1", [(1,), (2,)], backoff=0)
-        assert 2 == fake.sent.count("insert $1 x2")
+        assert fake.sent.count("insert $1 x2") == 2
 
 
 async def test_a_generator_that_was_read_is_refused():
@@ -238,7 +238,7 @@ async def test_a_generator_that_was_read_is_refused():
 
         with pytest.raises(ProgrammingError, match="the generator of the rows was read to its end before"):
             await db.run_transaction(write, backoff=0)
-        assert "ROLLBACK" == fake.sent[-1]
+        assert fake.sent[-1] == "ROLLBACK"
 
 
 async def test_an_error_of_the_generator_is_raised_as_it_is():
@@ -249,7 +249,7 @@ async def test_an_error_of_the_generator_is_raised_as_it_is():
     async with connected() as (db, fake):
         with pytest.raises(TypeError, match="of the caller"):
             await db.executemany("insert $1", rows())
-        assert [] == fake.sent
+        assert fake.sent == []
 
 
 @pytest.mark.targets(pooled=True, memory=False)
@@ -267,7 +267,7 @@ async def test_all_rows_are_written_after_a_wait(make_database, words):
         await until(lambda: turns.locked)
         tasks.start_soon(db.executemany, "insert into t values (?)", ((number,) for number in range(10)))
         await until(lambda: turns._waiting)
-    assert 10 == await db.fetchval("select count(*) from t")
+    assert await db.fetchval("select count(*) from t") == 10
 
 
 async def until(condition):

@@ -39,11 +39,11 @@ async def test_every_verb_gives_records(make_database, target):
         *[row async for row in db.iterate(text)],
     ):
         assert isinstance(row, Record)
-        assert (1, "Ann") == row
-    assert 1 == await db.fetchval(text)
-    assert {"id": 1, "name": "Ann"} == await db.fetchone(text, into=dict)
+        assert row == (1, "Ann")
+    assert await db.fetchval(text) == 1
+    assert await db.fetchone(text, into=dict) == {"id": 1, "name": "Ann"}
     async with db.transaction(readonly=True):
-        assert 1 == await db.fetchval(text)
+        assert await db.fetchval(text) == 1
 
 
 @pytest.mark.targets(scheme="psycopg")
@@ -59,4 +59,4 @@ async def test_a_reset_keeps_a_connection_that_init_gave_other_rows(make_databas
         async with db.connection() as connection:
             numbers.add(await connection.fetchval("select pg_backend_pid()"))
             await connection.execute("set work_mem = '3MB'")
-    assert 1 == len(numbers)
+    assert len(numbers) == 1

@@ -101,7 +101,7 @@ async def test_it_is_warned_of_once(sql, word, verb, caplog):
 async def test_what_lasts_is_not_warned_of(sql, caplog):
     async with connected() as (db, _):
         await db.execute(sql)
-    assert [] == warnings(caplog)
+    assert warnings(caplog) == []
 
 
 @pytest.mark.parametrize("how", ["connection", "transaction", "reset", "shared"])
@@ -113,7 +113,7 @@ async def test_where_it_has_an_effect_it_is_not_warned_of(how, caplog):
         else:
             async with getattr(db, how)():
                 await db.execute("set x = 1")
-    assert [] == warnings(caplog)
+    assert warnings(caplog) == []
 
 
 @pytest.mark.targets(dialect="sqlite", memory=False, loop="asyncio", pooled=True)
@@ -123,16 +123,16 @@ async def test_pragmas_that_the_file_keeps_are_not_warned_of(db, caplog):
     await db.execute("pragma user_version = 5")
     await db.execute("pragma incremental_vacuum")
     await db.execute("pragma wal_checkpoint(truncate)")
-    assert [["a"]] == [list(row)[1:2] for row in await db.fetchall("pragma table_info = t")]
-    assert [] == warnings(caplog)
+    assert [list(row)[1:2] for row in await db.fetchall("pragma table_info = t")] == [["a"]]
+    assert warnings(caplog) == []
     await db.execute("pragma foreign_keys = off")
-    assert 1 == len(warnings(caplog))
+    assert len(warnings(caplog)) == 1
 
 
 @pytest.mark.server
 @pytest.mark.targets(scheme="asyncmy", loop="asyncio", pooled=True)
 async def test_what_is_set_for_one_statement_is_not_warned_of(db, caplog):
-    assert 1 == await db.fetchval("set statement max_statement_time = 5 for select 1")
-    assert [] == warnings(caplog)
+    assert await db.fetchval("set statement max_statement_time = 5 for select 1") == 1
+    assert warnings(caplog) == []
     await db.execute("set max_statement_time = 5")
-    assert 1 == len(warnings(caplog))
+    assert len(warnings(caplog)) == 1

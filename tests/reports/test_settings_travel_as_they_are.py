@@ -24,15 +24,15 @@ ODD = [
 async def test_values_of_settings(make_database):
     names = [f"odd.v{number}" for number in range(len(ODD))]
     database = await make_database(server_settings=dict(zip(names, ODD, strict=True)))
-    assert ODD == [await database.fetchval(f"select current_setting('{name}')") for name in names]
-    assert "9MB" != await database.fetchval("show work_mem")
+    assert [await database.fetchval(f"select current_setting('{name}')") for name in names] == ODD
+    assert await database.fetchval("show work_mem") != "9MB"
 
 
 @pytest.mark.targets(dialect="postgresql", pooled=True, loop={"asyncio", "trio"})
 @pytest.mark.parametrize("name", ["a\t-c\twork_mem=9MB", "it's \\' \\", "}'; set work_mem = '9MB"])
 async def test_the_name_of_the_application(make_database, target, name):
     database = await make_database(application_name=name)
-    assert "9MB" != await database.fetchval("show work_mem")
+    assert await database.fetchval("show work_mem") != "9MB"
     if "\t" not in name and not target.odbc:
         assert name == await database.fetchval("show application_name")
 

@@ -59,16 +59,16 @@ async def test_the_rows_of_triggers_and_indexes_are_not_counted(logged, sql, cou
 @pytest.mark.targets(scheme=SQLITE)
 async def test_a_full_text_index_counts_its_rows(db):
     await db.execute("create virtual table words using fts5 (word)")
-    assert 2 == (await db.execute("insert into words values ('one'), ('two')")).rowcount
-    assert 1 == (await db.execute("with s (w) as (select 'one') delete from words where word in s")).rowcount
-    assert 1 == (await db.executemany("insert into words values (?)", "three")).rowcount
+    assert (await db.execute("insert into words values ('one'), ('two')")).rowcount == 2
+    assert (await db.execute("with s (w) as (select 'one') delete from words where word in s")).rowcount == 1
+    assert (await db.executemany("insert into words values (?)", "three")).rowcount == 1
 
 
 @pytest.mark.targets(scheme=SQLITE)
 async def test_a_batch_behind_with_counts_its_own_rows(logged):
     sql = "with s (a) as (select ?) insert into t select a from s where a > 3"
-    assert 2 == (await logged.executemany(sql, 3, 4, 5)).rowcount
-    assert 0 == (await logged.executemany(sql, 1, 2)).rowcount
+    assert (await logged.executemany(sql, 3, 4, 5)).rowcount == 2
+    assert (await logged.executemany(sql, 1, 2)).rowcount == 0
 
 
 async def test_a_value_that_does_not_match_a_strict_column_breaks_a_rule(db):
@@ -80,5 +80,5 @@ async def test_a_value_that_does_not_match_a_strict_column_breaks_a_rule(db):
     ):
         with pytest.raises(IntegrityError, match="cannot store TEXT value in INTEGER column") as caught:
             await call()
-        assert ("t", "a") == (caught.value.table, caught.value.column)
-    assert 0 == await db.fetchval("select count(*) from t")
+        assert (caught.value.table, caught.value.column) == ("t", "a")
+    assert await db.fetchval("select count(*) from t") == 0

@@ -72,27 +72,27 @@ async def test_text_is_left_where_json_is_switched_off(make_database):
     db = await make_database(json=False)
     await db.execute(TABLE)
     await db.execute("insert into t (doc) values (?)", DOC)
-    assert '{"a": [1, null]}' == await db.fetchval("select doc from t")
+    assert await db.fetchval("select doc from t") == '{"a": [1, null]}'
 
 
 async def test_a_table_that_was_made_anew_is_read_as_it_is_now(filled):
     async with filled.connection():
-        assert DOC == await filled.fetchval("select doc from t")
+        assert await filled.fetchval("select doc from t") == DOC
         async with filled.transaction() as transaction:
             await filled.execute("drop view v")
             await filled.execute("drop table t")
             await filled.execute("create table t (doc text)")
             await filled.execute("insert into t values ('[1]')")
-            assert "[1]" == await filled.fetchval("select doc from t")
+            assert await filled.fetchval("select doc from t") == "[1]"
             await transaction.rollback()
-        assert DOC == await filled.fetchval("select doc from t")
+        assert await filled.fetchval("select doc from t") == DOC
         await filled.execute("create temp table t (doc text)")
         await filled.execute("insert into temp.t values ('[1]')")
-        assert "[1]" == await filled.fetchval("select doc from t")
+        assert await filled.fetchval("select doc from t") == "[1]"
         await filled.execute("attach ':memory:' as other")
         await filled.execute("create table other.o (doc json)")
         await filled.execute("insert into other.o values ('[2]')")
-        assert [2] == await filled.fetchval("select doc from o")
+        assert await filled.fetchval("select doc from o") == [2]
 
 
 @pytest.mark.targets(memory=False)
@@ -100,12 +100,12 @@ async def test_a_table_that_another_program_makes_anew_is_read_as_it_is_now(db, 
     monkeypatch.setattr(sqlite_json, "_FOR", 0.0)  # seconds
     await db.execute("create table t (doc text)")
     await db.execute("insert into t values ('[1]')")
-    assert "[1]" == await db.fetchval("select doc from t")
+    assert await db.fetchval("select doc from t") == "[1]"
     path = await db.fetchval("select file from pragma_database_list where name = 'main'")
     with sqlite3.connect(path) as other:
         other.executescript("drop table t; create table t (doc json); insert into t values ('[1]')")
     other.close()
-    assert [1] == await db.fetchval("select doc from t")
+    assert await db.fetchval("select doc from t") == [1]
 
 
 async def test_looking_for_json_changes_nothing_else(filled):
@@ -113,21 +113,21 @@ async def test_looking_for_json_changes_nothing_else(filled):
         await connection.execute("insert into t (doc) values ('[]'), ('[]'), ('[]')")
         before = await connection.fetchall("select changes(), total_changes(), last_insert_rowid()")
         stream = connection.iterate("select id, doc from t order by id", chunk_size=1)
-        assert (1, DOC) == tuple(await anext(stream))
-        assert DOC == await connection.fetchval("select doc from t where id = 1")
-        assert [2, 3, 4] == [row.id async for row in stream]
+        assert tuple(await anext(stream)) == (1, DOC)
+        assert await connection.fetchval("select doc from t where id = 1") == DOC
+        assert [row.id async for row in stream] == [2, 3, 4]
         assert before == await connection.fetchall("select changes(), total_changes(), last_insert_rowid()")
-        assert [] == await connection.fetchall("select name from sqlite_temp_master")
+        assert await connection.fetchall("select name from sqlite_temp_master") == []
         assert not connection.raw.in_transaction
 
 
 @pytest.mark.parametrize("block", ["readonly", "replica"])
 async def test_a_block_that_only_reads_goes_on_refusing_writes(filled, block):
     async with filled.transaction(readonly=True) if block == "readonly" else filled.replica():
-        assert DOC == await filled.fetchval("select doc from t")
+        assert await filled.fetchval("select doc from t") == DOC
         with pytest.raises(ReadOnlyError):
             await filled.fetchall("delete from t returning doc")
-    assert 0 == await filled.fetchval("pragma query_only")
+    assert await filled.fetchval("pragma query_only") == 0
 
 
 async def test_where_no_table_has_json_nothing_is_described(db):
@@ -136,9 +136,9 @@ async def test_where_no_table_has_json_nothing_is_described(db):
         await db.execute("insert into t values ('[1]')")
         traced = []
         await call(connection.raw.set_trace_callback, traced.append)
-        assert "[1]" == await db.fetchval("select x from t")
-        assert "[1]" == await db.fetchval("select x from t where x = ?", "[1]")
-        assert "[1]" == await db.fetchval("select x from t")
+        assert await db.fetchval("select x from t") == "[1]"
+        assert await db.fetchval("select x from t where x = ?", "[1]") == "[1]"
+        assert await db.fetchval("select x from t") == "[1]"
         assert "select x from t" == traced[0] == traced[-1]
         assert not any("VIEW" in text for text in traced)
 
@@ -153,19 +153,19 @@ async def test_a_file_that_is_locked_meanwhile_fails_nothing(make_database):
         other = sqlite3.connect(path, isolation_level=None)
         try:
             other.execute("begin exclusive")
-            assert 1 == await db.fetchval("select 1")
-            assert "a" == await db.fetchval("select 'a' from (select 1)")
+            assert await db.fetchval("select 1") == 1
+            assert await db.fetchval("select 'a' from (select 1)") == "a"
         finally:
             other.close()
-        assert [1] == await db.fetchval("select doc from t")
+        assert await db.fetchval("select doc from t") == [1]
 
 
 async def test_what_names_no_table_does_not_ask_for_the_schema(filled):
     async with filled.connection() as connection:
         traced = []
         await call(connection.raw.set_trace_callback, traced.append)
-        assert 1 == await filled.fetchval("select 1")
-        assert ["select 1"] == traced
+        assert await filled.fetchval("select 1") == 1
+        assert traced == ["select 1"]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ async def test_what_is_half_read_goes_on_while_other_texts_are_new(filled, query
         expected = [list(row) for row in await filled.fetchall(query)]
         found = []
         async for row in filled.iterate(query, chunk_size=1):
-            assert DOC == await filled.fetchval(f"select doc from t where id = 1 and {len(found)} = {len(found)}")
+            assert await filled.fetchval(f"select doc from t where id = 1 and {len(found)} = {len(found)}") == DOC
             found.append(list(row))
         assert expected == found
         assert 3 <= len(expected) == len(await call(by_hand.fetchall))
@@ -194,11 +194,11 @@ async def test_what_is_half_read_goes_on_while_other_texts_are_new(filled, query
 async def test_a_table_of_another_connection_is_known_at_once(filled, monkeypatch):
     monkeypatch.setattr(sqlite_json, "_FOR", 3600.0)  # seconds
     async with filled.connection() as connection:
-        assert DOC == await connection.fetchval("select doc from t")
+        assert await connection.fetchval("select doc from t") == DOC
         async with anyio.create_task_group() as tasks:  # the new task has a connection of its own
             tasks.start_soon(filled.execute, "create table u (doc json)")
         await connection.execute("insert into u values ('[1]')")
-        assert [1] == await connection.fetchval("select doc from u")
+        assert await connection.fetchval("select doc from u") == [1]
 
 
 async def test_a_schema_of_the_same_version_is_another_one(filled):
@@ -221,8 +221,8 @@ async def test_names_that_have_to_be_quoted(filled):
         await filled.execute("attach ':memory:' as \"a 't\"")
         await filled.execute('create table "a \'t"."b""`c" ("d""e" json, "select" "jsonb", f text)')
         insert = 'insert into "a \'t"."b""`c" values (?, ?, ?) returning "d""e" as "select", *'
-        assert [[1], [1], [2], "[3]"] == list(await filled.fetchone(insert, "[1]", "[2]", "[3]"))
-        assert [[1], [2], "[3]"] == list(await filled.fetchone('select * from `b"``c`'))
+        assert list(await filled.fetchone(insert, "[1]", "[2]", "[3]")) == [[1], [1], [2], "[3]"]
+        assert list(await filled.fetchone('select * from `b"``c`')) == [[1], [2], "[3]"]
 
 
 async def test_functions_and_collations_of_the_caller(filled):
@@ -246,9 +246,9 @@ async def test_functions_and_collations_of_the_caller(filled):
             "select mine(x), doc from t where mine(doc) is not null order by x collate odd",
             "select y, doc from w order by y collate odd",
         ):
-            assert ["{}", DOC] == list(await connection.fetchone(query))
+            assert list(await connection.fetchone(query)) == ["{}", DOC]
         for query in ("total_of(id)", "total_of(id) over ()", "total_of(id) filter (where true)"):
-            assert [5, DOC] == list(await connection.fetchone(f"select {query}, doc from t"))
+            assert list(await connection.fetchone(f"select {query}, doc from t")) == [5, DOC]
 
 
 async def test_virtual_tables(filled):
@@ -258,9 +258,9 @@ async def test_virtual_tables(filled):
         "select f.*, g.*, doc, e.* from f('word') as f join f_content as g on g.id = f.rowid, t, json_each(doc) as e"
     )
     async with filled.connection():
-        assert ["word", 1, "word", DOC, "a", "[1,null]"] == list(await filled.fetchone(query))[:6]
+        assert list(await filled.fetchone(query))[:6] == ["word", 1, "word", DOC, "a", "[1,null]"]
         query = "select doc, s.name from t, sqlite_master as s, pragma_table_info('t') where s.name = 'f'"
-        assert [DOC, "f"] == list(await filled.fetchone(query))
+        assert list(await filled.fetchone(query)) == [DOC, "f"]
 
 
 async def test_a_text_factory_of_the_caller(filled):
@@ -268,7 +268,7 @@ async def test_a_text_factory_of_the_caller(filled):
         raw = connection.raw
         raw.text_factory = bytes
         try:
-            assert b'{"a": [1, null]}' == await connection.fetchval("select doc from t")
+            assert await connection.fetchval("select doc from t") == b'{"a": [1, null]}'
         finally:
             raw.text_factory = str
 
@@ -282,10 +282,10 @@ async def test_an_authorizer_of_the_caller_that_hides_the_schema(filled, answer)
         raw = connection.raw
         await call(raw.set_authorizer, authorize)
         try:
-            assert '{"a": [1, null]}' == await connection.fetchval("select doc from t")
+            assert await connection.fetchval("select doc from t") == '{"a": [1, null]}'
         finally:
             await call(raw.set_authorizer, None)
-        assert DOC == await connection.fetchval("select doc from t -- a new text")
+        assert await connection.fetchval("select doc from t -- a new text") == DOC
 
 
 async def call(function, *args):

@@ -100,7 +100,7 @@ async def refused(db, value):
         with pytest.raises(DataError) as caught:
             await call()
         yield caught.value
-    assert 0 == await db.fetchval("select count(*) from t")
+    assert await db.fetchval("select count(*) from t") == 0
 
 
 @pytest.mark.parametrize("value", BUFFERS, ids=kind_of)
@@ -114,7 +114,7 @@ async def test_the_bytes_of_what_is_a_mere_buffer_are_not_stored(db, value):
 async def test_what_is_not_a_number_is_not_stored_as_null(db, value):
     async for error in refused(db, value):
         assert "SQLite has no NaN, and would store NULL" in str(error)
-    assert 1.5 == await db.fetchval("select ?", Number(1.5))
+    assert await db.fetchval("select ?", Number(1.5)) == 1.5
 
 
 async def test_bytes_are_stored_as_such(db):
@@ -122,14 +122,14 @@ async def test_bytes_are_stored_as_such(db):
     for value in (b"\0x", bytearray(b"\0x"), memoryview(b"\0x")):
         await db.execute("insert into t values (?)", value)
         await db.executemany("insert into t values (?)", [(value,)])
-    assert [(b"\0x",)] * 6 == await db.fetchall("select a from t")
+    assert await db.fetchall("select a from t") == [(b"\0x",)] * 6
 
 
 @pytest.mark.targets(scheme=SQLITE)
 async def test_an_adapter_that_sqlite3_was_given_is_asked(db):
     sqlite3.register_adapter(ctypes.c_int16, lambda number: number.value)
     try:
-        assert 5 == await db.fetchval("select ?", ctypes.c_int16(5))
+        assert await db.fetchval("select ?", ctypes.c_int16(5)) == 5
     finally:
         del sqlite3.adapters[ctypes.c_int16, sqlite3.PrepareProtocol]
 
@@ -175,9 +175,9 @@ async def test_a_decimal_compares_as_a_number_wherever_it_stands(db, query):
     await db.execute("create table t (price numeric, qty integer)")
     await db.execute("insert into t values (?, ?)", Decimal("10.5"), 2)
     for number in ("5", "5.0", "5.25", "0.1", "5E+0", "4.999999999999999"):
-        assert 1 == await db.fetchval(query, Decimal(number))
-        assert 1 == await db.fetchval(query, Money(number))
-    assert 0 == await db.fetchval(query, Decimal(30))
+        assert await db.fetchval(query, Decimal(number)) == 1
+        assert await db.fetchval(query, Money(number)) == 1
+    assert await db.fetchval(query, Decimal(30)) == 0
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 @pytest.mark.targets(pooled=True)
 async def test_a_query_runs_for_each_row(db, words):
     await db.executemany(f"select {words.text_of.format('?')}", "1", "2", "3")
-    assert 1 == await db.fetchval("select 1")
+    assert await db.fetchval("select 1") == 1
 
 
 @pytest.mark.targets(pooled=True)
@@ -16,7 +16,7 @@ async def test_rows_that_return_something_are_written(db):
     await db.execute("create table t (a integer)")
     result = await db.executemany("insert into t values (?) returning a", 1, 2, 3)
     assert result.rowcount in {-1, 3}
-    assert 3 == await db.fetchval("select count(*) from t")
+    assert await db.fetchval("select count(*) from t") == 3
 
 
 @pytest.mark.targets(dialect="sqlite", pooled=True, loop="asyncio")
@@ -28,5 +28,5 @@ async def test_all_rows_are_undone_when_one_fails(db, target, nested):
     async with db.transaction() if nested else db.connection():
         with pytest.raises(Exception, match="UNIQUE"):
             await db.executemany("with s (a) as (select ?) insert into t select a from s", 1, 1)
-        assert 2 == (await db.executemany("with s (a) as (select ?) insert into t select a from s", 1, 2)).rowcount
-    assert 2 == await db.fetchval("select count(*) from t")
+        assert (await db.executemany("with s (a) as (select ?) insert into t select a from s", 1, 2)).rowcount == 2
+    assert await db.fetchval("select count(*) from t") == 2

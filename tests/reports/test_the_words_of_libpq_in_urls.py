@@ -25,16 +25,16 @@ async def test_the_words_do_what_they_say(make_database, url):
     database = await make_database(f"{url}?{words}", server_settings={"work_mem": "5MB"}, statement_timeout=3)
     names = ("jit", "app.note", "work_mem", "statement_timeout", "application_name")
     shown = [await database.fetchval(f"select current_setting('{name}')") for name in names]
-    assert ["off", "a b", "5MB", "3s", "shop"] == shown
+    assert shown == ["off", "a b", "5MB", "3s", "shop"]
     named = await make_database(f"{url}?fallback_application_name=shop&application_name=till&keepalives=0")
-    assert "till" == await named.fetchval("show application_name")
+    assert await named.fetchval("show application_name") == "till"
 
 
 @LIVE
 async def test_options_of_connect_args_do_not_push_others_aside(make_database, target):
     given = {"server_settings": {"jit": "off"}} if target.scheme == "asyncpg" else {"options": "-c jit=off"}
     database = await make_database(statement_timeout=3, connect_args=given)
-    assert ["off", "3s"] == [await database.fetchval(f"show {name}") for name in ("jit", "statement_timeout")]
+    assert [await database.fetchval(f"show {name}") for name in ("jit", "statement_timeout")] == ["off", "3s"]
 
 
 @pytest.mark.parametrize("scheme", [*SCHEMES, "postgresql"])
@@ -62,7 +62,7 @@ def test_keepalives_are_those_of_the_option_keepalive(scheme, keepalives, idle):
 def test_asyncpg_has_the_certificate_prove_what_a_bound_channel_would():
     driver = Database("asyncpg://h/d?sslmode=require&channel_binding=require").backend
     context = driver.arguments(read_only=False)["ssl"]
-    assert (tls.CERT_REQUIRED, True) == (context.verify_mode, context.check_hostname)
+    assert (context.verify_mode, context.check_hostname) == (tls.CERT_REQUIRED, True)
     given = tls.create_default_context()
     assert given is Database("asyncpg://h/d?channel_binding=require", ssl=given).backend.ssl
 
@@ -95,7 +95,7 @@ async def test_odbcs_postgresql_hands_them_on(make_database, url):
     words = "options=-c%20jit=off%20-c%20app.note=it's%5C%20b&fallback_application_name=shop&channel_binding=prefer"
     database = await make_database(f"{url}&{words}&keepalives=0&gssencmode=disable")
     shown = [await database.fetchval(f"select current_setting('{name}')") for name in ("jit", "app.note")]
-    assert ["off", "it's b"] == shown
+    assert shown == ["off", "it's b"]
 
 
 @pytest.mark.server  # the driver manager unixODBC

@@ -52,18 +52,18 @@ class PostgresDsn:
 
 def test_a_url_of_pydantic_is_taken():
     address = Database(PostgresDsn()).backend.address
-    assert ("ann", "p@ss", "host", 5433, "db") == (
+    assert (
         address.user,
         address.password,
         address.host,
         address.port,
         address.database,
-    )
+    ) == ("ann", "p@ss", "host", 5433, "db")
 
 
 def test_a_url_of_sqlalchemy_is_taken_with_its_password():
     address = Database(sa.make_url("postgresql+asyncpg://ann:p%40ss@host/db")).backend.address
-    assert ("ann", "p@ss", "db") == (address.user, address.password, address.database)
+    assert (address.user, address.password, address.database) == ("ann", "p@ss", "db")
 
 
 async def test_a_path_is_a_file_of_sqlite(tmp_path):
@@ -71,7 +71,7 @@ async def test_a_path_is_a_file_of_sqlite(tmp_path):
     async with Database(path) as db:
         await db.execute("create table t (a)")
     assert path.exists()
-    assert "/relative.db" == Database(Path("relative.db")).backend.address.path
+    assert Database(Path("relative.db")).backend.address.path == "/relative.db"
 
 
 @pytest.mark.parametrize("value", [None, 5, b"sqlite://", object()])

@@ -41,7 +41,7 @@ async def test_json_within_other_values(things, query, expected):
 @pytest.mark.targets(scheme="asyncpg")
 async def test_json_travels_within_parameters_and_copies(things):
     row = (2, {"c": [1]}, {"d": None})
-    assert {"c": [1]} == await things.fetchval("select (cast(:row as things)).j", {"row": row})
+    assert await things.fetchval("select (cast(:row as things)).j", {"row": row}) == {"c": [1]}
     text = "insert into things select * from unnest(cast(:rows as things[]))"
     await things.execute(text, {"rows": [row, (3, None, {})]})
     async with things.connection() as connection:
@@ -55,6 +55,6 @@ async def test_uuids_are_of_pythons_own_class(db, target):
     assert UUID is type(await db.fetchval("select cast(:id as uuid)", {"id": ONE}))
     if not target.odbc:
         found = await db.fetchone("select array[cast(:id as uuid)] as ids, null::uuid as nothing", {"id": ONE})
-        assert ([ONE], [UUID], None) == (found.ids, [type(each) for each in found.ids], found.nothing)
+        assert (found.ids, [type(each) for each in found.ids], found.nothing) == ([ONE], [UUID], None)
     if target.scheme == "asyncpg":
-        assert ONE == await db.fetchval("select cast(:id as uuid)", {"id": str(ONE)})
+        assert await db.fetchval("select cast(:id as uuid)", {"id": str(ONE)}) == ONE

@@ -53,7 +53,7 @@ async def test_statements_raise_until_it_is_ended(around, verb, end):
         has_ended.set()
         await anyio.wait_all_tasks_blocked()
         assert "insert 2" not in fake.sent
-        assert "insert 3" == fake.sent[-1]
+        assert fake.sent[-1] == "insert 3"
 
 
 @pytest.mark.parametrize("verb", ["execute", "iterate", "transaction"])
@@ -88,7 +88,7 @@ async def test_statements_raise_after_it_was_committed_with_the_transaction_arou
                     await has_begun.wait()
             has_ended.set()
             await anyio.wait_all_tasks_blocked()
-        assert ["commit"] == called
+        assert called == ["commit"]
         assert "insert 2" not in fake.sent
         assert "insert 3" in fake.sent
 
@@ -134,7 +134,7 @@ async def test_in_the_task_of_the_block_it_ends_with_the_block():
         async with db.connection():
             await db.transaction().start()
         await db.execute("insert 1")
-        assert ["BEGIN", "ROLLBACK", "insert 1"] == fake.sent
+        assert fake.sent == ["BEGIN", "ROLLBACK", "insert 1"]
 
 
 async def test_what_a_child_has_started_is_part_of_the_block_while_it_is_open():
@@ -154,4 +154,4 @@ async def test_what_a_child_has_started_is_part_of_the_block_while_it_is_open():
         await anyio.wait_all_tasks_blocked()
         savepoint = ["SAVEPOINT aiodb_1", "insert 2", "RELEASE aiodb_1"]
         assert fake.sent == ["BEGIN", "insert 1", *savepoint, "COMMIT", "insert 3", "BEGIN", "insert 4", "COMMIT"]
-        assert 1 == fake.opens
+        assert fake.opens == 1

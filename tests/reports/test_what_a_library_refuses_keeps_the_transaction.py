@@ -35,11 +35,11 @@ async def test_the_transaction_goes_on(users, text, params, error):
                 await verb(text, *params)
         with pytest.raises(error):
             await users.fetchmany(2, text, *params)
-    assert "Dee" == await users.fetchval("select name from users where id = 4")
+    assert await users.fetchval("select name from users where id = 4") == "Dee"
 
 
 async def test_the_time_limit_of_asyncpg_itself_says_so(make_database):
     database = await make_database(command_timeout=0.05)
     with pytest.raises(QueryTimeout, match="command_timeout"):
         await database.execute("select pg_sleep(60)")
-    assert 1 == await database.fetchval("select 1")
+    assert await database.fetchval("select 1") == 1

@@ -32,8 +32,8 @@ async def fails_for_certain(db, end):
             await end(connection)
             await wait_for_the_end(connection)
     assert not isinstance(caught.value, CommitUncertainError)
-    assert ["rolled back"] == called
-    assert 3 == await db.fetchval("select count(*) from users")
+    assert called == ["rolled back"]
+    assert await db.fetchval("select count(*) from users") == 3
 
 
 async def test_an_administrator_has_ended_it(users, words, server):

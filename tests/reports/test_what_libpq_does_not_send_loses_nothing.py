@@ -22,8 +22,8 @@ async def test_too_many_parameters_leave_the_transaction_as_it_is(users):
             await users.fetchall(TEXT, *range(TOO_MANY))
         with pytest.raises(ProgrammingError, match="number of parameters"):
             await users.executemany(TEXT, *[range(TOO_MANY)] * 2)
-        assert 4 == await users.fetchval("select count(*) from users")
-    assert 4 == await users.fetchval("select count(*) from users")
+        assert await users.fetchval("select count(*) from users") == 4
+    assert await users.fetchval("select count(*) from users") == 4
 
 
 @pytest.mark.targets(scheme={"psycopg", "aiopg"}, pooled=True)
@@ -45,5 +45,5 @@ async def test_a_commit_that_was_not_sent_is_not_uncertain(users, target):
                 await users.fetchval("select 1")
             assert not isinstance(refused.value, ConnectionLost)
     assert not isinstance(caught.value, ConnectionLost | CommitUncertainError)
-    assert ["rolled back"] == called
-    assert 3 == await users.fetchval("select count(*) from users")
+    assert called == ["rolled back"]
+    assert await users.fetchval("select count(*) from users") == 3

@@ -48,11 +48,11 @@ async def decorated(db: Database) -> None:
 
 
 async def rows(db: Database) -> None:
-    assert ["select 1"] * 3 == [row[0] async for row in db.iterate("select 1", chunk_size=2)]
+    assert [row[0] async for row in db.iterate("select 1", chunk_size=2)] == ["select 1"] * 3
 
 
 async def rows_of_a_write(db: Database) -> None:
-    assert ["insert 1"] * 3 == [row[0] async for row in db.iterate("insert 1", chunk_size=2)]
+    assert [row[0] async for row in db.iterate("insert 1", chunk_size=2)] == ["insert 1"] * 3
 
 
 async def statement(db: Database) -> None:
@@ -60,7 +60,7 @@ async def statement(db: Database) -> None:
 
 
 async def position(db: Database) -> None:
-    assert POSITION == await db.position()
+    assert await db.position() == POSITION
 
 
 ASK = POSTGRESQL.position_questions[0].primary
@@ -128,7 +128,7 @@ async def test_rows_that_were_read_are_given_although_the_block_ends_before_the_
             await busy.reached()  # while the cursor waits for its turn, to be closed
             await anyio.wait_all_tasks_blocked()
             tasks.start_soon(open_soon, busy)
-    assert ["select 1"] * 3 == found
+    assert found == ["select 1"] * 3
 
 
 async def test_a_stream_that_was_begun_in_the_block_ends_with_it():

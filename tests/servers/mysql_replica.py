@@ -77,7 +77,7 @@ class MariaDBReplica(MariaDBServer):
             ServerError: it has not within `CAUGHT_UP_SECONDS`.
         """
         [(position,)] = self.primary.execute("select @@global.gtid_binlog_pos")
-        if [(0,)] != self.execute("select master_gtid_wait(%s, %s)", position, CAUGHT_UP_SECONDS):
+        if self.execute("select master_gtid_wait(%s, %s)", position, CAUGHT_UP_SECONDS) != [(0,)]:
             raise ServerError(f"{self!r} has not got to {position} in {CAUGHT_UP_SECONDS} s")
 
     def promote(self) -> None:

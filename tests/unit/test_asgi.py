@@ -110,31 +110,31 @@ async def test_a_client_that_has_written_nothing_reads_from_a_replica(db):
     await db.execute(INSERT)
     for method in ("GET", "HEAD", "OPTIONS"):
         response = await client.request(method)
-        assert ("replica 0", []) == (response.body, response.set_cookies)
-    assert [None] * 3 == db.asked
+        assert (response.body, response.set_cookies) == ("replica 0", [])
+    assert db.asked == [None] * 3
 
 
 async def test_a_client_reads_what_it_has_written_where_its_position_was_reached(db):
     client, other = browser(db), browser(db)
     await client.post()
-    assert "primary 1" == (await client.get()).body
-    assert "replica 0" == (await other.get()).body
-    assert ["0/1", None] == db.asked
+    assert (await client.get()).body == "primary 1"
+    assert (await other.get()).body == "replica 0"
+    assert db.asked == ["0/1", None]
 
 
 async def test_each_write_moves_the_position_forward_and_leaves_one_cookie(db):
     client = browser(db)
     for number in (1, 2, 3):
         await client.post()
-        assert 1 == len(client.cookies)
+        assert len(client.cookies) == 1
         assert f"primary {number}" == (await client.get()).body
-    assert ["0/1", "0/2", "0/3"] == db.asked
+    assert db.asked == ["0/1", "0/2", "0/3"]
 
 
 async def test_a_request_that_reads_sets_no_cookie(db):
     client = browser(db)
     await client.post()
-    assert [] == (await client.get()).set_cookies
+    assert (await client.get()).set_cookies == []
 
 
 async def test_the_replica_block_lasts_until_the_response_is_complete(db):
@@ -144,9 +144,9 @@ async def test_the_replica_block_lasts_until_the_response_is_complete(db):
             body = f"{db.current_conn.role} {await db.fetchval(COUNT)};".encode()
             await send({"type": "http.response.body", "body": body, "more_body": more_body})
 
-    assert "replica 0;replica 0;" == (await browser(db, app).get()).body
+    assert (await browser(db, app).get()).body == "replica 0;replica 0;"
     stats = db.stats()["replica-1"]
-    assert (1, 1) == (stats.size, stats.idle)
+    assert (stats.size, stats.idle) == (1, 1)
 
 
 async def test_a_response_without_headers_gets_the_cookie(db):
@@ -156,7 +156,7 @@ async def test_a_response_without_headers_gets_the_cookie(db):
 
     client = browser(db, app)
     await client.post()
-    assert 1 == len(client.cookies)
+    assert len(client.cookies) == 1
 
 
 # The cookie
@@ -172,7 +172,7 @@ async def test_the_cookie_is_fit_for_a_browser_and_others_stay(db):
     response = await Browser(app).post()
     pattern = r"aiodb_position_[0-9a-f]{8}=[\w-]{22}~\d+~0/\d; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax"
     other, own = response.set_cookies
-    assert ("session=1", True) == (other, bool(re.fullmatch(pattern, own)))
+    assert (other, bool(re.fullmatch(pattern, own))) == ("session=1", True)
     assert (b"x-other", b"2") in response.headers
     (_, own) = (await Browser(app, scheme="https").post()).set_cookies
     assert re.fullmatch(pattern + "; Secure", own)
@@ -205,10 +205,10 @@ async def test_a_cookie_that_was_changed_is_ignored_and_its_value_is_not_logged(
     await client.post()
     ((name, value),) = client.cookies.items()
     with caplog.at_level(logging.INFO, logger="aio_databases"):
-        assert "replica 0" == (await client.get(cookies=[change(name, value)])).body
+        assert (await client.get(cookies=[change(name, value)])).body == "replica 0"
     (record,) = [record for record in caplog.records if record.name == "aio_databases"]
     assert "ignored a cookie with a position" in record.getMessage()
-    assert (logging.INFO, False) == (record.levelno, "0/" in record.getMessage())
+    assert (record.levelno, "0/" in record.getMessage()) == (logging.INFO, False)
 
 
 async def test_a_cookie_beside_a_forged_one_counts(db):
@@ -218,17 +218,17 @@ async def test_a_cookie_beside_a_forged_one_counts(db):
     forged = f"{name}=forged; {name}=; aiodb_position_00000000=x".encode()
     own = f" {name}={value} ; other=1".encode()
     for cookies_sent in ([forged, own], [own, forged], [own, own], [forged + b";" + own + b";;=;"]):
-        assert "primary 1" == (await client.get(cookies=cookies_sent)).body
-    assert ["0/1"] * 4 == db.asked
+        assert (await client.get(cookies=cookies_sent)).body == "primary 1"
+    assert db.asked == ["0/1"] * 4
 
 
 async def test_a_cookie_that_is_too_old_is_ignored(db, clock):
     client = browser(db, max_age=60)
     await client.post()
     clock[0] += 60
-    assert "primary 1" == (await client.get()).body
+    assert (await client.get()).body == "primary 1"
     clock[0] += 2
-    assert "replica 0" == (await client.get()).body
+    assert (await client.get()).body == "replica 0"
 
 
 async def test_a_cookie_of_another_name_or_secret_does_not_count(db):
@@ -239,7 +239,7 @@ async def test_a_cookie_of_another_name_or_secret_does_not_count(db):
     renamed.cookies = {name.replace("aiodb_position", "other"): value}
     foreign = browser(db, secret=SECRET + "!")
     foreign.cookies = client.cookies
-    assert ["replica 0"] * 2 == [(await each.get()).body for each in (renamed, foreign)]
+    assert [(await each.get()).body for each in (renamed, foreign)] == ["replica 0"] * 2
 
 
 async def test_secrets_can_be_replaced_one_after_the_other(db):
@@ -247,10 +247,10 @@ async def test_secrets_can_be_replaced_one_after_the_other(db):
     client = browser(db, secret=old)
     await client.post()
     client.app = ReadYourWrites(notes(db), db, secret=[new, old])
-    assert "primary 1" == (await client.get()).body
+    assert (await client.get()).body == "primary 1"
     await client.post()
     client.app = ReadYourWrites(notes(db), db, secret=new)
-    assert "primary 2" == (await client.get()).body
+    assert (await client.get()).body == "primary 2"
 
 
 @pytest.mark.parametrize(
@@ -287,22 +287,22 @@ async def test_answers_that_arrive_in_the_wrong_order_lose_no_write(db):
     second = await client.post(keep=False)
     client.receive(second)
     client.receive(first)
-    assert 2 == len(client.cookies)
-    assert "primary 3" == (await client.get()).body
-    assert 1 == len(client.cookies)
-    assert "primary 3" == (await client.get()).body
-    assert ["0/4"] == db.asked
+    assert len(client.cookies) == 2
+    assert (await client.get()).body == "primary 3"
+    assert len(client.cookies) == 1
+    assert (await client.get()).body == "primary 3"
+    assert db.asked == ["0/4"]
 
 
 async def test_requests_side_by_side_sum_up_to_one_cookie(db):
     client = browser(db)
     for response in [await client.post(keep=False) for _ in range(3)]:
         client.receive(response)
-    assert 3 == len(client.cookies)
+    assert len(client.cookies) == 3
     for response in [await client.get(keep=False) for _ in range(4)]:
         client.receive(response)
-    assert 1 == len(client.cookies)
-    assert "primary 3" == (await client.get()).body
+    assert len(client.cookies) == 1
+    assert (await client.get()).body == "primary 3"
 
 
 async def test_a_write_sums_up_too(db):
@@ -310,8 +310,8 @@ async def test_a_write_sums_up_too(db):
     for response in [await client.post(keep=False) for _ in range(3)]:
         client.receive(response)
     await client.post()
-    assert 1 == len(client.cookies)
-    assert "primary 4" == (await client.get()).body
+    assert len(client.cookies) == 1
+    assert (await client.get()).body == "primary 4"
 
 
 async def test_many_writes_side_by_side_leave_a_few_cookies_in_whatever_order_they_arrive(db, clock):
@@ -322,16 +322,16 @@ async def test_many_writes_side_by_side_leave_a_few_cookies_in_whatever_order_th
         client.receive(response)
     assert len(client.cookies) <= 5
     assert sum(map(len, client.cookies)) + sum(map(len, client.cookies.values())) < 500
-    assert "primary 200" == (await client.get()).body
+    assert (await client.get()).body == "primary 200"
     late = await client.post(keep=False)  # which arrives after what sums up
     clock[0] += 21
-    assert "primary 201" == (await client.get()).body
+    assert (await client.get()).body == "primary 201"
     client.receive(late)
-    assert 2 == len(client.cookies)
-    assert "primary 201" == (await client.get()).body
-    assert 1 == len(client.cookies)
-    assert "primary 201" == (await client.get()).body
-    assert ["0/7"] == db.asked, "one position is enough again"
+    assert len(client.cookies) == 2
+    assert (await client.get()).body == "primary 201"
+    assert len(client.cookies) == 1
+    assert (await client.get()).body == "primary 201"
+    assert db.asked == ["0/7"], "one position is enough again"
 
 
 async def test_writes_one_after_the_other_have_a_position_each(db):
@@ -339,7 +339,7 @@ async def test_writes_one_after_the_other_have_a_position_each(db):
     for number in range(1, 21):
         await client.post()
         assert f"primary {number}" == (await client.get()).body
-    assert 20 == len(db.asked)
+    assert len(db.asked) == 20
 
 
 # Clients that read from the primary
@@ -368,12 +368,12 @@ async def test_a_commit_after_the_response_has_the_client_read_from_the_primary(
     assert value.endswith("~1000010~primary")
     for _ in range(2):
         response = await client.get()
-        assert ("primary 1", []) == (response.body, response.set_cookies)
+        assert (response.body, response.set_cookies) == ("primary 1", [])
         clock[0] += 10
     response = await client.get()
-    assert ("primary 1", 1) == (response.body, len(client.cookies))
-    assert "primary 1" == (await client.get()).body
-    assert ["0/1"] == db.asked
+    assert (response.body, len(client.cookies)) == ("primary 1", 1)
+    assert (await client.get()).body == "primary 1"
+    assert db.asked == ["0/1"]
 
 
 async def test_a_transaction_that_is_open_in_another_task_counts_as_a_late_commit(db):
@@ -401,7 +401,7 @@ async def test_a_transaction_that_is_open_in_another_task_counts_as_a_late_commi
 
     client = browser(db, app)
     await client.post()
-    assert "primary 1" == (await client.get()).body
+    assert (await client.get()).body == "primary 1"
 
 
 async def test_a_write_of_a_client_that_reads_from_the_primary_does_not_shorten_that(db, clock):
@@ -409,12 +409,12 @@ async def test_a_write_of_a_client_that_reads_from_the_primary_does_not_shorten_
     await client.post()
     client.app = ReadYourWrites(notes(db), db, secret=SECRET)
     await client.post()
-    assert 2 == len(client.cookies)
-    assert "primary 2" == (await client.get()).body
+    assert len(client.cookies) == 2
+    assert (await client.get()).body == "primary 2"
     clock[0] += 21
     await client.get()
-    assert 1 == len(client.cookies)
-    assert "primary 2" == (await client.get()).body
+    assert len(client.cookies) == 1
+    assert (await client.get()).body == "primary 2"
 
 
 @pytest.mark.parametrize(
@@ -427,10 +427,10 @@ async def test_where_no_position_is_to_be_had_the_client_reads_from_the_primary(
     await client.post()
     (value,) = client.cookies.values()
     assert value.endswith("~primary")
-    assert "primary 1" == (await client.get()).body
+    assert (await client.get()).body == "primary 1"
     db.answers = [NotSupportedError("none")]
     clock[0] += 21
-    assert "primary 1" == (await client.get()).body
+    assert (await client.get()).body == "primary 1"
     assert [value] == list(client.cookies.values())
 
 
@@ -453,7 +453,7 @@ async def test_a_request_that_reads_cannot_write_on_the_replica(db):
         return "refused"
 
     response = await browser(db, serve(handle)).get()
-    assert ("refused", []) == (response.body, response.set_cookies)
+    assert (response.body, response.set_cookies) == ("refused", [])
 
 
 @pytest.mark.parametrize("block", ["connection", "transaction", "child task"])
@@ -473,9 +473,9 @@ async def test_what_a_request_that_reads_writes_on_the_primary_is_read_by_its_cl
 
     client = browser(db, serve(handle))
     await client.get("/write")
-    assert 1 == len(client.cookies)
-    assert "1" == (await client.get()).body
-    assert [None, "0/1"] == db.asked
+    assert len(client.cookies) == 1
+    assert (await client.get()).body == "1"
+    assert db.asked == [None, "0/1"]
 
 
 async def test_a_request_that_reads_from_the_primary_sets_no_cookie(db):
@@ -483,7 +483,7 @@ async def test_a_request_that_reads_from_the_primary_sets_no_cookie(db):
         async with db.connection(), db.transaction(readonly=True):
             return await db.fetchval(COUNT)
 
-    assert [] == (await browser(db, serve(handle)).get()).set_cookies
+    assert (await browser(db, serve(handle)).get()).set_cookies == []
 
 
 async def test_the_application_says_which_requests_read(db):
@@ -494,8 +494,8 @@ async def test_the_application_says_which_requests_read(db):
 
     client = browser(db, reads=reads)
     bodies = [((await client.get(path)).body, len(client.cookies)) for path in ("/", "/static", "/login", "/static")]
-    assert [("replica 0", 0), ("no block 0", 0), ("no block 0", 1), ("no block 0", 1)] == bodies
-    assert [None] == db.asked
+    assert bodies == [("replica 0", 0), ("no block 0", 0), ("no block 0", 1), ("no block 0", 1)]
+    assert db.asked == [None]
 
 
 # What is left alone, and what goes wrong
@@ -526,7 +526,7 @@ async def test_an_exception_before_the_response_passes_through_and_sends_nothing
     scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
     with pytest.raises(ZeroDivisionError):
         await ReadYourWrites(app, db, secret=SECRET)(scope, None, send)
-    assert [] == sent
+    assert sent == []
 
 
 async def test_an_exception_in_a_replica_block_gives_its_connection_back(db):
@@ -545,7 +545,7 @@ async def test_an_application_that_needs_no_database_is_served_when_there_is_non
 
     await db.disconnect()
     client = browser(db, serve(handle))
-    assert ["fine", "fine"] == [(await client.get()).body, (await client.post()).body]
+    assert [(await client.get()).body, (await client.post()).body] == ["fine", "fine"]
     assert "a request has no replica block" in caplog.text
 
 
@@ -553,11 +553,11 @@ async def test_inside_of_a_transaction_requests_are_part_of_it(db):
     """As in tests that roll back what the application has done."""
     client = browser(db)
     async with db.transaction() as transaction:
-        assert "primary 0" == (await client.get()).body
+        assert (await client.get()).body == "primary 0"
         await client.post()
-        assert "primary 1" == (await client.get()).body
+        assert (await client.get()).body == "primary 1"
         await transaction.rollback()
-    assert 0 == await db.fetchval(COUNT)
+    assert await db.fetchval(COUNT) == 0
 
 
 async def test_a_position_that_is_none_of_this_database_is_replaced_by_the_primarys(db, caplog, clock):
@@ -566,10 +566,10 @@ async def test_a_position_that_is_none_of_this_database_is_replaced_by_the_prima
     await client.post()
     clock[0] += 21
     with caplog.at_level(logging.INFO, logger="aio_databases"):
-        assert "primary 1" == (await client.get()).body
+        assert (await client.get()).body == "primary 1"
     assert "a position that is none of" in caplog.text
-    assert "primary 1" == (await client.get()).body
-    assert ["elsewhere:1", "0/2"] == db.asked
+    assert (await client.get()).body == "primary 1"
+    assert db.asked == ["elsewhere:1", "0/2"]
 
 
 # A framework
@@ -616,9 +616,9 @@ def starlette_app(db):
 
 async def test_a_client_of_a_starlette_application_reads_what_it_wrote(db):
     client = Browser(starlette_app(db))
-    assert "replica 0" == (await client.get()).body
-    assert "written" == (await client.post("/write")).body
-    assert "primary 1" == (await client.get()).body
-    assert "written" == (await client.post("/late")).body
-    assert "primary 2" == (await client.get()).body
-    assert "new new " == (await client.get("/stream")).body
+    assert (await client.get()).body == "replica 0"
+    assert (await client.post("/write")).body == "written"
+    assert (await client.get()).body == "primary 1"
+    assert (await client.post("/late")).body == "written"
+    assert (await client.get()).body == "primary 2"
+    assert (await client.get("/stream")).body == "new new "

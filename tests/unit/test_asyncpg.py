@@ -55,11 +55,11 @@ async def test_a_command_tag_tells_how_many_rows_were_changed(status, affected):
     assert affected == _affected(status)
     raw = Raw(status)
     assert affected == (await AsyncpgConnection(raw).execute("sql", (1, 2))).rowcount
-    assert [("sql", 1, 2)] == raw.sent
+    assert raw.sent == [("sql", 1, 2)]
 
 
 async def test_an_empty_statement_over_which_asyncpg_stumbles_changes_nothing():
-    assert -1 == (await AsyncpgConnection(Raw(AttributeError("decode"))).execute("", ())).rowcount
+    assert (await AsyncpgConnection(Raw(AttributeError("decode"))).execute("", ())).rowcount == -1
 
 
 class Disconnected(Raw):
@@ -134,15 +134,15 @@ def test_what_has_nothing_to_do_with_the_schema_is_not_taken_for_a_change():
     within = asyncpg.UndefinedFunctionError("of a statement in a function")
     within.context = "PL/pgSQL function f()"
     assert not schema.has_changed(raw, raw.kept, within)
-    assert 0 == raw.forgotten
+    assert raw.forgotten == 0
     assert schema.has_changed(raw, raw.kept, asyncpg.DatatypeMismatchError("x"))
-    assert 2 == raw.forgotten
+    assert raw.forgotten == 2
 
 
 async def test_no_rows_are_not_sent():
     raw = Raw()
-    assert 0 == (await AsyncpgConnection(raw).executemany("sql", [])).rowcount
-    assert [] == raw.sent
+    assert (await AsyncpgConnection(raw).executemany("sql", [])).rowcount == 0
+    assert raw.sent == []
 
 
 async def test_a_commit_that_postgresql_answers_with_rollback_is_an_error():
@@ -168,8 +168,8 @@ async def test_settling_takes_one_ping_more_when_a_cancel_request_comes_late(ans
 async def test_a_closed_connection_is_not_settled():
     raw = Raw(closed=True)
     connection = AsyncpgConnection(raw)
-    assert (False, False, True) == (await connection.settle(), connection.in_transaction, connection.is_closed)
-    assert [] == raw.sent
+    assert (await connection.settle(), connection.in_transaction, connection.is_closed) == (False, False, True)
+    assert raw.sent == []
 
 
 def test_a_connection_whose_loop_is_closed_is_cut_in_silence():
@@ -182,7 +182,7 @@ def test_a_connection_whose_loop_is_closed_is_cut_in_silence():
     raw = Raw()
     raw.terminate = terminate
     AsyncpgConnection(raw).terminate()
-    assert [1] == cut
+    assert cut == [1]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ async def test_a_cursor_commits_only_what_it_began_and_what_is_still_open(closed
     raw = Raw(closed=closed, in_transaction=in_transaction)
     cursor = AsyncpgCursor(AsyncpgConnection(raw), "sql", ())
     await cursor.close()
-    assert [] == raw.sent
+    assert raw.sent == []
     cursor._began = True
     await cursor.close()
     await cursor.close()
@@ -239,18 +239,18 @@ async def test_the_url_and_the_options_become_arguments_of_asyncpg(arguments):
 
 
 async def test_what_the_url_leaves_out_is_left_to_asyncpg(arguments):
-    assert {"server_settings": {}, "password": None} == await arguments("asyncpg://")
+    assert await arguments("asyncpg://") == {"server_settings": {}, "password": None}
 
 
 async def test_options_win_over_the_url_and_connect_args_over_both(arguments):
     options = {"user": "e", "database": "f", "connect_args": {"database": "g", "loop": None}}
     found = await arguments("asyncpg://a:b@c/d", **options)
-    assert ("e", "b", "c", "g", None) == tuple(found[name] for name in ("user", "password", "host", "database", "loop"))
+    assert tuple(found[name] for name in ("user", "password", "host", "database", "loop")) == ("e", "b", "c", "g", None)
 
 
 async def test_a_replica_is_read_only_by_the_servers_own_means(arguments):
     found = await arguments("asyncpg://s/d", read_only=True, server_settings={"jit": "off"})
-    assert {"jit": "off", "default_transaction_read_only": "on"} == found["server_settings"]
+    assert found["server_settings"] == {"jit": "off", "default_transaction_read_only": "on"}
 
 
 @pytest.mark.parametrize("word", ["allow", "prefer"])

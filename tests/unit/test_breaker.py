@@ -21,12 +21,12 @@ def test_a_server_that_works_is_admitted_and_not_on_trial():
     circuit = CircuitBreaker(5)
     assert circuit.allows_request
     assert not circuit.begin()
-    assert 0 == circuit.failures
+    assert circuit.failures == 0
 
 
 def test_after_a_failure_the_server_rests_and_then_one_user_tries_it(clock):
     circuit = CircuitBreaker(5)
-    assert 5 == circuit.record_failure()
+    assert circuit.record_failure() == 5
     assert not circuit.allows_request
     clock[0] += 5
     assert circuit.allows_request
@@ -39,7 +39,7 @@ def test_after_a_failure_the_server_rests_and_then_one_user_tries_it(clock):
 
 def test_those_who_find_out_the_same_do_not_make_the_rest_longer(clock):
     circuit = CircuitBreaker(5)
-    assert [5, 0, 0] == [circuit.record_failure() for _ in range(3)]
+    assert [circuit.record_failure() for _ in range(3)] == [5, 0, 0]
     clock[0] += 5
     assert circuit.allows_request
 
@@ -52,15 +52,15 @@ def test_each_failed_trial_doubles_the_rest_up_to_a_minute(clock):
         clock[0] += rests[-1]
         assert circuit.begin()
         circuit.end_trial(works=False)
-    assert [5, 10, 20, 40, 60, 60] == rests[:6]
+    assert rests[:6] == [5, 10, 20, 40, 60, 60]
     assert {60} == set(rests[5:])
 
 
 def test_a_cool_down_of_more_than_a_minute_stays_as_it_is(clock):
     circuit = CircuitBreaker(300)
-    assert 300 == circuit.record_failure()
+    assert circuit.record_failure() == 300
     clock[0] += 300
-    assert 300 == circuit.record_failure()
+    assert circuit.record_failure() == 300
 
 
 def test_a_trial_that_is_given_up_leaves_the_next_to_somebody_else(clock):

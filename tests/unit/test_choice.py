@@ -103,7 +103,7 @@ def test_a_library_that_is_named_does_not_give_way_on_the_other_event_loop():
 
 def test_an_option_of_one_library_is_refused_where_another_is_picked():
     database = Database("postgresql://server/db", statement_cache_size=0)
-    assert 0 == picked(database, "asyncio").options["statement_cache_size"]
+    assert picked(database, "asyncio").options["statement_cache_size"] == 0
     with pytest.raises(ConfigurationError, match=r"psycopg, .* on trio, has no option 'statement_cache_size'"):
         picked(database, "trio")
 

@@ -45,24 +45,24 @@ async def test_a_waiter_is_woken_once_with_a_value():
 
         async def wake():
             await pause()
-            assert [True, False] == [waiter.wake("value"), waiter.wake("again")]
+            assert [waiter.wake("value"), waiter.wake("again")] == [True, False]
 
         tasks.start_soon(wake)
-        assert "value" == await waiter.wait()
+        assert await waiter.wait() == "value"
     assert waiter.woken
 
 
 async def test_a_waiter_that_was_woken_before_does_not_wait():
     waiter = new_waiter()
     waiter.wake(1)
-    assert 1 == await waiter.wait(0)
+    assert await waiter.wait(0) == 1
 
 
 async def test_a_waiter_gives_up_after_its_timeout_and_cannot_be_woken_then():
     waiter = new_waiter()
     with pytest.raises(TimeoutError):
         await waiter.wait(0.001)
-    assert [False, False] == [waiter.wake(1), waiter.woken]
+    assert [waiter.wake(1), waiter.woken] == [False, False]
 
 
 async def test_a_queue_skips_those_who_gave_up():
@@ -82,11 +82,11 @@ async def test_a_queue_skips_those_who_gave_up():
             tasks.start_soon(client, name, timeout)
             await pause()
         await gave_up.wait()
-        assert 2 == len(queue)
+        assert len(queue) == 2
         assert queue.wake_next(1)
         await pause()
         queue.wake_all(2)
-    assert [("a", "timeout"), ("b", 1), ("c", 2)] == got
+    assert got == [("a", "timeout"), ("b", 1), ("c", 2)]
     assert not queue.wake_next(3)
 
 
@@ -126,7 +126,7 @@ async def test_a_lock_that_comes_to_a_task_just_cancelled_goes_on_to_the_next(an
     lock.release()
     victim.cancel()
     await following
-    assert (True, True) == (victim.cancelled(), lock.locked)
+    assert (victim.cancelled(), lock.locked) == (True, True)
 
 
 # Answers from threads
@@ -181,8 +181,8 @@ async def test_a_task_goes_on_in_its_own_context_when_its_reply_has_come(anyio_b
         return variable.get()
 
     # A new context is empty, which makes it false.
-    assert "set" == await loop.create_task(task(), context=Context())
-    assert "default" == variable.get()
+    assert await loop.create_task(task(), context=Context()) == "set"
+    assert variable.get() == "default"
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -212,8 +212,8 @@ def test_who_waits_in_a_loop_that_was_closed_is_passed_over():
 async def test_a_reply_that_came_or_was_cancelled_before_is_not_waited_for(anyio_backend):
     loop = asyncio.get_running_loop()
     early, cancelled = Reply(loop=loop), Reply(loop=loop)
-    assert [True, False] == [early.wake(7), early.wake(8)]
-    assert 7 == await early
+    assert [early.wake(7), early.wake(8)] == [True, False]
+    assert await early == 7
     cancelled.cancel()
     assert not cancelled.wake()
     with pytest.raises(asyncio.CancelledError):

@@ -25,26 +25,26 @@ async def test_every_verb_works_on_a_connection():
         fake.rows["select 2"] = 2
         assert Result(1) == await connection.execute("insert 1")
         assert Result(2) == await connection.executemany("insert $1", (1,), (2,))
-        assert [("select 2",), ("select 2",)] == await connection.fetchall("select 2")
-        assert [("select 2",)] == await connection.fetchmany(1, "select 2")
-        assert ("select 2",) == await connection.fetchone("select 2")
-        assert "select 2" == await connection.fetchval("select 2", column="value")
-        assert [("select 2",)] * 2 == [row async for row in connection.iterate("select 2")]
+        assert await connection.fetchall("select 2") == [("select 2",), ("select 2",)]
+        assert await connection.fetchmany(1, "select 2") == [("select 2",)]
+        assert await connection.fetchone("select 2") == ("select 2",)
+        assert await connection.fetchval("select 2", column="value") == "select 2"
+        assert [row async for row in connection.iterate("select 2")] == [("select 2",)] * 2
 
 
 async def test_queries_without_rows_give_none():
     async with connected() as (db, fake):
         fake.rows["select 0"] = 0
-        assert (None, None) == (await db.fetchone("select 0"), await db.fetchval("select 0"))
-        assert ([], []) == (await db.fetchall("select 0"), await db.fetchall("select 0", into=dict))
+        assert (await db.fetchone("select 0"), await db.fetchval("select 0")) == (None, None)
+        assert (await db.fetchall("select 0"), await db.fetchall("select 0", into=dict)) == ([], [])
 
 
 async def test_rows_become_what_into_says():
     async with connected() as (db, _):
-        assert ["select 1"] == await db.fetchall("select 1", into=str)
-        assert ["select 1"] == await db.fetchmany(1, "select 1", into=str)
-        assert "select 1" == await db.fetchone("select 1", into=str)
-        assert ["select 1"] == [value async for value in db.iterate("select 1", into=str)]
+        assert await db.fetchall("select 1", into=str) == ["select 1"]
+        assert await db.fetchmany(1, "select 1", into=str) == ["select 1"]
+        assert await db.fetchone("select 1", into=str) == "select 1"
+        assert [value async for value in db.iterate("select 1", into=str)] == ["select 1"]
 
 
 @pytest.mark.parametrize(
@@ -66,31 +66,31 @@ async def test_executemany_takes_rows_one_by_one_or_in_one_list(rows, count):
 async def test_executemany_takes_an_iterator_of_rows():
     async with connected() as (db, fake):
         await db.executemany("insert $1", iter([(1,), (2,), (3,)]))
-        assert ["insert $1 x3"] == fake.sent
+        assert fake.sent == ["insert $1 x3"]
 
 
 async def test_executemany_without_rows_changes_nothing():
     async with connected() as (db, _):
-        assert 0 == (await db.executemany("insert $1", [])).rowcount
+        assert (await db.executemany("insert $1", [])).rowcount == 0
 
 
 async def test_executemany_refuses_what_is_no_row():
     async with connected() as (db, fake):
         with pytest.raises(ProgrammingError):
             await db.executemany("insert $1, $2", 5)
-        assert [] == fake.sent
+        assert fake.sent == []
 
 
 async def test_a_lease_tells_its_state():
     async with connected() as (db, fake):
         async with db.connection() as connection:
-            assert (True, True) == (connection.is_ready, connection.is_usable)
-            assert "<Connection ready to fake://server/db>" == repr(connection)
+            assert (connection.is_ready, connection.is_usable) == (True, True)
+            assert repr(connection) == "<Connection ready to fake://server/db>"
             fake.connections[0].terminate()
             assert not connection.is_ready
-        assert "<Connection released to fake://server/db>" == repr(connection)
+        assert repr(connection) == "<Connection released to fake://server/db>"
         async with db.replica() as replica:
-            assert "<Connection ready read-only to fake://server/db>" == repr(replica)
+            assert repr(replica) == "<Connection ready read-only to fake://server/db>"
 
 
 async def test_a_connection_can_be_acquired_again():
@@ -101,7 +101,7 @@ async def test_a_connection_can_be_acquired_again():
         await block.release()
         await block.release()
         await connection.acquire()
-        assert "select 1" == await connection.fetchval("select 1")
+        assert await connection.fetchval("select 1") == "select 1"
         await connection.release()
 
 
@@ -109,7 +109,7 @@ async def test_reconnect_takes_another_connection():
     async with connected() as (db, _), db.connection() as connection:
         connection.driver.terminate()
         await connection.reconnect()
-        assert "select 1" == await connection.fetchval("select 1")
+        assert await connection.fetchval("select 1") == "select 1"
 
 
 async def test_with_reconnect_a_lost_connection_is_replaced_and_the_error_raised():
@@ -117,7 +117,7 @@ async def test_with_reconnect_a_lost_connection_is_replaced_and_the_error_raised
         fake.drop("select 1")
         with pytest.raises(ConnectionLost):
             await db.fetchval("select 1")
-        assert "select 2" == await db.fetchval("select 2")
+        assert await db.fetchval("select 2") == "select 2"
         assert (connection, 2) == (db.current_conn, fake.opens)
 
 
@@ -127,8 +127,8 @@ async def test_with_reconnect_a_server_that_comes_back_later_is_found_by_the_nex
         fake.fail("connect", FakeError("starting", ConnectError))
         with pytest.raises(ConnectionLost):
             await db.fetchval("select 1")
-        assert (False, True) == (connection.is_ready, connection.is_usable)
-        assert "select 2" == await db.fetchval("select 2")
+        assert (connection.is_ready, connection.is_usable) == (False, True)
+        assert await db.fetchval("select 2") == "select 2"
     assert "could not be replaced yet" in caplog.text
 
 
@@ -145,7 +145,7 @@ async def test_a_foreign_exception_passes_unchanged():
         fake.fail("insert 1", ZeroDivisionError)
         with pytest.raises(ZeroDivisionError):
             await db.execute("insert 1")
-        assert 0 == db._pool.lent
+        assert db._pool.lent == 0
 
 
 async def test_a_statement_that_times_out_in_the_driver_is_settled():
@@ -153,7 +153,7 @@ async def test_a_statement_that_times_out_in_the_driver_is_settled():
         fake.fail("select 1", TimeoutError("slow"))
         with pytest.raises(TimeoutError, match="slow"):
             await db.fetchval("select 1")
-        assert ["select 1", "settle"] == fake.sent
+        assert fake.sent == ["select 1", "settle"]
 
 
 async def test_a_call_that_is_closed_instead_of_finished_is_settled_before_the_next():
@@ -161,8 +161,8 @@ async def test_a_call_that_is_closed_instead_of_finished_is_settled_before_the_n
         call = connection.fetchval("select 1")
         call.send(None)
         call.close()
-        assert "select 2" == await connection.fetchval("select 2")
-        assert ["select 1", "settle", "select 2"] == fake.sent
+        assert await connection.fetchval("select 2") == "select 2"
+        assert fake.sent == ["select 1", "settle", "select 2"]
 
 
 async def test_a_call_without_a_block_that_is_closed_leaves_its_connection_to_the_next():
@@ -170,8 +170,8 @@ async def test_a_call_without_a_block_that_is_closed_leaves_its_connection_to_th
         call = db.fetchval("select 1")
         call.send(None)
         call.close()
-        assert "select 2" == await db.fetchval("select 2")
-        assert (0, "select 2") == (db._pool.lent, fake.sent[-1])
+        assert await db.fetchval("select 2") == "select 2"
+        assert (db._pool.lent, fake.sent[-1]) == (0, "select 2")
 
 
 async def test_statements_are_logged_without_values(caplog):
@@ -189,7 +189,7 @@ async def test_a_replica_refuses_execute_and_what_writes(verb, sql):
     async with connected() as (db, fake), db.replica():
         with pytest.raises(ReadOnlyError, match="a replica only reads"):
             await getattr(db, verb)(sql)
-        assert [] == fake.sent
+        assert fake.sent == []
 
 
 async def test_a_query_that_is_no_text_is_turned_into_text():
@@ -198,7 +198,7 @@ async def test_a_query_that_is_no_text_is_turned_into_text():
             return "select 1"
 
     async with connected() as (db, _):
-        assert "select 1" == await db.fetchval(Query())
+        assert await db.fetchval(Query()) == "select 1"
         with pytest.raises(ProgrammingError, match="bytes"):
             await db.fetchval(b"select 1")
 
@@ -207,13 +207,13 @@ async def test_a_wrong_number_of_values_is_refused_before_a_connection_is_taken_
     async with connected() as (db, fake):
         with pytest.raises(ProgrammingError):
             await db.fetchval("select $1, $2", 1)
-        assert ([], 0) == (fake.sent, db._pool.lent)
+        assert (fake.sent, db._pool.lent) == ([], 0)
 
 
 async def test_a_sibling_lease_is_of_the_same_kind():
     async with connected() as (db, _), db.replica() as replica:
         sibling = replica.sibling()
-        assert (True, False) == (sibling.read_only, sibling.is_ready)
+        assert (sibling.read_only, sibling.is_ready) == (True, False)
         with pytest.raises(InterfaceError, match="after its release"):
             await sibling.fetchval("select 1")
 
@@ -241,7 +241,7 @@ async def test_a_shared_connection_that_cannot_be_cleared_says_that_it_is_lost()
             connection.driver._in_transaction = True
         with pytest.raises(ConnectionLost, match="when an earlier statement on it was cancelled"):
             await db.fetchval("select 1")
-        assert "select 2" == await db.fetchval("select 2")
+        assert await db.fetchval("select 2") == "select 2"
 
 
 async def test_tasks_that_reconnect_one_connection_lease_one():
@@ -253,7 +253,7 @@ async def test_tasks_that_reconnect_one_connection_lease_one():
         async with anyio.create_task_group() as tasks:
             for _ in range(3):
                 tasks.start_soon(connection.fetchval, "select 1")
-        assert 1 == db._pool.lent
+        assert db._pool.lent == 1
 
 
 async def test_errors_are_all_caught_by_one_class():

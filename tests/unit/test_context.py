@@ -58,7 +58,7 @@ async def test_a_connection_that_was_released_inside_its_block_is_not_used_any_m
 
 async def test_the_context_variable_of_1x_knows_the_connection_of_whatever_database():
     async with connected() as (one, _), connected() as (two, _):
-        assert (None, "default") == (current_conn.get(), current_conn.get("default"))
+        assert (current_conn.get(), current_conn.get("default")) == (None, "default")
         async with one.connection() as first:
             assert first is current_conn.get()
             async with two.connection() as second:
@@ -82,7 +82,7 @@ async def test_the_session_of_a_replica_is_reset_when_its_block_ends():
     async with connected() as (db, fake):
         async with db.replica() as replica:
             assert replica.raw is fake.connections[-1]
-        assert (["reset"], 0) == (fake.sent, replica.pool.lent)
+        assert (fake.sent, replica.pool.lent) == (["reset"], 0)
 
 
 async def test_a_primary_block_inside_of_a_replica_block_writes():
@@ -90,7 +90,7 @@ async def test_a_primary_block_inside_of_a_replica_block_writes():
         async with db.connection():
             await db.execute("insert 1")
         assert replica is db.current_conn
-        assert [False] == [each.read_only for each in fake.connections if f"{each.number} insert 1" in fake.log]
+        assert [each.read_only for each in fake.connections if f"{each.number} insert 1" in fake.log] == [False]
 
 
 def test_an_event_loop_may_go_on_in_another_thread():
@@ -112,5 +112,5 @@ def test_an_event_loop_may_go_on_in_another_thread():
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
-    assert ["BEGIN", "insert 1", "COMMIT"] == script_of(db).sent
+    assert script_of(db).sent == ["BEGIN", "insert 1", "COMMIT"]
     verify_closed(db)

@@ -114,7 +114,7 @@ async def test_other_packages_offer_drivers_by_entry_points(offer):
     db = Database("fake://server/db")
     async with db:
         assert FakeDriver is type(db.backend)
-        assert "select 1" == await db.fetchval("select 1")
+        assert await db.fetchval("select 1") == "select 1"
     verify_closed(db)
 
 
@@ -127,7 +127,7 @@ def test_drivers_of_other_packages_take_a_dialect_in_front_and_are_known(offer):
 
 def test_other_packages_cannot_replace_our_drivers(offer):
     offer(sqlite="nowhere:Driver")
-    assert "sqlite" == driver_class("sqlite", "").name
+    assert driver_class("sqlite", "").name == "sqlite"
 
 
 def test_a_driver_of_another_package_that_is_broken_shows_its_own_error(offer):
@@ -189,7 +189,7 @@ def test_the_statement_that_begins_a_transaction(options, statement):
 async def test_the_dummy_does_nothing_at_once():
     async with Database("dummy://server/db") as db:
         async with db.transaction():
-            assert (0, 3) == ((await db.execute("x")).rowcount, (await db.executemany("? x", [(1,)] * 3)).rowcount)
-            assert [(1,)] == [row async for row in db.iterate("x")]
-        assert ([], [(1,)], 1) == (await db.fetchmany(0, "x"), await db.fetchall("x"), await db.fetchval("x"))
-        assert "dummy" == str(db.backend)
+            assert ((await db.execute("x")).rowcount, (await db.executemany("? x", [(1,)] * 3)).rowcount) == (0, 3)
+            assert [row async for row in db.iterate("x")] == [(1,)]
+        assert (await db.fetchmany(0, "x"), await db.fetchall("x"), await db.fetchval("x")) == ([], [(1,)], 1)
+        assert str(db.backend) == "dummy"

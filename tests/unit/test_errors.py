@@ -36,9 +36,9 @@ def test_a_translated_error_is_itself_with_both_classes_and_its_details():
     exc = Library("boom")
     error = translate(exc, Diagnosis(errors.UniqueViolation, "23505", 7, "c", "t", "x"))
     assert exc is error
-    assert [True] * 3 == [isinstance(error, each) for each in (Library, errors.UniqueViolation, errors.IntegrityError)]
-    assert ("23505", 7, "c", "t", "x") == (error.sqlstate, error.errno, error.constraint, error.table, error.column)
-    assert ("Library", "UniqueViolation") == (type(error).__name__, type(error).__qualname__)
+    assert [isinstance(error, each) for each in (Library, errors.UniqueViolation, errors.IntegrityError)] == [True] * 3
+    assert (error.sqlstate, error.errno, error.constraint, error.table, error.column) == ("23505", 7, "c", "t", "x")
+    assert (type(error).__name__, type(error).__qualname__) == ("Library", "UniqueViolation")
 
 
 def test_an_error_of_a_built_in_class_becomes_a_new_one_with_the_old_as_its_cause():
@@ -56,7 +56,7 @@ def test_an_error_that_fits_already_is_left_alone():
 
 def test_another_message_makes_a_new_error():
     error = translate(Library("old"), Diagnosis(errors.ConnectError), "new")
-    assert ("new", "old") == (str(error), str(error.__cause__))
+    assert (str(error), str(error.__cause__)) == ("new", "old")
     assert isinstance(error, Library)
 
 
@@ -232,14 +232,14 @@ def test_an_error_that_is_translated_in_place_keeps_its_traceback():
 def test_the_errors_of_the_libraries_are_translated_in_place(foreign):
     exc = foreign("x")
     assert exc is translate(exc, Diagnosis(errors.UniqueViolation, table="users"))
-    assert (True, True, "users") == (isinstance(exc, errors.UniqueViolation), isinstance(exc, foreign), exc.table)
+    assert (isinstance(exc, errors.UniqueViolation), isinstance(exc, foreign), exc.table) == (True, True, "users")
 
 
 def test_details_of_the_diagnosis_do_not_replace_those_of_the_library():
     exc = Library("x")
     exc.constraint = "theirs"
     translate(exc, Diagnosis(errors.IntegrityError, "23000", 19, "ours"))
-    assert ("23000", 19, "theirs") == (exc.sqlstate, exc.errno, exc.constraint)
+    assert (exc.sqlstate, exc.errno, exc.constraint) == ("23000", 19, "theirs")
 
 
 def test_the_combined_class_is_made_once():
@@ -249,12 +249,12 @@ def test_the_combined_class_is_made_once():
 
 def test_wrappers_that_look_at_names_find_the_name_of_the_library():
     """As peewee's does: `if exc_type.__name__ in self.exceptions: raise self.exceptions[exc_type.__name__]`."""
-    assert "IntegrityError" == type(translate(sqlite3.IntegrityError("x"), Diagnosis(errors.CheckViolation))).__name__
+    assert type(translate(sqlite3.IntegrityError("x"), Diagnosis(errors.CheckViolation))).__name__ == "IntegrityError"
 
 
 def test_a_traceback_shows_our_name():
     exc = translate(Library("x"), Diagnosis(errors.UniqueViolation))
-    assert ["aio_databases.UniqueViolation: x\n"] == traceback.format_exception_only(exc)
+    assert traceback.format_exception_only(exc) == ["aio_databases.UniqueViolation: x\n"]
 
 
 @pytest.mark.parametrize("cls", CLASSES)
@@ -294,7 +294,7 @@ def test_a_message_is_one_line(args, text, shown):
 
 def test_the_text_of_an_error_is_replaced_by_a_new_message():
     error = translate(Library("old"), Diagnosis(errors.ConnectError, errno=2003), "new")
-    assert ("new", 2003) == (str(error), error.errno)
+    assert (str(error), error.errno) == ("new", 2003)
 
 
 # The numbers that MySQL and MariaDB do not share, or that only one of them sends today.

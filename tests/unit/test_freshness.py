@@ -19,24 +19,24 @@ def test_of_an_empty_history_nothing_is_known():
     assert LONG_AGO == PositionHistory().moment_of(at(9)) == PositionHistory().newest
     history = PositionHistory()
     history.add(1.0, at(5))
-    assert LONG_AGO == history.moment_of(None)
+    assert history.moment_of(None) == LONG_AGO
 
 
 def test_what_a_replica_has_is_as_old_as_the_last_position_that_it_covers():
     history = PositionHistory()
     for when, number in ((1.0, 10), (2.0, 10), (3.0, 30), (4.0, 40)):
         history.add(when, at(number))
-    assert 4.0 == history.newest
+    assert history.newest == 4.0
     found = {number: history.moment_of(at(number)) for number in (9, 10, 29, 30, 39, 40, 99)}
-    assert {9: LONG_AGO, 10: 2.0, 29: 2.0, 30: 3.0, 39: 3.0, 40: 4.0, 99: 4.0} == found
+    assert found == {9: LONG_AGO, 10: 2.0, 29: 2.0, 30: 3.0, 39: 3.0, 40: 4.0, 99: 4.0}
 
 
 def test_a_primary_that_is_behind_its_predecessor_begins_a_new_history():
     history = PositionHistory()
     history.add(1.0, at(50))
     history.add(2.0, at(40))
-    assert 2.0 == history.moment_of(at(40))
-    assert LONG_AGO == history.moment_of(at(39))
+    assert history.moment_of(at(40)) == 2.0
+    assert history.moment_of(at(39)) == LONG_AGO
 
 
 def test_of_answers_to_questions_at_the_same_time_the_one_to_the_latest_counts():
@@ -45,22 +45,22 @@ def test_of_answers_to_questions_at_the_same_time_the_one_to_the_latest_counts()
     assert history.add(2.0, at(30), 9.0), "told at last"
     assert history.add(3.0, at(20), 4.0), "though told before"
     assert not history.add(2.5, at(40), 5.0)
-    assert {10: 1.0, 19: 1.0, 20: 3.0, 30: 3.0} == {each: history.moment_of(at(each)) for each in (10, 19, 20, 30)}
+    assert {each: history.moment_of(at(each)) for each in (10, 19, 20, 30)} == {10: 1.0, 19: 1.0, 20: 3.0, 30: 3.0}
     assert history.add(5.0, at(15), 5.5), "not at the same time: another server has become the primary"
-    assert LONG_AGO == history.moment_of(at(14))
+    assert history.moment_of(at(14)) == LONG_AGO
 
 
 def test_a_long_history_forgets_its_beginning():
     history = PositionHistory()
     for number in range(5000):
         history.add(float(number), at(number))
-    assert 4999.0 == history.moment_of(at(4999))
+    assert history.moment_of(at(4999)) == 4999.0
     assert len(history._samples) <= 1000
 
 
 def test_nothing_wanted_is_nothing_to_look_for():
     assert ReadRequirement() == ReadRequirement.of(None, None, 3.0)
-    assert (2.0, None, 0.5) == ReadRequirement.of(2, None, 0.5)
+    assert ReadRequirement.of(2, None, 0.5) == (2.0, None, 0.5)
     assert (None, at(7), 0.5) == ReadRequirement.of(None, "0/7", 0.5)
 
 

@@ -32,8 +32,8 @@ async def test_a_replica_that_turns_out_not_to_be_ready_is_left_for_another_one(
     async with db:
         [fake] = db.replica_backends
         async with db.replica() as connection:
-            assert "replica" == connection.role
-        assert ([READ_ONLY], []) == (fake.sent, db.backend.sent)
+            assert connection.role == "replica"
+        assert (fake.sent, db.backend.sent) == ([READ_ONLY], [])
         error = not_ready()
         fake.fail("select 1", error)
         fake.fail(READ_ONLY, error, times=2)
@@ -41,8 +41,8 @@ async def test_a_replica_that_turns_out_not_to_be_ready_is_left_for_another_one(
             async with db.replica():
                 await db.fetchval("select 1")
         async with db.replica() as connection:
-            assert "primary" == connection.role
-    assert [READ_ONLY] * 2 == fake.sent[-2:], "by the connection that was open, and by a new one"
+            assert connection.role == "primary"
+    assert fake.sent[-2:] == [READ_ONLY] * 2, "by the connection that was open, and by a new one"
 
 
 async def test_a_primary_that_stands_in_waits_for_what_was_written_to_its_other_nodes():
@@ -52,12 +52,12 @@ async def test_a_primary_that_stands_in_waits_for_what_was_written_to_its_other_
     fake.values |= {READ_ONLY: 0, query: NEWEST}
     async with db:
         async with db.replica(after=NEWEST) as connection:
-            assert "primary" == connection.role
+            assert connection.role == "primary"
         assert [READ_ONLY, READ_ONLY, query] == fake.sent
         fake.fail(AFTER_ALL, FakeError("locked", errors.LockTimeout))
         with pytest.raises(errors.LockTimeout):
             await db.replica(after=NEWEST).__aenter__()
-        assert 0 == db.stats()["fallback"].size
+        assert db.stats()["fallback"].size == 0
 
 
 async def test_without_roles_to_look_for_the_error_of_a_node_that_is_not_ready_is_told_once():

@@ -37,9 +37,9 @@ async def test_a_transaction_that_the_database_ended_calls_them_at_the_end_of_it
                     await outer.commit()
                 with pytest.raises(TransactionError, match="the database rolled it back"):
                     outer.on_commit(fail)
-                assert [] == calls
-        assert ["outer rolled back", "nested rolled back"] == calls
-        assert ["BEGIN", "SAVEPOINT aiodb_1", "insert 1", "insert 2"] == fake.sent
+                assert calls == []
+        assert calls == ["outer rolled back", "nested rolled back"]
+        assert fake.sent == ["BEGIN", "SAVEPOINT aiodb_1", "insert 1", "insert 2"]
 
 
 @pytest.mark.parametrize("verb", ["commit", "rollback"])
@@ -53,7 +53,7 @@ async def test_a_lost_transaction_without_a_block_calls_them_when_it_is_ended_by
             await db.execute("insert 1")
         with pytest.raises(TransactionError):
             await getattr(transaction, verb)()
-    assert ["it rolled back"] == calls
+    assert calls == ["it rolled back"]
 
 
 async def test_a_commit_that_the_database_refuses_is_a_rollback():
@@ -63,7 +63,7 @@ async def test_a_commit_that_the_database_refuses_is_a_rollback():
         with pytest.raises(DatabaseError):
             async with db.transaction() as transaction:
                 calls.add(transaction, "it")
-    assert ["it rolled back"] == calls
+    assert calls == ["it rolled back"]
 
 
 async def test_nothing_is_called_when_nobody_knows_whether_it_was_committed(caplog):
@@ -76,7 +76,7 @@ async def test_nothing_is_called_when_nobody_knows_whether_it_was_committed(capl
                 async with db.transaction() as nested:
                     calls.add(nested, "nested")
                     await nested.rollback()
-    assert ["nested rolled back"] == calls
+    assert calls == ["nested rolled back"]
     assert "nobody knows whether a transaction was committed: 2 of its hooks are not called" in caplog.text
 
 
@@ -90,7 +90,7 @@ async def test_nothing_is_called_when_a_statement_has_ended_the_transaction():
                 async with db.transaction() as nested:
                     calls.add(nested, "nested")
                     await db.execute("commit")
-    assert [] == calls
+    assert calls == []
 
 
 # Failures
@@ -108,10 +108,10 @@ async def test_all_hooks_run_though_some_fail_and_the_commit_stands(by_hand):
                 transaction.on_commit(calls.note_later, 2)
                 if by_hand:
                     await transaction.commit()
-        assert ["one", "two"] == [str(each) for each in caught.value.exceptions]
+        assert [str(each) for each in caught.value.exceptions] == ["one", "two"]
         assert TransactionState.COMMITTED is transaction.state
-        assert ["BEGIN", "COMMIT"] == fake.sent
-    assert [1, 2] == calls
+        assert fake.sent == ["BEGIN", "COMMIT"]
+    assert calls == [1, 2]
 
 
 async def test_a_rollback_by_hand_raises_what_fails_in_hooks():
@@ -120,7 +120,7 @@ async def test_a_rollback_by_hand_raises_what_fails_in_hooks():
         transaction.on_rollback(fail)
         with pytest.raises(ExceptionGroup, match="the transaction is gone"):
             await transaction.rollback()
-        assert 0 == db._pool.lent
+        assert db._pool.lent == 0
 
 
 async def test_a_failing_hook_never_masks_the_exception_that_leaves_the_block(caplog):
@@ -132,7 +132,7 @@ async def test_a_failing_hook_never_masks_the_exception_that_leaves_the_block(ca
                 transaction.on_rollback(calls.note, 1)
                 raise Boom
         assert caught.value.__context__ is None
-    assert [1] == calls
+    assert calls == [1]
     (record,) = [each for each in caplog.records if each.levelno == logging.WARNING]
     assert "a hook's own" in record.getMessage()
     assert record.exc_info
@@ -179,7 +179,7 @@ async def test_a_cancellation_in_a_hook_goes_on_after_the_others_were_called():
             calls.append("after the block")
         assert scope.cancelled_caught
         assert TransactionState.COMMITTED is transaction.state
-    assert ["called"] == calls
+    assert calls == ["called"]
 
 
 async def test_a_cancellation_in_a_hook_replaces_an_error_but_no_other_cancellation():
@@ -216,7 +216,7 @@ async def test_the_first_of_two_cancellations_goes_on(anyio_backend):
 
         with pytest.raises(asyncio.CancelledError, match="first"):
             await asyncio.create_task(work())
-    assert ["called"] == calls
+    assert calls == ["called"]
 
 
 async def test_hooks_run_though_the_commit_is_cancelled_when_it_has_been_sent():
@@ -233,14 +233,14 @@ async def test_hooks_run_though_the_commit_is_cancelled_when_it_has_been_sent():
             await gate.reached()
             group.cancel_scope.cancel()
             gate.open()
-    assert ["it committed"] == calls
+    assert calls == ["it committed"]
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio's awaits want answers
 @pytest.mark.parametrize("timeout", [None, 60])
 async def test_hooks_of_a_coroutine_that_is_closed_are_not_called(anyio_backend, timeout, caplog):
     outcomes = [await closed_at(k, timeout, caplog) for k in range(1, 7)]
-    assert [[], [], ["open"], ["open"], ["open"], ["open", "it committed"]] == outcomes
+    assert outcomes == [[], [], ["open"], ["open"], ["open"], ["open", "it committed"]]
 
 
 async def closed_at(k, timeout, caplog):
@@ -263,8 +263,8 @@ async def closed_at(k, timeout, caplog):
             await (checkpoint() if future is None else answered(future))
             future = coroutine.send(None)
         coroutine.close()
-        assert "select 1" == await db.fetchval("select 1")
-    assert (["open"] == calls) == ("4 hooks of a transaction are not called" in caplog.text)
+        assert await db.fetchval("select 1") == "select 1"
+    assert (calls == ["open"]) == ("4 hooks of a transaction are not called" in caplog.text)
     return calls
 
 

@@ -26,8 +26,8 @@ async def test_hooks_run_in_the_order_in_which_they_were_registered():
                 outer.on_commit(calls.note, 3)
                 nested.on_commit(calls.note, 4)
             outer.on_commit(calls.note_later, 5)
-            assert [] == calls
-        assert [1, 2, 3, 4, 5] == calls
+            assert calls == []
+        assert calls == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("by_hand", [False, True])
@@ -39,9 +39,9 @@ async def test_a_rollback_calls_only_the_hooks_for_it(by_hand):
                 calls.add(transaction, "it")
                 if by_hand:
                     await transaction.rollback()
-                    assert ["it rolled back"] == calls
+                    assert calls == ["it rolled back"]
                 raise Boom
-    assert ["it rolled back"] == calls
+    assert calls == ["it rolled back"]
 
 
 async def test_a_commit_by_hand_calls_them_at_once_and_only_once():
@@ -50,9 +50,9 @@ async def test_a_commit_by_hand_calls_them_at_once_and_only_once():
         transaction.on_commit(db.execute, "insert 1")
         calls.add(transaction, "it")
         await transaction.commit()
-        assert ["it committed"] == calls
-        assert ["BEGIN", "COMMIT", "insert 1"] == fake.sent
-    assert ["it committed"] == calls
+        assert calls == ["it committed"]
+        assert fake.sent == ["BEGIN", "COMMIT", "insert 1"]
+    assert calls == ["it committed"]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ async def test_hooks_of_nested_transactions_share_the_fate_of_what_was_done_in_t
             calls.add(transaction, names[0])
             if names[1:]:
                 await nest(db, names[1:])
-            assert [] == calls
+            assert calls == []
             if names[0] in fails:
                 await transaction.rollback()
 
@@ -93,7 +93,7 @@ async def test_ending_the_outermost_one_first_ends_those_inside_of_it(end):
         await getattr(outer, end)()
         expected = "committed" if end == "commit" else "rolled back"
         assert [f"nested {expected}", f"outer {expected}"] == calls
-    assert 2 == len(calls)
+    assert len(calls) == 2
 
 
 async def test_a_transaction_on_a_connection_of_its_own_has_hooks_of_its_own():
@@ -101,9 +101,9 @@ async def test_a_transaction_on_a_connection_of_its_own_has_hooks_of_its_own():
     async with connected() as (db, _), db.transaction() as outer:
         async with db.transaction(create=True) as own:
             calls.add(own, "own")
-        assert ["own committed"] == calls
+        assert calls == ["own committed"]
         await outer.rollback()
-    assert ["own committed"] == calls
+    assert calls == ["own committed"]
 
 
 async def test_a_transaction_without_a_block_calls_them_when_its_lease_has_gone_back():
@@ -112,7 +112,7 @@ async def test_a_transaction_without_a_block_calls_them_when_its_lease_has_gone_
         lent = []
         transaction.on_commit(lambda: lent.append((db._pool.lent, db.current_conn)))
         await transaction.commit()
-    assert [(0, None)] == lent
+    assert lent == [(0, None)]
 
 
 async def test_a_replica_has_hooks_too():
@@ -121,7 +121,7 @@ async def test_a_replica_has_hooks_too():
         calls.add(transaction, "reader")
         with pytest.raises(ReadOnlyError):
             await db.execute("insert 1")
-    assert ["reader committed"] == calls
+    assert calls == ["reader committed"]
 
 
 async def test_the_current_transaction_is_the_innermost_one_here():
@@ -156,7 +156,7 @@ async def test_statements_of_a_hook_run_outside_of_the_transaction():
     async with connected(max_size=1) as (db, fake):
         async with db.transaction() as transaction:
             transaction.on_commit(db.execute, "insert 1")
-        assert ["BEGIN", "COMMIT", "insert 1"] == fake.sent
+        assert fake.sent == ["BEGIN", "COMMIT", "insert 1"]
 
 
 async def test_a_hook_may_open_a_transaction_with_hooks_of_its_own():
@@ -172,8 +172,8 @@ async def test_a_hook_may_open_a_transaction_with_hooks_of_its_own():
 
         async with db.transaction() as transaction:
             transaction.on_commit(again)
-        assert ["BEGIN", "COMMIT"] * 2 == fake.sent
-    assert ["second committed", "first"] == calls
+        assert fake.sent == ["BEGIN", "COMMIT"] * 2
+    assert calls == ["second committed", "first"]
 
 
 async def test_hooks_run_in_the_task_that_ends_the_transaction():
@@ -192,5 +192,5 @@ async def test_hooks_run_in_the_task_that_ends_the_transaction():
 async def test_nothing_is_kept_for_hooks_while_there_are_none():
     async with connected() as (db, _):
         async with db.transaction() as outer, db.transaction() as nested:
-            assert (None, None) == (outer.hooks, nested.hooks)
-        assert (None, None) == (outer.hooks, nested.hooks)
+            assert (outer.hooks, nested.hooks) == (None, None)
+        assert (outer.hooks, nested.hooks) == (None, None)

@@ -51,8 +51,8 @@ def of_a_changed_role(kind=ReadOnlyError, **codes):
 async def test_the_first_host_in_the_role_is_taken_and_the_others_are_closed_in_good_order():
     db, fakes = cluster(REPLICA, PRIMARY, PRIMARY)
     async with db:
-        assert "select 1" == await db.fetchval("select 1")
-    assert [1, 1, 0] == opens(fakes)
+        assert await db.fetchval("select 1") == "select 1"
+    assert opens(fakes) == [1, 1, 0]
     assert ["1 connect", f"1 {ROLE}", "1 close"] == fakes[0].log[:3]
     assert [f"1 {ROLE}", "1 select 1"] == fakes[1].log[1:3]
 
@@ -60,7 +60,7 @@ async def test_the_first_host_in_the_role_is_taken_and_the_others_are_closed_in_
 async def test_the_host_that_worked_last_is_tried_first():
     db, fakes = cluster(REPLICA, PRIMARY, PRIMARY)
     async with db, db.connection(), db.connection(), db.connection():
-        assert [1, 3, 0] == opens(fakes)
+        assert opens(fakes) == [1, 3, 0]
 
 
 async def test_a_host_that_fails_is_tried_after_the_others_for_a_while():
@@ -68,8 +68,8 @@ async def test_a_host_that_fails_is_tried_after_the_others_for_a_while():
     async with db:
         fakes[1].fail("connect", LinkError("refused"))
         async with db.connection(), db.connection(), db.connection():
-            assert [2, 1, 2] == opens(fakes)
-            assert 2 == fakes[1].attempts
+            assert opens(fakes) == [2, 1, 2]
+            assert fakes[1].attempts == 2
 
 
 async def test_a_host_that_works_in_place_of_others_is_told_in_the_log(caplog):
@@ -78,7 +78,7 @@ async def test_a_host_that_works_in_place_of_others_is_told_in_the_log(caplog):
     async with db:
         pass
     told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert ["connected to c, as a failed (refused)"] == told
+    assert told == ["connected to c, as a failed (refused)"]
 
 
 async def test_a_host_that_does_not_answer_has_its_share_of_the_time_only():
@@ -87,7 +87,7 @@ async def test_a_host_that_does_not_answer_has_its_share_of_the_time_only():
     with anyio.fail_after(0.25):
         await db.connect()
     gate.open()
-    assert [0, 1, 1] == opens(fakes)
+    assert opens(fakes) == [0, 1, 1]
     await db.disconnect()
 
 
@@ -95,14 +95,14 @@ async def test_one_host_is_asked_nothing():
     db, [fake] = cluster(REPLICA, url="fake://a/db")
     async with db:
         await db.fetchval("select 1")
-    assert ["select 1"] == fake.sent
+    assert fake.sent == ["select 1"]
 
 
 async def test_the_ports_of_hosts_are_their_own():
     db = make_database(url="fake://ann:secret@a:1,b:2,[::1]/db")
     told = [str(db.backend.at(index).address) for index in range(3)]
-    assert ["fake://a:1/db", "fake://b:2/db", "fake://[::1]/db"] == told
-    assert "ann" == db.backend.at(2).address.user
+    assert told == ["fake://a:1/db", "fake://b:2/db", "fake://[::1]/db"]
+    assert db.backend.at(2).address.user == "ann"
 
 
 # Which role
@@ -138,7 +138,7 @@ async def test_of_one_host_the_role_is_asked_where_the_option_says_so():
 async def test_a_replica_is_preferred_but_a_primary_will_do():
     db, fakes = cluster(PRIMARY, PRIMARY, url="fake://a,b/db", target="prefer-read-only")
     async with db:
-        assert 1 == sum(fake.open_now for fake in fakes)
+        assert sum(fake.open_now for fake in fakes) == 1
 
 
 async def test_a_refused_login_is_no_reason_to_do_with_a_primary():
@@ -151,13 +151,15 @@ async def test_a_refused_login_is_no_reason_to_do_with_a_primary():
 async def test_by_default_the_primarys_url_leads_to_a_primary_and_a_replicas_url_to_replicas():
     db = make_database(url="fake://a,b/db", replicas=["fake://a,b/db", "fake://a/db", "fake://a,b/db?target=any"])
     targets = [pool.connector.target for pool in (db._pool, db._replicas.fallback, *db._replicas.pools[:3])]
-    assert ["read-write", "read-write", "read-only", "any", "any"] == targets
+    assert targets == ["read-write", "read-write", "read-only", "any", "any"]
 
 
 async def test_as_a_keyword_it_is_for_the_primary():
     db = make_database(url="fake://a,b/db", replicas=["fake://a,b/db"], target="any")
-    assert ["any", "any", "read-only"] == [
-        pool.connector.target for pool in (db._pool, db._replicas.fallback, *db._replicas.pools[:1])
+    assert [pool.connector.target for pool in (db._pool, db._replicas.fallback, *db._replicas.pools[:1])] == [
+        "any",
+        "any",
+        "read-only",
     ]
 
 
@@ -169,7 +171,7 @@ async def test_reads_are_spread_over_the_replicas():
     for _ in range(60):
         await reads.acquire()
     counts = Counter({index: reads.driver.at(index).opens for index in range(3)})
-    assert 60 == counts.total()
+    assert counts.total() == 60
     assert min(counts.values()) > 0
     reads.terminate()
 
@@ -209,7 +211,7 @@ def test_what_cannot_be_followed_is_refused(url, message):
 
 
 def test_sqlite_takes_an_option_that_asks_for_nothing():
-    assert "any" == Database("sqlite://", target="any")._pool.connector.target
+    assert Database("sqlite://", target="any")._pool.connector.target == "any"
 
 
 @pytest.mark.parametrize(
@@ -269,7 +271,7 @@ async def test_what_would_be_the_same_on_every_host_is_raised_at_once(error, rai
     fakes[0].fail("connect", error)
     with pytest.raises(raised):
         await db.connect()
-    assert [0, 0] == opens(fakes[1:])
+    assert opens(fakes[1:]) == [0, 0]
 
 
 async def test_an_init_that_fails_is_raised_unchanged_and_closes_the_connection():
@@ -282,7 +284,7 @@ async def test_an_init_that_fails_is_raised_unchanged_and_closes_the_connection(
     with pytest.raises(ZeroDivisionError) as caught:
         await db.connect()
     assert reason is caught.value
-    assert ([1, 1, 0], 0) == (opens(fakes), sum(fake.open_now for fake in fakes))
+    assert (opens(fakes), sum(fake.open_now for fake in fakes)) == ([1, 1, 0], 0)
 
 
 # Failovers
@@ -297,7 +299,7 @@ async def test_a_connect_during_a_failover_waits_for_its_end():
             await gate.reached()
             gate.open()
         fakes[1].values[ROLE] = PRIMARY
-    assert "select 1" == await db.fetchval("select 1")
+    assert await db.fetchval("select 1") == "select 1"
     await db.disconnect()
 
 
@@ -305,7 +307,7 @@ async def test_a_connect_during_a_failover_waits_for_the_pools_timeout_only():
     db, fakes = cluster(REPLICA, REPLICA, url="fake://a,b/db", timeout=0.15)
     with anyio.fail_after(1), pytest.raises(TargetNotFound):
         await db.connect()
-    assert [2, 2] == [fake.attempts for fake in fakes]
+    assert [fake.attempts for fake in fakes] == [2, 2]
 
 
 async def test_who_has_another_server_to_turn_to_does_not_wait():
@@ -313,7 +315,7 @@ async def test_who_has_another_server_to_turn_to_does_not_wait():
     db._pool.open_lazily()
     with pytest.raises(TargetNotFound):
         await db._pool.acquire(1.0)
-    assert [1, 1] == [fake.attempts for fake in fakes]
+    assert [fake.attempts for fake in fakes] == [1, 1]
 
 
 async def test_the_role_of_a_busy_connection_is_checked_every_now_and_then():
@@ -321,12 +323,12 @@ async def test_the_role_of_a_busy_connection_is_checked_every_now_and_then():
     async with db:
         for _ in range(3):
             await db.execute("insert 1")
-        assert 1 == fakes[0].sent.count(ROLE)
+        assert fakes[0].sent.count(ROLE) == 1
         fakes[0].values[ROLE], fakes[1].values[ROLE] = REPLICA, PRIMARY
         with anyio.fail_after(5):
             while not fakes[1].open_now:
                 await db.execute("insert 1")
-        assert (0, 1) == (fakes[0].open_now, fakes[1].open_now)
+        assert (fakes[0].open_now, fakes[1].open_now) == (0, 1)
     assert "ping" not in fakes[0].sent + fakes[1].sent
 
 
@@ -335,7 +337,7 @@ async def test_a_lease_keeps_its_connection_whatever_becomes_of_the_role():
     async with db, db.connection() as connection:
         fakes[0].values[ROLE] = REPLICA
         await connection.execute("insert 1")
-        assert 1 == fakes[0].open_now
+        assert fakes[0].open_now == 1
 
 
 @pytest.mark.parametrize("codes", [{"sqlstate": "25006"}, {"errno": 1290}, {"errno": 1836}])
@@ -351,7 +353,7 @@ async def test_an_error_that_tells_of_a_changed_role_has_all_connections_checked
                 await db.execute("insert 1")
             await lent.execute("select 1")
         async with db.connection(), db.connection(), db.connection():
-            assert (0, 3) == (fakes[0].open_now, fakes[1].open_now)
+            assert (fakes[0].open_now, fakes[1].open_now) == (0, 3)
 
 
 async def test_a_connection_that_is_on_the_right_server_survives_the_check():
@@ -362,8 +364,8 @@ async def test_a_connection_that_is_on_the_right_server_survives_the_check():
             await db.execute("insert 1")
         await db.execute("insert 2")
         await db.execute("insert 3")
-    assert [ROLE, "insert 1", ROLE, "insert 2", "insert 3"] == fake.sent
-    assert 1 == fake.opens
+    assert fake.sent == [ROLE, "insert 1", ROLE, "insert 2", "insert 3"]
+    assert fake.opens == 1
 
 
 async def test_a_commit_that_a_new_replica_refuses_counts_too():
@@ -386,7 +388,7 @@ async def test_other_errors_of_writes_tell_nothing(codes):
         with pytest.raises(ReadOnlyError):
             await db.execute("insert 1")
         await db.execute("insert 2")
-    assert [ROLE, "insert 1", "insert 2"] == fake.sent
+    assert fake.sent == [ROLE, "insert 1", "insert 2"]
 
 
 async def test_a_write_in_a_transaction_that_only_reads_tells_nothing():
@@ -397,7 +399,7 @@ async def test_a_write_in_a_transaction_that_only_reads_tells_nothing():
             async with db.transaction(readonly=True), db.transaction():
                 await db.fetchval("select write()")
         await db.execute("insert 2")
-    assert 1 == fake.sent.count(ROLE)
+    assert fake.sent.count(ROLE) == 1
 
 
 async def test_a_write_on_a_read_only_pool_tells_nothing_but_a_node_that_is_not_ready_does():
@@ -410,7 +412,7 @@ async def test_a_write_on_a_read_only_pool_tells_nothing_but_a_node_that_is_not_
                     await db.fetchval("select write()")
         async with db.replica():
             pass
-    assert 0 == fake.sent.count(ROLE)  # it is too young to be doubted
+    assert fake.sent.count(ROLE) == 0  # it is too young to be doubted
 
 
 # One host, any role: a name or a load balancer that leads to the primary, or a standby that somebody only reads from
@@ -432,8 +434,8 @@ async def test_behind_a_name_that_leads_elsewhere_by_now_connections_are_replace
             await db.execute("insert 1")
         await db.execute("insert 2")
         await db.execute("insert 3")
-    assert ["insert 1", ROLE, "insert 2", "insert 3"] == fake.sent
-    assert 2 == fake.opens
+    assert fake.sent == ["insert 1", ROLE, "insert 2", "insert 3"]
+    assert fake.opens == 2
 
 
 async def test_connections_to_a_standby_are_not_replaced_again_and_again():
@@ -443,8 +445,8 @@ async def test_connections_to_a_standby_are_not_replaced_again_and_again():
             fake.fail("insert", of_a_changed_role(sqlstate="25006"))
             with pytest.raises(ReadOnlyError):
                 await db.execute("insert 1")
-            assert "select 1" == await db.fetchval("select 1")
-    assert 1 == fake.opens
+            assert await db.fetchval("select 1") == "select 1"
+    assert fake.opens == 1
     assert ROLE not in fake.sent
 
 
@@ -459,8 +461,8 @@ async def test_a_read_only_pool_of_any_role_keeps_a_node_that_answers_again():
                     await db.fetchval("select 1")
             except errors.OperationalError as exc:
                 assert expected is not None, exc  # noqa: PT017 - only the first time
-    assert 1 == fake.sent.count(ROLE)
-    assert 2 == fake.opens  # one is the primary's
+    assert fake.sent.count(ROLE) == 1
+    assert fake.opens == 2  # one is the primary's
 
 
 async def test_a_task_in_line_is_not_affected_by_who_looks_for_a_server():
@@ -478,5 +480,5 @@ async def test_a_task_in_line_is_not_affected_by_who_looks_for_a_server():
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(acquire)
             tasks.start_soon(acquire)
-    assert 2 == len(caught)
-    assert (0, 0, 0) == db._pool.stats[:3]
+    assert len(caught) == 2
+    assert db._pool.stats[:3] == (0, 0, 0)

@@ -41,8 +41,8 @@ async def test_who_waits_in_vain_is_told_who_has_the_connections():
         holders = re.search(r"all 4 are in use \((.*)\); hold them for a shorter time", str(caught.value))[1]
         mine, *others = holders.split(", ")
         assert mine.startswith("1 by the very task that waits (")
-        assert ["1 by task 'worker-1'", "1 by single statements", "1 being opened"] == others
-        assert [] == getattr(caught.value, "__notes__", [])
+        assert others == ["1 by task 'worker-1'", "1 by single statements", "1 being opened"]
+        assert getattr(caught.value, "__notes__", []) == []
         until.set()
         query.open()
         opening.open()
@@ -136,11 +136,11 @@ async def test_statistics_tell_how_long_connections_were_waited_for_and_used():
             await db.fetchval("select 1")
         tasks.start_soon(db.fetchval, "select 2")
         await anyio.wait_all_tasks_blocked()
-        assert (1, 1) == (db.stats()["primary"].timeouts, db.stats()["primary"].waiting)
+        assert (db.stats()["primary"].timeouts, db.stats()["primary"].waiting) == (1, 1)
         until.set()
         await anyio.wait_all_tasks_blocked()
         stats = db.stats()["primary"]
-        assert (2, 1, 0) == (stats.waits, stats.timeouts, stats.waiting)
+        assert (stats.waits, stats.timeouts, stats.waiting) == (2, 1, 0)
         assert stats.wait_seconds >= 0.02
         assert stats.use_seconds >= 0.02
 
@@ -149,7 +149,7 @@ async def test_without_waiting_no_wait_is_counted():
     async with connected() as (db, _):
         await db.fetchval("select 1")
         stats = db.stats()["primary"]
-        assert (0, 0.0) == (stats.waits, stats.wait_seconds)
+        assert (stats.waits, stats.wait_seconds) == (0, 0.0)
         assert stats.use_seconds > 0.0
 
 
@@ -162,7 +162,7 @@ async def test_a_lease_that_lasts_too_long_is_warned_of_once_with_its_place(capl
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(forget, db, left, name="careless")
         await db.fetchval("select 1")
-        assert [] == caplog.messages
+        assert caplog.messages == []
         await anyio.sleep(0.02)
         for number in range(3):
             await db.fetchval(f"select {number}")
@@ -173,7 +173,7 @@ async def test_a_lease_that_lasts_too_long_is_warned_of_once_with_its_place(capl
         assert "left.append(await db.connection().acquire())" in message
         assert HERE in message
         await left[0].release()
-        assert 1 == len(caplog.messages)
+        assert len(caplog.messages) == 1
 
 
 async def test_long_leases_are_warned_of_when_they_leave_nothing_for_others(caplog):
@@ -183,7 +183,7 @@ async def test_long_leases_are_warned_of_when_they_leave_nothing_for_others(capl
             tasks.start_soon(forget, db, left, name="careless")
         with pytest.raises(PoolTimeout):
             await db.fetchval("select 1")
-        assert ["WARNING"] == [record.levelname for record in caplog.records]
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
         await left[0].release()
 
 
@@ -191,7 +191,7 @@ async def test_a_long_lease_is_warned_of_when_it_ends(caplog):
     async with connected(leak_warning=0.01) as (db, _):
         async with db.transaction():
             await anyio.sleep(0.02)
-        assert ["WARNING"] == [record.levelname for record in caplog.records]
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
         assert "async with db.transaction():" in caplog.messages[0]
 
 
@@ -212,7 +212,7 @@ async def test_without_the_option_nothing_is_warned_of(caplog, options):
     async with connected(**options) as (db, _), db.connection():
         await anyio.sleep(0.01)
         await db.fetchval("select 1")
-    assert [] == caplog.messages
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("value", [-1, "soon", True])

@@ -31,33 +31,38 @@ def told(text, *params, rows=None, paramstyle="qmark", **details):
 
 @pytest.mark.parametrize("paramstyle", ["qmark", "format", "numeric_dollar"])
 def test_a_parameter_is_called_as_its_user_calls_it(paramstyle):
-    assert (":b", "no (parameter :b, of type set)") == told(
-        "select :a, :b, :a", {"a": 1, "b": {SECRET}}, paramstyle=paramstyle
+    assert told("select :a, :b, :a", {"a": 1, "b": {SECRET}}, paramstyle=paramstyle) == (
+        ":b",
+        "no (parameter :b, of type set)",
     )
-    assert ("2", "no (parameter 2, of type set)") == told("select ?, ?", 1, {SECRET}, paramstyle=paramstyle)
-    assert ("1", "no (parameter 1, of type set)") == told("select $2, $1", {SECRET}, 1, paramstyle=paramstyle)
+    assert told("select ?, ?", 1, {SECRET}, paramstyle=paramstyle) == ("2", "no (parameter 2, of type set)")
+    assert told("select $2, $1", {SECRET}, 1, paramstyle=paramstyle) == ("1", "no (parameter 1, of type set)")
 
 
 def test_the_row_is_told():
-    assert (":a of row 3", "no (parameter :a of row 3, of type set)") == told(
-        "select :a", rows=[{"a": 1}, {"a": 2}, {"a": {SECRET}}]
+    assert told("select :a", rows=[{"a": 1}, {"a": 2}, {"a": {SECRET}}]) == (
+        ":a of row 3",
+        "no (parameter :a of row 3, of type set)",
     )
-    assert ("2 of row 2", "no (parameter 2 of row 2, of type dict)") == told(
-        "select ?, ?", rows=[(1, "x"), (2, {SECRET: b"x"})]
+    assert told("select ?, ?", rows=[(1, "x"), (2, {SECRET: b"x"})]) == (
+        "2 of row 2",
+        "no (parameter 2 of row 2, of type dict)",
     )
 
 
 def test_the_number_that_a_library_tells_counts():
-    assert ("2", "no (parameter 2, of type int)") == told("select ?, ?", {SECRET}, 1, parameter="2")
-    assert (":b", "no (parameter :b, of type int)") == told("select :a, :b", {"a": 1, "b": 2}, parameter="2")
-    assert ("2 of row 2", "no (parameter 2 of row 2, of type set)") == told(
-        "select ?, ?", rows=[(set(), 1), (1, {SECRET})], parameter="2"
+    assert told("select ?, ?", {SECRET}, 1, parameter="2") == ("2", "no (parameter 2, of type int)")
+    assert told("select :a, :b", {"a": 1, "b": 2}, parameter="2") == (":b", "no (parameter :b, of type int)")
+    assert told("select ?, ?", rows=[(set(), 1), (1, {SECRET})], parameter="2") == (
+        "2 of row 2",
+        "no (parameter 2 of row 2, of type set)",
     )
 
 
 def test_the_row_that_a_library_reports_counts():
-    assert ("1 of row 2", "no (parameter 1 of row 2, of type int)") == told(
-        "select ?, ?", rows=[(1, {SECRET}), (2, 1)], parameter="1", row=2
+    assert told("select ?, ?", rows=[(1, {SECRET}), (2, 1)], parameter="1", row=2) == (
+        "1 of row 2",
+        "no (parameter 1 of row 2, of type int)",
     )
 
 
@@ -104,19 +109,19 @@ def test_a_list_is_only_perhaps_what_could_not_be_sent(value):
 
 def test_an_enum_is_as_ordinary_as_its_value():
     kinds = Enum("kinds", {"PLAIN": 1, "ODD": object()})
-    assert (None, "no") == told("select ?", kinds.PLAIN)
-    assert "1" == told("select ?", kinds.ODD)[0]
+    assert told("select ?", kinds.PLAIN) == (None, "no")
+    assert told("select ?", kinds.ODD)[0] == "1"
 
 
 def test_an_unknown_type_is_told_before_a_list():
-    assert "2" == told("select ?, ?", [1], {SECRET})[0]
+    assert told("select ?, ?", [1], {SECRET})[0] == "2"
 
 
 def test_nothing_is_told_where_nobody_knows_or_the_database_has_refused_it():
-    assert (None, "no") == told("select ?, ?", 1, "x")
-    assert (None, "no") == told("select 1")
-    assert (None, "no") == told("select ?", {SECRET}, sqlstate="22P02")
-    assert (None, "no") == told("select ?", {SECRET}, errno=1264)
+    assert told("select ?, ?", 1, "x") == (None, "no")
+    assert told("select 1") == (None, "no")
+    assert told("select ?", {SECRET}, sqlstate="22P02") == (None, "no")
+    assert told("select ?", {SECRET}, errno=1264) == (None, "no")
 
 
 def test_a_text_that_is_no_unicode_is_kept_nowhere():
@@ -124,5 +129,5 @@ def test_a_text_that_is_no_unicode_is_kept_nowhere():
     error.__cause__ = cause
     plan, values = Translator("sqlite", "qmark").bind("select ?", (cause.object,))
     add_parameter_hint(error, plan, values)
-    assert ("1", "", "surrogates not allowed") == (error.parameter, cause.object, cause.reason)
+    assert (error.parameter, cause.object, cause.reason) == ("1", "", "surrogates not allowed")
     assert SECRET not in f"{error!r} {cause!r} {cause}"

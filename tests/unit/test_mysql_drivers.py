@@ -146,7 +146,7 @@ def test_many_bytes_take_a_third_more_room_and_not_twice_as_much():
 
 @pytest.mark.parametrize("backslashes", [True, False])
 def test_a_backslash_beside_other_characters_is_safe_in_any_mode_and_character_set(backslashes):
-    assert "_utf8mb4 x'e7b8975c27'" == literal("縗\\'", backslashes)
+    assert literal("縗\\'", backslashes) == "_utf8mb4 x'e7b8975c27'"
     assert ("'\\\\''x'" if backslashes else "_utf8mb4 x'5c2778'") == literal("\\'x", backslashes)
 
 
@@ -171,11 +171,11 @@ def test_the_character_set_may_be_set_to_what_it_is(statement):
 
 
 def test_values_are_put_where_the_marks_are():
-    assert "select 1 from t where a like 'x%'" == with_values(
-        "select 1 from t where a like 'x%%'", (), backslashes=True
+    assert (
+        with_values("select 1 from t where a like 'x%%'", (), backslashes=True) == "select 1 from t where a like 'x%'"
     )
-    assert "select '%s', 100%" == with_values("select %s, 100%%", ("%s",), backslashes=True)
-    assert "select 'b', 1, 1" == with_values("select %(b)s, %(a)s, %(a)s", {"a": 1, "b": "b"}, backslashes=True)
+    assert with_values("select %s, 100%%", ("%s",), backslashes=True) == "select '%s', 100%"
+    assert with_values("select %(b)s, %(a)s, %(a)s", {"a": 1, "b": "b"}, backslashes=True) == "select 'b', 1, 1"
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_the_parts_of_an_insert_are_the_insert(pieces):
         whole = "".join(split)
         assert sql.startswith(whole)
         assert re.fullmatch(r"(?:\s|;|--\s[^\n]*|--\Z|#[^\n]*|/\*.*?\*/)*", sql[len(whole) :], re.DOTALL)
-        assert "()" == split.row[0] + split.row[-1]
+        assert split.row[0] + split.row[-1] == "()"
         assert sql.replace("%%", "").count("%s") == split.row.replace("%%", "").count("%s")
 
 
@@ -317,7 +317,7 @@ async def test_a_unix_socket_is_an_option_or_a_host_that_begins_with_a_slash():
     ):
         given_.options["ssl"] = "verify-full"
         arguments = await given_.arguments()
-        assert "/run/my.sock" == arguments["unix_socket"]
+        assert arguments["unix_socket"] == "/run/my.sock"
         assert not {"host", "ssl"} & arguments.keys()
 
 
@@ -333,13 +333,13 @@ async def test_a_password_can_be_asked_for(asynchronous):
 
 async def test_connect_args_come_last():
     arguments = await driver(connect_args={"database": "other", "connect_timeout": 3, "sql_mode": "ANSI"}).arguments()
-    assert ("other", 3) == (arguments["database"], arguments["connect_timeout"])
+    assert (arguments["database"], arguments["connect_timeout"]) == ("other", 3)
     assert "sql_mode" not in arguments  # it is set by us, after each reset again
 
 
 async def test_the_name_of_an_application_is_cut_before_it_breaks_the_login():
     arguments = await driver(application_name="é" * 100).arguments()
-    assert "é" * 32 == arguments["program_name"]
+    assert arguments["program_name"] == "é" * 32
 
 
 def session(given_driver, version="11.4.2-MariaDB", *, read_only=False):
@@ -367,7 +367,7 @@ import aio_databases.drivers.mysql.family
 print([name for name in ("pymysql", "aiomysql", "asyncmy", "trio_mysql", "trio") if name in sys.modules])
 """
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "[]" == answer.stdout.strip()
+    assert answer.stdout.strip() == "[]"
 
 
 # Errors
@@ -465,7 +465,7 @@ async def test_no_password_is_sent_to_a_server_that_hides_its_encryption(scheme,
         database = Database(f"{scheme}://app:secret@127.0.0.1:{server.port}/shop", ssl=mode)
         with pytest.raises(ConnectError, match="the server has no TLS"):
             await database.fetchval("select 1")
-    assert [] == server.received
+    assert server.received == []
 
 
 @pytest.mark.parametrize(("scheme", "anyio_backend"), LOOPS)
@@ -497,8 +497,8 @@ async def test_trio_mysql_logs_in_with_the_passwords_of_mysql_8(known, anyio_bac
     with ScriptedServer(play) as server:
         connection = await driver("trio-mysql", f"app:secret@127.0.0.1:{server.port}/shop").connect()
         await connection.close()
-    assert [b"secret"] == proved
+    assert proved == [b"secret"]
 
 
 def test_the_json_of_a_parameter_is_json():
-    assert {"a": "it's"} == json.loads(literal({"a": "it's"}, backslashes=False)[1:-1].replace("''", "'"))
+    assert json.loads(literal({"a": "it's"}, backslashes=False)[1:-1].replace("''", "'")) == {"a": "it's"}

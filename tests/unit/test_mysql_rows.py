@@ -39,7 +39,7 @@ def test_many_rows_are_written_as_each_of_them_is(rows, backslashes):
 
 def test_rows_by_name_are_written_as_each_of_them_is():
     rows = [{"a": 1, "b": "it's"}, {"b": "x", "a": Decimal("1.5")}]
-    assert ["('it''s', 1)", "('x', 1.5)"] == list(rows_with_values("(%(b)s, %(a)s)", rows, backslashes=True))
+    assert list(rows_with_values("(%(b)s, %(a)s)", rows, backslashes=True)) == ["('it''s', 1)", "('x', 1.5)"]
 
 
 @pytest.mark.parametrize("count", [1, 999, 1000, 1001, 2500])
@@ -61,7 +61,7 @@ def test_rows_that_do_not_match_the_marks_are_not_shown(rows):
 )
 def test_a_value_that_mysql_lacks_is_refused_in_its_row(value, kind):
     written = rows_with_values("(%s, %s)", [(1, date(2026, 1, 2)), (2, value)], backslashes=True)
-    assert "(1, '2026-01-02')" == next(written)
+    assert next(written) == "(1, '2026-01-02')"
     with pytest.raises(kind):
         next(written)
 
@@ -112,7 +112,7 @@ async def test_a_task_goes_on_in_the_pass_of_the_event_loop_in_which_something_a
     task = asyncio.create_task(wait())
     loop.call_soon(arrive)
     await task
-    assert ["rows", "read"] == told
+    assert told == ["rows", "read"]
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -166,7 +166,7 @@ async def test_the_first_rows_of_the_first_result_with_rows_are_fetched_and_all_
         connection = await Database(f"{scheme}://app@127.0.0.1:{server.port}/shop").backend.connect()
         for sql in ANSWERS:
             assert [(word,) for word in WORDS[:limit]] == await connection.fetch(sql, (), limit)
-        assert [] == await connection.fetch("set @a = 1", (), limit)
+        assert await connection.fetch("set @a = 1", (), limit) == []
         await connection.close()
 
 
@@ -177,5 +177,5 @@ async def test_a_time_limit_of_asyncmy_may_cancel_the_task_that_commits(argument
         url = f"asyncmy://app@127.0.0.1:{server.port}/shop"
         connection = await Database(url, connect_args=arguments).backend.connect()
         assert expected == connection.cancels_no_task
-        assert [("one",)] == await connection.fetch("select words", (), 1)
+        assert await connection.fetch("select words", (), 1) == [("one",)]
         await connection.close()

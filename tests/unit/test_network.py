@@ -86,7 +86,7 @@ def test_an_authority_and_a_certificate_are_loaded(tmp_path):
     issued.cert_chain_pems[0].write_to_path(chain)
     issued.private_key_pem.write_to_path(key)
     context = ssl_context("verify-full", root, chain, key)
-    assert 1 == len(context.get_ca_certs())
+    assert len(context.get_ca_certs()) == 1
     with pytest.raises(FileNotFoundError):
         ssl_context("verify-full", f"{root}x", None, None)
 
@@ -195,7 +195,7 @@ async def test_a_password_is_a_text_or_a_function(scheme, url, options, expected
 async def test_a_password_function_is_asked_each_time():
     passwords = iter(["one", "two"])
     driver = backend("psycopg://me@host", password=lambda: next(passwords))
-    assert ["one", "two"] == [(await driver.keywords(read_only=False))["password"] for _ in range(2)]
+    assert [(await driver.keywords(read_only=False))["password"] for _ in range(2)] == ["one", "two"]
 
 
 @pytest.mark.parametrize("scheme", SERVERS)
@@ -241,19 +241,19 @@ def test_settings_become_options_of_libpq_in_which_spaces_and_backslashes_are_es
 
 def test_the_name_of_the_application_is_a_parameter_of_its_own():
     found = options_of(application_name="my app", server_settings={"application_name": "other"})
-    assert ("my app", None) == (found["application_name"], found.get("options"))
+    assert (found["application_name"], found.get("options")) == ("my app", None)
 
 
 def test_a_replica_is_read_only_by_the_servers_own_means():
     async def keywords():
         return await backend("psycopg://s/d").keywords(read_only=True)
 
-    assert "-c default_transaction_read_only=on" == anyio.run(keywords)["options"]
+    assert anyio.run(keywords)["options"] == "-c default_transaction_read_only=on"
 
 
 def test_connect_args_have_the_last_word():
     found = options_of(connect_args={"dbname": "other", "keepalives": 0})
-    assert ("other", 0) == (found["dbname"], found["keepalives"])
+    assert (found["dbname"], found["keepalives"]) == ("other", 0)
 
 
 @pytest.mark.parametrize("scheme", ["psycopg", "aiopg"])

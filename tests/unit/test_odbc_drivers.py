@@ -130,23 +130,23 @@ def test_the_dialect_is_told_by_name_else_by_the_odbc_driver(options, dialect):
 
 def test_an_unknown_database_may_tell_later_what_it_is():
     driver = make("odbc://mystery", convert_params=False)
-    assert "odbc" == driver.dialect
+    assert driver.dialect == "odbc"
     driver.get_to_know("PostgreSQL")
-    assert ("postgresql", True) == (driver.dialect, driver.is_known)
+    assert (driver.dialect, driver.is_known) == ("postgresql", True)
     assert driver.capabilities.deferrable
-    assert "a $1" == driver.translator.bind("a $1", (1,))[0].sql
+    assert driver.translator.bind("a $1", (1,))[0].sql == "a $1"
 
 
 def test_an_unknown_database_may_stay_unknown_but_is_asked_once():
     driver = make("odbc://mystery")
     driver.get_to_know("Firebird 5.0")
-    assert ("odbc", True) == (driver.dialect, driver.is_known)
+    assert (driver.dialect, driver.is_known) == ("odbc", True)
 
 
 @pytest.mark.parametrize("cls", [AnyODBC, Driver])
 def test_the_choice_knows_the_dialect_before_it_has_chosen(cls):
     backend = make("odbc://", cls=cls, dsn=f"Driver={FILES['sqlite']};Database=x.db")
-    assert "sqlite" == backend.dialect
+    assert backend.dialect == "sqlite"
     assert backend.capabilities.single_writer
 
 
@@ -158,7 +158,7 @@ def test_an_address_without_a_data_source_is_refused(cls):
 
 def test_a_url_with_a_driver_becomes_a_connection_string():
     url = "odbc://app:x@db.example:6543/shop?driver=PostgreSQL+Unicode&keepalive=0"
-    assert {
+    assert said(url, "p;{}w") == {
         "driver": "PostgreSQL Unicode",
         "server": "db.example",
         "port": "6543",
@@ -167,12 +167,12 @@ def test_a_url_with_a_driver_becomes_a_connection_string():
         "pwd": "p;{}w",
         "boolsaschar": "0",
         "protocol": "7.4-0",
-    } == said(url, "p;{}w")
+    }
 
 
 def test_options_win_over_the_url():
     found = said("odbc://app@host/db?driver=psqlodbc", host="other", database="more", user="me", port=7)
-    assert ("other", "more", "me", "7") == (found["server"], found["database"], found["uid"], found["port"])
+    assert (found["server"], found["database"], found["uid"], found["port"]) == ("other", "more", "me", "7")
 
 
 @pytest.mark.parametrize(
@@ -188,16 +188,16 @@ def test_sql_servers_own_odbc_driver_has_the_port_beside_the_host(url, server, p
 
 
 def test_a_data_source_is_named_by_the_host():
-    assert {"dsn": "mystery", "uid": "app", "pwd": "x"} == said("odbc://app:x@mystery", "x")
+    assert said("odbc://app:x@mystery", "x") == {"dsn": "mystery", "uid": "app", "pwd": "x"}
     found = said("odbc://Shop/other")
-    assert ("shop", "other") == (found["dsn"], found["database"])
+    assert (found["dsn"], found["database"]) == ("shop", "other")
     assert "server" not in found
 
 
 def test_a_dsn_is_left_as_it_is_and_completed():
     dsn = "Driver={PostgreSQL Unicode};Server=h;BoolsAsChar=1;"
     text = make("aioodbc://u@localhost", dsn=dsn, keepalive=0).connection_string("p}", read_only=False)
-    assert "Driver={PostgreSQL Unicode};Server=h;BoolsAsChar=1;UID=u;PWD={p}}};Protocol=7.4-0" == text
+    assert text == "Driver={PostgreSQL Unicode};Server=h;BoolsAsChar=1;UID=u;PWD={p}}};Protocol=7.4-0"
 
 
 def test_a_password_of_plain_characters_needs_no_braces():
@@ -206,7 +206,7 @@ def test_a_password_of_plain_characters_needs_no_braces():
 
 def test_what_the_dsn_tells_libpq_stays():
     dsn = "Driver={PostgreSQL Unicode};Server=h;pqopt={keepalives=0}"
-    assert "keepalives=0" == keywords(make("odbc://", dsn=dsn).connection_string(None, read_only=False))["pqopt"]
+    assert keywords(make("odbc://", dsn=dsn).connection_string(None, read_only=False))["pqopt"] == "keepalives=0"
 
 
 @pytest.mark.parametrize("option", ["database", "driver", "host", "port", "unix_socket"])
@@ -226,28 +226,28 @@ def test_names_that_an_odbc_driver_cannot_be_told_are_refused():
     driver = make("odbc://h/a%3Bb?driver=psqlodbc")
     with pytest.raises(ConfigurationError, match="understands no Database with a brace, a semicolon or outer spaces"):
         driver.connection_string(None, read_only=False)
-    assert "a;b" == said("odbc://h/a%3Bb?driver=MariaDB")["database"]
+    assert said("odbc://h/a%3Bb?driver=MariaDB")["database"] == "a;b"
 
 
 def test_a_folder_with_a_socket_is_a_server_to_psqlodbc():
-    assert "/run/pg" == said("odbc:///db?driver=psqlodbc", unix_socket="/run/pg")["server"]
+    assert said("odbc:///db?driver=psqlodbc", unix_socket="/run/pg")["server"] == "/run/pg"
 
 
 def test_a_socket_has_a_keyword_of_its_own_to_mariadb():
     found = said("odbc:///db?driver=MariaDB", unix_socket="/run/m.sock")
-    assert ("/run/m.sock", "db") == (found["socket"], found["database"])
+    assert (found["socket"], found["database"]) == ("/run/m.sock", "db")
     assert "server" not in found
 
 
 def test_only_mariadbs_odbc_driver_is_told_when_to_give_up():
-    assert "8" == said("odbc://h?driver=MariaDB", connect_timeout=6.5)["conn_timeout"]
+    assert said("odbc://h?driver=MariaDB", connect_timeout=6.5)["conn_timeout"] == "8"
     assert "conn_timeout" not in said("odbc://h?driver=MySQL+ODBC+9.1", connect_timeout=6.5)
 
 
 def test_a_file_of_sqlite_is_a_uri():
     url = "odbc:////data/my%20ü;{}.db?driver=SQLite3"
-    assert "file:/data/my%20%C3%BC%3B%7B%7D.db" == said(url)["database"]
-    assert "file:/data/my%20%C3%BC%3B%7B%7D.db?mode=ro" == said(url, read_only=True)["database"]
+    assert said(url)["database"] == "file:/data/my%20%C3%BC%3B%7B%7D.db"
+    assert said(url, read_only=True)["database"] == "file:/data/my%20%C3%BC%3B%7B%7D.db?mode=ro"
     options = {"bigint": "1", "fksupport": "1", "journalmode": "WAL", "timeout": "2500"}
     assert options == {name: said(url)[name] for name in options}
 
@@ -352,7 +352,7 @@ def test_a_session_begins_with_what_was_asked_for(library, product, expected):
     driver = make("odbc://h/x", driver=library, **options)
     assert expected == list(driver.ways.session(driver, product, read_only=True))
     driver = make("odbc://h/x", driver=library)
-    assert [] == list(driver.ways.session(driver, product, read_only=False))
+    assert list(driver.ways.session(driver, product, read_only=False)) == []
 
 
 def test_an_unknown_database_cannot_be_made_read_only():
@@ -397,7 +397,7 @@ def test_a_transaction_begins_in_the_words_of_the_database(dialect, options, rea
 
 def test_sqlite_writes_again_after_a_transaction_that_only_read():
     readonly = TransactionOptions(readonly=True)
-    assert ("PRAGMA query_only = OFF",) == SQLite().after(readonly, read_only=False)
+    assert SQLite().after(readonly, read_only=False) == ("PRAGMA query_only = OFF",)
     assert () == SQLite().after(readonly, read_only=True) == SQLite().after(TransactionOptions(), read_only=False)
 
 
@@ -517,11 +517,11 @@ def test_what_an_error_of_mysql_names_is_told(text, expected):
 def test_what_an_error_of_postgresql_names_is_told():
     text = '[23505] ERROR: duplicate key value violates unique constraint "users_pkey"\nDETAIL: Key (name)=(hunter2)'
     found = PostgreSQL().diagnosis(failure("23505", text, 1))
-    assert ("23505", None, "users_pkey") == (found.sqlstate, found.errno, found.constraint)
+    assert (found.sqlstate, found.errno, found.constraint) == ("23505", None, "users_pkey")
     assert "hunter2" not in PostgreSQL().told(text)
     text = '[23502] ERROR: null value in column "name" of relation "users" violates not-null constraint\nDETAIL: ...'
     found = PostgreSQL().diagnosis(failure("23502", text, 1))
-    assert (None, "users", "name") == (found.constraint, found.table, found.column)
+    assert (found.constraint, found.table, found.column) == (None, "users", "name")
 
 
 @pytest.mark.parametrize(
@@ -538,7 +538,7 @@ def test_what_an_error_of_postgresql_names_is_told():
 def test_what_an_error_of_sqlite_names_is_told(text, expected):
     found = SQLite().diagnosis(failure("HY000", f"[HY000] [SQLite]{text} (19) (19) (SQLExecDirect)", 19))
     assert expected == (found.table, found.columns, found.constraint)
-    assert 19 == found.errno
+    assert found.errno == 19
 
 
 @pytest.mark.parametrize(
@@ -601,7 +601,7 @@ def test_a_subclass_is_sent_like_its_base():
         pass
 
     moment = Moment(2024, 2, 29, tzinfo=EASTERN.tzinfo)
-    assert ["2024-02-29T00:00:00+05:00"] == for_postgresql([moment])
+    assert for_postgresql([moment]) == ["2024-02-29T00:00:00+05:00"]
 
 
 @pytest.mark.parametrize("convert", [for_mysql, for_postgresql, for_sqlite])
@@ -621,7 +621,7 @@ def test_named_parameters_are_refused():
 
 
 def test_raw_values_are_read():
-    assert ID == uuid(ID.bytes_le)
+    assert uuid(ID.bytes_le) == ID
     assert uuid(None) is None
     assert timedelta(hours=-112, minutes=-1, seconds=-2.5) == duration(b"-112:01:02.500000")
     assert timedelta(seconds=3) == duration(b"00:00:03")

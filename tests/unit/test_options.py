@@ -14,12 +14,12 @@ from aio_databases.testing.fake_driver import make_database
 def test_keywords_win_over_the_query_and_texts_are_typed():
     db = make_database(url="fake://server/db?maxsize=3&minsize=2&pool_recycle=60&json=1", max_size=5)
     options = db._pool.options
-    assert (2, 5, 60.0, True) == (options.min_size, options.max_size, options.max_lifetime, db.backend.options["json"])
+    assert (options.min_size, options.max_size, options.max_lifetime, db.backend.options["json"]) == (2, 5, 60.0, True)
 
 
 def test_arguments_of_the_library_are_passed_on():
-    assert {"x": 1} == make_database(connect_args={"x": 1}).backend.connect_args
-    assert {} == make_database(connect_args=None).backend.connect_args
+    assert make_database(connect_args={"x": 1}).backend.connect_args == {"x": 1}
+    assert make_database(connect_args=None).backend.connect_args == {}
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_options_in_a_url_are_refused_alike():
 
 
 def test_the_defaults_are_those_of_the_documentation():
-    assert (0, 10, 30, 600, 3600, 0, 30, 10, 5, 60, 5, None, None, False, "auto", None) == PoolOptions()
+    assert PoolOptions() == (0, 10, 30, 600, 3600, 0, 30, 10, 5, 60, 5, None, None, False, "auto", None)
     assert PoolOptions() == make_database()._pool.options
 
 
@@ -84,7 +84,7 @@ def test_every_option_of_the_pool_may_stand_in_the_url_or_be_a_keyword(name, tex
 
 
 def test_an_alias_among_the_keywords_wins_over_the_name_in_the_url():
-    assert 3 == make_database(url="fake://server/db?max_size=2", maxsize=3)._pool.options.max_size
+    assert make_database(url="fake://server/db?max_size=2", maxsize=3)._pool.options.max_size == 3
 
 
 def test_reset_and_init_may_be_functions():
@@ -96,8 +96,8 @@ def test_a_replica_takes_the_options_but_for_min_size():
     db = make_database(replicas=["fake://other/db?max_size=4"], min_size=2, timeout=1.5)
     (replica,) = db._replicas.own
     options = replica.pool.options
-    assert (0, 4, 1.5) == (options.min_size, options.max_size, options.timeout)
-    assert 0 == db._replicas.fallback.options.min_size
+    assert (options.min_size, options.max_size, options.timeout) == (0, 4, 1.5)
+    assert db._replicas.fallback.options.min_size == 0
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_replica_takes_the_options_but_for_min_size():
 )
 def test_the_parameters_of_an_sqlite_uri_are_no_options(url, given):
     pool, options, _ = split_options(SQLiteDriver, parse_url(url), given)
-    assert (3, {"connect_timeout": 10, "uri": True}) == (pool.max_size, options)
+    assert (pool.max_size, options) == (3, {"connect_timeout": 10, "uri": True})
 
 
 def test_without_uri_such_parameters_are_unknown_options():

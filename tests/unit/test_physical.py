@@ -43,7 +43,7 @@ async def test_a_driver_of_the_other_event_loop_is_refused_with_a_hint(anyio_bac
     db = make_database(trio=False)
     with pytest.raises(NotSupportedError, match="the driver fake runs on asyncio only, not on trio; take another"):
         await db.connect()
-    assert [] == db.backend.log
+    assert db.backend.log == []
 
 
 async def test_lifetimes_are_spread_and_none_is_for_ever():
@@ -68,7 +68,7 @@ async def test_a_connection_that_was_left_behind_is_restored_before_its_server_i
         physical = connection.physical
         physical.session_changed = True
         assert await physical.is_alive(1)
-        assert (["reset", "ping"], True) == (fake.sent, physical.is_clean)
+        assert (fake.sent, physical.is_clean) == (["reset", "ping"], True)
 
 
 async def test_a_connection_that_cannot_be_restored_is_not_alive():
@@ -76,7 +76,7 @@ async def test_a_connection_that_cannot_be_restored_is_not_alive():
     physical = await opened(db)
     physical._needs_cleanup = True
     assert not await physical.is_alive(1)
-    assert ["settle"] == db.backend.sent
+    assert db.backend.sent == ["settle"]
 
 
 async def test_a_connection_that_fails_or_does_not_answer_is_not_alive():

@@ -31,7 +31,7 @@ async def test_connect_opens_min_size_connections_but_at_least_one(min_size, ope
 async def test_connect_and_disconnect_are_idempotent():
     async with connected() as (db, fake):
         assert db is await db.connect()
-        assert 1 == fake.opens
+        assert fake.opens == 1
         await db.disconnect()
         await db.disconnect()
 
@@ -63,7 +63,7 @@ async def test_an_init_that_fails_closes_the_connection_and_raises_unchanged():
     db = make_database(init=init)
     with pytest.raises(ZeroDivisionError):
         await db.connect()
-    assert 1 == script_of(db).terminates
+    assert script_of(db).terminates == 1
     verify_closed(db)
 
 
@@ -83,7 +83,7 @@ async def test_without_connect_each_use_opens_and_closes_a_connection():
     await db.fetchval("select 1")
     async with db.transaction():
         await db.execute("insert 1")
-    assert (2, 2) == (script_of(db).opens, script_of(db).closes)
+    assert (script_of(db).opens, script_of(db).closes) == (2, 2)
     verify_closed(db)
 
 
@@ -107,7 +107,7 @@ async def test_waiting_tasks_are_served_first_come_first_served():
             for number in range(4):
                 tasks.start_soon(db.fetchval, f"select {number}")
                 await pause()
-            assert 4 == db.stats()["primary"].waiting
+            assert db.stats()["primary"].waiting == 4
             await held.release()
         assert [f"select {number}" for number in range(4)] == fake.sent
 
@@ -117,7 +117,7 @@ async def test_a_pool_that_stays_empty_raises_after_the_timeout_and_says_why():
         (held,) = await leases(db, 1)
         with pytest.raises(PoolTimeout, match=r"no free connection for 0.02 s: all 1 are in use"):
             await db.fetchval("select 1")
-        assert 1 == db.stats()["primary"].timeouts
+        assert db.stats()["primary"].timeouts == 1
         await held.release()
 
 
@@ -137,7 +137,7 @@ async def test_the_pool_never_grows_beyond_max_size():
         async with anyio.create_task_group() as tasks:
             for _ in range(10):
                 tasks.start_soon(db.fetchval, "select 1")
-        assert 2 == fake.max_open
+        assert fake.max_open == 2
 
 
 # Checking
@@ -153,22 +153,22 @@ async def test_a_connection_that_was_idle_for_long_is_checked_before_it_is_lent(
 async def test_a_connection_that_fails_its_check_is_replaced():
     async with connected(check_after=0, min_size=2) as (db, fake):
         fake.drop("ping", times=2)
-        assert "select 1" == await db.fetchval("select 1")
-        assert (3, 1) == (fake.opens, fake.open_now)
+        assert await db.fetchval("select 1") == "select 1"
+        assert (fake.opens, fake.open_now) == (3, 1)
 
 
 async def test_a_check_without_an_answer_ends_in_time():
     async with connected(check_after=0, connect_timeout=0.02) as (db, fake):
         fake.wait("ping")
-        assert "select 1" == await db.fetchval("select 1")
-        assert 2 == fake.opens
+        assert await db.fetchval("select 1") == "select 1"
+        assert fake.opens == 2
 
 
 async def test_only_one_check_without_an_answer_is_waited_for():
     async with connected(check_after=0, connect_timeout=0.02, min_size=3) as (db, fake):
         fake.wait("ping", times=3)
-        assert "select 1" == await db.fetchval("select 1")
-        assert (["ping", "select 1"], 4, 1) == (fake.sent, fake.opens, fake.open_now)
+        assert await db.fetchval("select 1") == "select 1"
+        assert (fake.sent, fake.opens, fake.open_now) == (["ping", "select 1"], 4, 1)
 
 
 async def test_a_check_that_is_cancelled_frees_the_place():
@@ -178,8 +178,8 @@ async def test_a_check_that_is_cancelled_frees_the_place():
             tasks.start_soon(db.fetchval, "select 1")
             await gate.reached()
             tasks.cancel_scope.cancel()
-        assert (0, 0, 0, 1, 1, 0) == db.stats()["primary"][:6]
-        assert "select 2" == await db.fetchval("select 2")
+        assert db.stats()["primary"][:6] == (0, 0, 0, 1, 1, 0)
+        assert await db.fetchval("select 2") == "select 2"
 
 
 async def test_a_lost_connection_has_the_idle_ones_checked():
@@ -188,15 +188,15 @@ async def test_a_lost_connection_has_the_idle_ones_checked():
         fake.drop("ping")
         with pytest.raises(ConnectionLost, match="the link broke"):
             await db.fetchval("select 1")
-        assert "select 2" == await db.fetchval("select 2")
-        assert 3 == fake.opens
+        assert await db.fetchval("select 2") == "select 2"
+        assert fake.opens == 3
 
 
 async def test_a_connection_that_lived_for_long_is_replaced():
     async with connected(max_lifetime=0.001) as (db, fake):
         await anyio.sleep(0.005)
         await db.fetchval("select 1")
-        assert ["1 connect", "1 close", "2 connect", "2 select 1"] == fake.log[:4]
+        assert fake.log[:4] == ["1 connect", "1 close", "2 connect", "2 select 1"]
 
 
 async def test_connections_that_are_idle_for_long_are_closed_down_to_min_size():
@@ -237,21 +237,21 @@ async def test_reset_may_be_a_function_or_a_coroutine_function():
         await db.execute("select 1")
     async with connected(reset=lambda raw: seen.append(-raw.number)) as (db, _):
         await db.execute("select 1")
-    assert [1, -1] == seen
+    assert seen == [1, -1]
 
 
 async def test_the_raw_connection_makes_a_reset_necessary():
     async with connected() as (db, fake):
         async with db.connection() as connection:
             assert fake.connections[0] is connection.raw
-        assert ["reset"] == fake.sent
+        assert fake.sent == ["reset"]
 
 
 async def test_what_was_begun_with_the_users_own_sql_is_rolled_back():
     async with connected() as (db, fake):
         async with db.connection() as connection:
             connection.driver._in_transaction = True
-        assert ["ROLLBACK"] == fake.sent
+        assert fake.sent == ["ROLLBACK"]
 
 
 async def test_a_connection_that_cannot_be_settled_does_not_come_back():
@@ -261,8 +261,8 @@ async def test_a_connection_that_cannot_be_settled_does_not_come_back():
             tasks.start_soon(db.fetchval, "select 1")
             await gate.reached()
             tasks.cancel_scope.cancel()
-        assert (1, 0) == (fake.terminates, fake.open_now)
-        assert "select 2" == await db.fetchval("select 2")
+        assert (fake.terminates, fake.open_now) == (1, 0)
+        assert await db.fetchval("select 2") == "select 2"
 
 
 async def test_a_settle_that_fails_or_hangs_cuts_the_connection():
@@ -274,7 +274,7 @@ async def test_a_settle_that_fails_or_hangs_cuts_the_connection():
                 tasks.start_soon(db.fetchval, "select 1")
                 await gate.reached()
                 tasks.cancel_scope.cancel()
-            assert (1, 0) == (fake.terminates, db._pool.lent)
+            assert (fake.terminates, db._pool.lent) == (1, 0)
 
 
 async def test_a_close_that_hangs_is_cut_after_cleanup_timeout():
@@ -282,7 +282,7 @@ async def test_a_close_that_hangs_is_cut_after_cleanup_timeout():
     await db.connect()
     script_of(db).wait("close")
     await db.disconnect()
-    assert 1 == script_of(db).terminates
+    assert script_of(db).terminates == 1
     verify_closed(db)
 
 

@@ -44,7 +44,7 @@ async def test_disconnect_waits_for_leases():
         gate = fake.wait("select 1")
 
         async def reader():
-            assert "select 1" == await db.fetchval("select 1")
+            assert await db.fetchval("select 1") == "select 1"
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(reader)
@@ -52,14 +52,14 @@ async def test_disconnect_waits_for_leases():
             tasks.start_soon(db.disconnect)
             await pause()
             gate.open()
-        assert (1, 0) == (fake.closes, fake.terminates)
+        assert (fake.closes, fake.terminates) == (1, 0)
 
 
 async def test_disconnect_cuts_leases_after_its_timeout(caplog):
     async with connected() as (db, fake):
         (held,) = await leases(db, 1)
         await db.disconnect(timeout=0.01)
-        assert 1 == fake.terminates
+        assert fake.terminates == 1
         await held.release()
     assert "1 connections of" in caplog.text
 
@@ -82,7 +82,7 @@ async def test_disconnect_waits_for_all_pools_together_no_longer_than_its_timeou
         await replica.__aexit__(None, None, None)
         await held.release()
     assert waited[0] > 0.04
-    assert [] == [later for later in waited[1:] if later > 0.01]
+    assert [later for later in waited[1:] if later > 0.01] == []
 
 
 async def test_disconnect_ends_a_connect_that_is_under_way():
@@ -122,7 +122,7 @@ async def test_connect_tries_again_for_as_long_as_it_is_told():
     db = make_database()
     script_of(db).fail("connect", LinkError, times=2)
     await db.connect(retry_for=60)
-    assert 3 == script_of(db).attempts
+    assert script_of(db).attempts == 3
     await db.disconnect()
 
 
@@ -132,7 +132,7 @@ async def test_connect_does_not_try_again_what_is_hopeless_or_not_wanted(kind, r
     script_of(db).fail("connect", FakeError("refused", kind), times=9)
     with pytest.raises(kind):
         await db.connect(retry_for=retry_for)
-    assert 1 == script_of(db).attempts
+    assert script_of(db).attempts == 1
     verify_closed(db)
 
 
@@ -141,9 +141,9 @@ async def test_disconnect_waits_for_one_silent_connection_only():
     fake = script_of(db)
     fake.wait("close", times=3)
     await db.disconnect()
-    assert 1 == sum(line.endswith(" close") for line in fake.log)
-    assert 3 == fake.terminates
-    assert 0 == fake.open_now
+    assert sum(line.endswith(" close") for line in fake.log) == 1
+    assert fake.terminates == 3
+    assert fake.open_now == 0
 
 
 async def test_disconnect_inside_a_block_releases_its_connection():
@@ -152,7 +152,7 @@ async def test_disconnect_inside_a_block_releases_its_connection():
             await db.disconnect()
             with pytest.raises(PoolClosed, match="call connect"):
                 await db.fetchval("select 1")
-        assert 1 == fake.closes
+        assert fake.closes == 1
 
 
 async def test_a_connection_that_opens_during_disconnect_is_not_lent():
@@ -178,7 +178,7 @@ async def test_use_after_disconnect_says_what_to_do_and_connect_makes_it_work_ag
         with pytest.raises(PoolClosed, match=r"was disconnected; call connect\(\)"):
             await db.fetchval("select 1")
         await db.connect()
-        assert "select 1" == await db.fetchval("select 1")
+        assert await db.fetchval("select 1") == "select 1"
 
 
 def test_another_event_loop_is_refused_with_advice():
@@ -199,7 +199,7 @@ def test_disconnect_on_another_event_loop_cuts_the_connections():
         second.run(db.disconnect())
         second.run(db.connect())
         second.run(db.disconnect())
-    assert 1 == script_of(db).terminates
+    assert script_of(db).terminates == 1
     verify_closed(db)
 
 
@@ -210,7 +210,7 @@ def test_a_pool_that_was_forgotten_warns_and_cuts_its_connections():
     with pytest.warns(ResourceWarning, match=r"was never disconnected: call 'await db.disconnect"):  # noqa: PT031 - both together forget it
         del db
         gc.collect()
-    assert 0 == fake.open_now
+    assert fake.open_now == 0
 
 
 async def test_the_pool_is_described_by_role_address_and_counts():
@@ -231,7 +231,7 @@ def test_a_lease_that_outlives_its_event_loop_is_counted_once():
         await db.disconnect()
         await held[0].release()
         await db.connect()
-        assert (1, 1) == db.stats()["primary"][:2]
+        assert db.stats()["primary"][:2] == (1, 1)
         await db.disconnect()
 
     asyncio.run(lease())

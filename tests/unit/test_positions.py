@@ -121,14 +121,14 @@ async def answering(driver, *answers, primary=False):
 
 async def test_postgresql_tells_its_location():
     position, _ = await answering(driver_for("postgresql"), "5eed-1a-0/16B3748")
-    assert ("5eed-1a-0/16B3748", {"5eed-1a": 0x16B3748}, "") == position
+    assert position == ("5eed-1a-0/16B3748", {"5eed-1a": 0x16B3748}, "")
     position, _ = await answering(driver_for("postgresql"), "5eed-0000001A-0/16B3748-6018888-1796080418.374746")
-    assert ("5eed-1a-0/16B3748", {"5eed-1a": 0x16B3748}, "1796080418.374746") == position
+    assert position == ("5eed-1a-0/16B3748", {"5eed-1a": 0x16B3748}, "1796080418.374746")
 
 
 async def test_mariadb_tells_its_gtids():
     position, _ = await answering(driver_for("mysql"), "0-1-42,1-1-7")
-    assert "0-1-42.1-1-7" == position.text
+    assert position.text == "0-1-42.1-1-7"
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ async def test_a_relative_that_does_not_know_a_query_is_asked_another_one_from_t
     position, asked = await answering(driver, ProgrammingError("unknown"), executed, primary=True)
     assert (f"{UUID}:9.{OTHER}:3", 2) == (position.text, len(asked))
     _, asked = await answering(driver, executed)
-    assert ["SELECT @@global.gtid_executed"] == asked
+    assert asked == ["SELECT @@global.gtid_executed"]
 
 
 async def test_what_all_nodes_of_galera_have_committed_is_waited_for_only_where_it_is_asked_for():

@@ -84,7 +84,7 @@ def test_the_string_of_an_object_is_the_sql(query):
 def test_pypika_prints_its_sql():
     t = pypika.Table("t")
     query = pypika.Query.from_(t).select(t.strings).where(t.a == pypika.Parameter("?"))
-    assert ('SELECT "strings" FROM "t" WHERE "a"=?', (1,)) == sent(query, 1)
+    assert sent(query, 1) == ('SELECT "strings" FROM "t" WHERE "a"=?', (1,))
 
 
 @pytest.mark.parametrize("query", [None, 5, b"select 1", bytearray(b"x"), object(), ["select 1"], {"a": 1}])
@@ -123,17 +123,17 @@ def template(*parts):
 
 def test_interpolations_become_parameters():
     query = template("select * from t where a = ", 1, " and b in (", "x", ",", None, ")")
-    assert ("select * from t where a = ? and b in ( ? , ? )", (1, "x", None)) == sent(query)
+    assert sent(query) == ("select * from t where a = ? and b in ( ? , ? )", (1, "x", None))
 
 
 def test_a_template_without_interpolations_is_sql():
-    assert ("select '%', ':a'", ()) == text_and_params(template("select '%', ':a'"), (), "sqlite")
+    assert text_and_params(template("select '%', ':a'"), (), "sqlite") == ("select '%', ':a'", ())
 
 
 def test_templates_inside_templates_are_inlined():
     inner = template("a = ", 1, " or ", template("b = ", 2, ""), "")
     query = template("select ", 0, " where ", inner, " and c = ", 3, "")
-    assert ("select $1 where a = $2 or b = $3 and c = $4", (0, 1, 2, 3)) == sent(query, dialect="postgresql")
+    assert sent(query, dialect="postgresql") == ("select $1 where a = $2 or b = $3 and c = $4", (0, 1, 2, 3))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_an_interpolation_inside_quotes_is_refused():
 
 
 def test_a_dictionary_can_be_interpolated():
-    assert ("select ?", ({"a": 1},)) == sent(template("select ", {"a": 1}, ""))
+    assert sent(template("select ", {"a": 1}, "")) == ("select ?", ({"a": 1},))
 
 
 @pytest.mark.parametrize(
@@ -171,14 +171,14 @@ def test_a_dictionary_can_be_interpolated():
 def test_conversions_and_formats_are_refused(interpolation):
     message = refusal(template("select ", interpolation, ""))
     assert (
-        "a template string binds values as they are; take the conversion (!) or format (:) out of its braces" == message
+        message == "a template string binds values as they are; take the conversion (!) or format (:) out of its braces"
     )
 
 
 @pytest.mark.parametrize("params", [(1,), ({"a": 1},), (None,)])
 def test_parameters_beside_a_template_are_refused(params):
     message = refusal(template("select ", 1, ""), *params)
-    assert "a template string brings its own values; pass no parameters beside it" == message
+    assert message == "a template string brings its own values; pass no parameters beside it"
 
 
 # SQLAlchemy
@@ -201,7 +201,7 @@ def test_literal_values_arrive(dialect, expected):
 
 @pytest.mark.parametrize("query", [sa.select(sa.literal_column("1")), sa.text("select 1"), sa.schema.DropTable(TABLE)])
 def test_a_statement_without_values_has_no_parameters(query):
-    assert () == text_and_params(query, (), "sqlite")[1]
+    assert text_and_params(query, (), "sqlite")[1] == ()
 
 
 def test_types_convert_values():
@@ -212,7 +212,7 @@ def test_types_convert_values():
 
 def test_types_convert_values_in_lists():
     query = sa.select(TABLE.c.id).where(TABLE.c.at.in_([NOON]))
-    assert ("2026-01-02 12:00:00.000000",) == sent(query)[1]
+    assert sent(query)[1] == ("2026-01-02 12:00:00.000000",)
 
 
 def test_values_stay_what_they_are_where_the_database_knows_their_type():
@@ -221,25 +221,26 @@ def test_values_stay_what_they_are_where_the_database_knows_their_type():
 
 
 def test_awkward_column_names_are_bound():
-    assert ('INSERT INTO t ("a b") VALUES (?)', (3,)) == sent(TABLE.insert().values({"a b": 3}))
+    assert sent(TABLE.insert().values({"a b": 3})) == ('INSERT INTO t ("a b") VALUES (?)', (3,))
 
 
 def test_parameters_of_the_caller_fill_the_statement():
     query = sa.select(TABLE.c.id).where(
         TABLE.c.id == sa.bindparam("a"), TABLE.c.id.in_(sa.bindparam("b", expanding=True))
     )
-    assert ("SELECT t.id FROM t WHERE t.id = ? AND t.id IN (?, ?)", (1, 2, 3)) == sent(query, {"b": [2, 3], "a": 1})
+    assert sent(query, {"b": [2, 3], "a": 1}) == ("SELECT t.id FROM t WHERE t.id = ? AND t.id IN (?, ?)", (1, 2, 3))
 
 
 def test_parameters_of_the_caller_override_those_of_the_statement():
-    assert (9,) == sent(sa.text("select :a").bindparams(a=1), {"a": 9})[1]
-    assert (9,) == sent(sa.select(TABLE.c.id).where(TABLE.c.id == 1), {"id_1": 9})[1]
-    assert ("y", 3) == sent(TABLE.insert().values({"name": "x", "a b": 3}), {"name": "y"})[1]
+    assert sent(sa.text("select :a").bindparams(a=1), {"a": 9})[1] == (9,)
+    assert sent(sa.select(TABLE.c.id).where(TABLE.c.id == 1), {"id_1": 9})[1] == (9,)
+    assert sent(TABLE.insert().values({"name": "x", "a b": 3}), {"name": "y"})[1] == ("y", 3)
 
 
 def test_parameters_of_the_caller_are_the_columns_of_an_insert():
-    assert ("INSERT INTO t (name, size) VALUES (?, ?)", ("x", "SMALL")) == sent(
-        TABLE.insert(), {"size": Size.SMALL, "name": "x"}
+    assert sent(TABLE.insert(), {"size": Size.SMALL, "name": "x"}) == (
+        "INSERT INTO t (name, size) VALUES (?, ?)",
+        ("x", "SMALL"),
     )
 
 
@@ -251,36 +252,36 @@ def test_parameters_of_the_caller_are_the_columns_of_an_update():
 
 def test_column_defaults_are_filled_in():
     text, values = sent(DEFAULTS.insert().values(name="x"))
-    assert "INSERT INTO d (name, number, at, upper) VALUES (?, ?, ?, ?)" == text
-    assert ("x", 5, "2026-01-02 12:00:00.000000", "X") == values
+    assert text == "INSERT INTO d (name, number, at, upper) VALUES (?, ?, ?, ?)"
+    assert values == ("x", 5, "2026-01-02 12:00:00.000000", "X")
 
 
 def test_column_defaults_yield_to_values():
-    assert ("x", 7, "2026-01-02 12:00:00.000000", "X") == sent(DEFAULTS.insert(), {"name": "x", "number": 7})[1]
+    assert sent(DEFAULTS.insert(), {"name": "x", "number": 7})[1] == ("x", 7, "2026-01-02 12:00:00.000000", "X")
 
 
 def test_column_defaults_of_an_update_are_filled_in():
     text, values = sent(DEFAULTS.update().values(name="x"))
-    assert ("UPDATE d SET name=?, number=?", ("x", 6)) == (text, values)
+    assert (text, values) == ("UPDATE d SET name=?, number=?", ("x", 6))
 
 
 def test_column_defaults_of_several_rows_in_one_statement_are_filled_in():
     table = sa.Table("m", sa.MetaData(), sa.Column("a", sa.Integer), sa.Column("b", sa.Integer, default=5))
     text, values = sent(table.insert().values([{"a": 1}, {"a": 2}]))
-    assert ("INSERT INTO m (a, b) VALUES (?, ?), (?, ?)", (1, 5, 2, 5)) == (text, values)
+    assert (text, values) == ("INSERT INTO m (a, b) VALUES (?, ?), (?, ?)", (1, 5, 2, 5))
 
 
 def test_a_default_only_the_database_can_compute_is_refused():
     default = sa.select(sa.func.max(1)).scalar_subquery()
     table = sa.Table("s", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True, default=default))
     message = refusal(table.insert(), dialect="mysql")
-    assert "only the database can compute the default of column id; pass a value for it" == message
+    assert message == "only the database can compute the default of column id; pass a value for it"
 
 
 def test_ddl_is_compiled():
     text, params = text_and_params(sa.schema.CreateTable(TABLE), (), "postgresql")
     assert "id SERIAL NOT NULL" in text
-    assert () == params
+    assert params == ()
 
 
 def test_statements_run_on_a_database():
@@ -292,7 +293,7 @@ def test_statements_run_on_a_database():
     ):
         connection.execute(*sent(query))
     rows = connection.execute(*sent(sa.select(DEFAULTS.c.id, DEFAULTS.c.upper).where(DEFAULTS.c.name.in_(["y", "z"]))))
-    assert [(2, "Y")] == rows.fetchall()
+    assert rows.fetchall() == [(2, "Y")]
     connection.close()
 
 
@@ -303,23 +304,23 @@ def test_statements_run_on_a_database():
 def test_each_row_has_its_own_values(params):
     text, rows = text_and_params(DEFAULTS.insert(), params, "sqlite")
     plan, values = Translator("sqlite", "qmark").bind_many(text, rows)
-    assert "INSERT INTO d (name, number, at, upper) VALUES (?, ?, ?, ?)" == plan.sql
-    assert [("x", 5, "2026-01-02 12:00:00.000000", "X"), ("y", 5, "2026-01-02 12:00:00.000000", "Y")] == values
+    assert plan.sql == "INSERT INTO d (name, number, at, upper) VALUES (?, ?, ?, ?)"
+    assert values == [("x", 5, "2026-01-02 12:00:00.000000", "X"), ("y", 5, "2026-01-02 12:00:00.000000", "Y")]
 
 
 def test_rows_may_be_empty():
     table = sa.Table("e", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True))
-    assert ({}, {}) == text_and_params(table.insert(), ({}, {}), "sqlite")[1]
+    assert text_and_params(table.insert(), ({}, {}), "sqlite")[1] == ({}, {})
 
 
 def test_no_rows_are_no_parameters():
-    assert () == text_and_params(TABLE.insert().values(name="x"), ([],), "sqlite")[1]
+    assert text_and_params(TABLE.insert().values(name="x"), ([],), "sqlite")[1] == ()
 
 
 @pytest.mark.parametrize("params", [(1,), ("x",), (1, 2), ([1, 2],), ({"a": 1}, 2)])
 def test_positional_parameters_for_a_statement_are_refused(params):
     message = refusal(sa.text("select :a"), *params)
-    assert "a statement of SQLAlchemy names its parameters; pass one mapping, or one for each row" == message
+    assert message == "a statement of SQLAlchemy names its parameters; pass one mapping, or one for each row"
 
 
 @pytest.mark.parametrize(

@@ -19,23 +19,23 @@ def test_a_record_equals_hashes_orders_and_unpacks_like_a_tuple():
     other = record_type(("a", "b"))((1, "Ann"))
     assert (1, "Ann") == ROW == other
     assert hash((1, "Ann")) == hash(ROW)
-    assert (1, "Ann", 2) == (*ROW, len(ROW))
-    assert [ROW, (2, "A")] == sorted([(2, "A"), ROW])
+    assert (*ROW, len(ROW)) == (1, "Ann", 2)
+    assert sorted([(2, "A"), ROW]) == [ROW, (2, "A")]
     assert ROW != (2, "Ann")
     assert ROW != [1, "Ann"]
-    assert [True, True, False, True] == [ROW < (2,), ROW <= (1, "Ann"), ROW > (1, "Ann"), ROW >= (1, "Ann")]
+    assert [ROW < (2,), ROW <= (1, "Ann"), ROW > (1, "Ann"), ROW >= (1, "Ann")] == [True, True, False, True]
 
 
 def test_values_are_found_by_position_name_and_attribute():
-    assert (1, "Ann", "Ann", (1,), 1) == (ROW[0], ROW["name"], ROW[-1], ROW[:1], ROW.id)
-    assert ("Ann", None, 5) == (ROW.get("name"), ROW.get("age"), ROW.get("age", 5))
+    assert (ROW[0], ROW["name"], ROW[-1], ROW[:1], ROW.id) == (1, "Ann", "Ann", (1,), 1)
+    assert (ROW.get("name"), ROW.get("age"), ROW.get("age", 5)) == ("Ann", None, 5)
 
 
 def test_names_values_and_pairs():
-    assert (("id", "name"), (1, "Ann")) == (ROW.keys(), ROW.values())
-    assert (("id", 1), ("name", "Ann")) == ROW.items()
-    assert {"id": 1, "name": "Ann"} == dict(ROW)
-    assert [True, False] == ["name" in ROW, "Ann" in ROW]
+    assert (ROW.keys(), ROW.values()) == (("id", "name"), (1, "Ann"))
+    assert ROW.items() == (("id", 1), ("name", "Ann"))
+    assert dict(ROW) == {"id": 1, "name": "Ann"}
+    assert ["name" in ROW, "Ann" in ROW] == [True, False]
 
 
 def test_what_is_not_there_is_named_with_what_is():
@@ -52,28 +52,28 @@ def test_what_is_not_there_is_named_with_what_is():
 
 
 def test_the_last_of_repeated_names_wins():
-    assert 2 == record_type(("n", "n"))((1, 2))["n"]
+    assert record_type(("n", "n"))((1, 2))["n"] == 2
 
 
 def test_records_survive_pickling_and_copying():
     assert ROW == pickle.loads(pickle.dumps(ROW)) == copy.copy(ROW)  # noqa: S301 - our own bytes
-    assert ("id", "name") == pickle.loads(pickle.dumps(ROW)).keys()  # noqa: S301
+    assert pickle.loads(pickle.dumps(ROW)).keys() == ("id", "name")  # noqa: S301
 
 
 def test_records_of_one_shape_share_a_class_and_show_their_columns():
     one, two = records(["id"], [(1,), (2,)])
     assert type(one) is type(two)
-    assert "<Record id=1>" == repr(one)
+    assert repr(one) == "<Record id=1>"
     assert isinstance(one, Record)
 
 
 def test_a_record_is_neither_a_sequence_nor_a_mapping_to_isinstance():
-    assert [False, False, False] == [isinstance(ROW, each) for each in (tuple, Sequence, Mapping)]
+    assert [isinstance(ROW, each) for each in (tuple, Sequence, Mapping)] == [False, False, False]
 
 
 def test_a_result_has_two_fields():
-    assert (3, None) == Result(3)
-    assert 7 == Result(1, 7).lastrowid
+    assert Result(3) == (3, None)
+    assert Result(1, 7).lastrowid == 7
 
 
 @given(st.lists(st.integers() | st.text(), max_size=5).map(tuple), st.slices(5), st.integers(-6, 6))
@@ -110,18 +110,18 @@ def test_columns_called_like_what_python_asks_for_are_found_by_their_names_and_c
     row = record_type(ODD)(tuple(range(7)))
     assert [*range(7)] == [row[name] for name in ODD]
     assert (7, True, tuple(range(7))) == (len(row), bool(row), row.values())
-    assert (2, 5) == (row._id, row.__html__)
+    assert (row._id, row.__html__) == (2, 5)
     assert isinstance(row, Record)
 
 
 def test_an_attribute_is_the_last_of_repeated_names_and_any_word():
     row = record_type(("n", "class", "mro", "two words", "ünï", "n"))((1, 2, 3, 4, 5, 6))
-    assert [6, 2, 3, 4, 5] == [getattr(row, name) for name in ("n", "class", "mro", "two words", "ünï")]
+    assert [getattr(row, name) for name in ("n", "class", "mro", "two words", "ünï")] == [6, 2, 3, 4, 5]
 
 
 def test_rows_with_columns_in_another_order_have_attributes_of_their_own():
     one, other = record_type(("a", "b"))((1, 2)), record_type(("b", "a"))((1, 2))
-    assert (1, 2, 2, 1) == (one.a, one.b, other.a, other.b)
+    assert (one.a, one.b, other.a, other.b) == (1, 2, 2, 1)
 
 
 def test_an_attribute_that_cannot_be_set_is_named():
@@ -135,7 +135,7 @@ def test_copies_of_a_record_are_of_its_class_and_as_deep_as_asked():
     row = record_type(("x",))(([1],))
     shallow, deep = copy.copy(row), copy.deepcopy(row)
     assert [type(row)] * 2 == [type(shallow), type(deep)]
-    assert (True, False) == (row.x is shallow.x, row.x is deep.x)
+    assert (row.x is shallow.x, row.x is deep.x) == (True, False)
 
 
 def test_a_record_cannot_be_changed():
@@ -146,4 +146,4 @@ def test_a_record_cannot_be_changed():
 
 
 def test_code_that_probes_for_attributes_is_told_no():
-    assert [False, False] == [hasattr(ROW, name) for name in ("__html__", "_asdict")]
+    assert [hasattr(ROW, name) for name in ("__html__", "_asdict")] == [False, False]

@@ -26,9 +26,9 @@ async def test_a_link_that_breaks_behind_an_answer_is_a_lost_connection_and_no_c
                     return result
 
                 connection.execute = execute
-                assert 1 == (await db.execute("insert 1")).rowcount
+                assert (await db.execute("insert 1")).rowcount == 1
                 await db.execute("insert 2")
-        assert ["BEGIN", "insert 1"] == fake.sent
+        assert fake.sent == ["BEGIN", "insert 1"]
 
 
 async def test_a_stream_that_is_forgotten_leaves_nothing_open_at_the_database():
@@ -38,9 +38,9 @@ async def test_a_stream_that_is_forgotten_leaves_nothing_open_at_the_database():
         await anext(stream)
         del stream
         await anyio.wait_all_tasks_blocked()  # it comes back with a round of the event loop
-        assert (1, 0) == (fake.opens, fake.open_now)
-        assert "select 1" == await db.fetchval("select 1")
-        assert 2 == fake.opens
+        assert (fake.opens, fake.open_now) == (1, 0)
+        assert await db.fetchval("select 1") == "select 1"
+        assert fake.opens == 2
 
 
 async def test_who_waits_for_a_connection_gets_the_one_that_was_forgotten_and_clears_it_up():
@@ -52,8 +52,8 @@ async def test_who_waits_for_a_connection_gets_the_one_that_was_forgotten_and_cl
         await anyio.wait_all_tasks_blocked()
         del stream
         await anyio.wait_all_tasks_blocked()
-        assert "select 1" == fake.sent[-1]
-        assert (1, 1) == (fake.opens, fake.open_now)
+        assert fake.sent[-1] == "select 1"
+        assert (fake.opens, fake.open_now) == (1, 1)
 
 
 @pytest.mark.parametrize("sql", ["commit and chain", "/* so */ rollback and chain", "select 1; end", "abort"])
@@ -92,4 +92,4 @@ async def test_the_error_of_an_ended_task_keeps_no_connection(anyio_backend):
             del task
             gc.collect()
             await checkpoint()
-        assert 0 == db._pool.lent
+        assert db._pool.lent == 0

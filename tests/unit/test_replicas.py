@@ -19,7 +19,7 @@ async def test_the_replica_with_the_fewest_leases_is_chosen():
             assert one.pool is not two.pool
             async with db.replica():
                 pass
-        assert (1, [True, True]) == (fake.opens, [replica.pool.read_only for replica in db._replicas.own])
+        assert (fake.opens, [replica.pool.read_only for replica in db._replicas.own]) == (1, [True, True])
 
 
 async def test_replicas_that_are_equally_busy_are_all_used():
@@ -27,7 +27,7 @@ async def test_replicas_that_are_equally_busy_are_all_used():
         for _ in range(40):
             async with db.replica():
                 await db.fetchval("select 1")
-        assert [True, True] == ["select 1" in backend.sent for backend in db.replica_backends]
+        assert ["select 1" in backend.sent for backend in db.replica_backends] == [True, True]
 
 
 async def test_a_replica_that_fails_is_left_alone_and_tried_again_later(monkeypatch, caplog):
@@ -38,7 +38,7 @@ async def test_a_replica_that_fails_is_left_alone_and_tried_again_later(monkeypa
             async with db.replica() as connection:
                 assert db._replicas.fallback is connection.pool
                 await db.fetchval("select 1")
-        assert (0, ["select 1"] * 2) == (replica.opens, fake.sent)
+        assert (replica.opens, fake.sent) == (0, ["select 1"] * 2)
         later = module.monotonic() + 60
         monkeypatch.setattr(module, "monotonic", lambda: later)
         async with db.replica() as connection:
@@ -53,7 +53,7 @@ async def test_another_replica_stands_in_for_one_that_fails():
         for _ in range(5):
             async with db.replica():
                 await db.fetchval("select 1")
-        assert (["select 1"] * 5, []) == (db.replica_backends[1].sent, fake.sent)
+        assert (db.replica_backends[1].sent, fake.sent) == (["select 1"] * 5, [])
 
 
 async def test_without_fallback_the_last_error_is_raised_and_then_that_none_is_left():
@@ -69,7 +69,7 @@ async def test_without_replicas_the_primary_is_read_from_by_a_connection_that_ca
     async with connected() as (db, fake):
         async with db.replica():
             await db.fetchval("select 1")
-        assert [False, True] == [each.read_only for each in fake.connections]
+        assert [each.read_only for each in fake.connections] == [False, True]
 
 
 async def test_a_replica_block_after_disconnect_is_refused():
@@ -82,7 +82,7 @@ async def test_a_replica_block_after_disconnect_is_refused():
 
 async def test_connect_opens_no_replica_before_it_is_needed():
     async with connected(replicas=TWO, min_size=2) as (db, fake):
-        assert (2, [0, 0]) == (fake.opens, [backend.opens for backend in db.replica_backends])
+        assert (fake.opens, [backend.opens for backend in db.replica_backends]) == (2, [0, 0])
 
 
 async def test_ties_are_broken_by_chance(monkeypatch):
@@ -97,7 +97,7 @@ async def test_a_replica_without_a_free_connection_is_passed_over():
     async with connected(replicas=TWO[:1], max_size=1, timeout=0.02) as (db, _):
         async with db.replica() as one, db.replica() as two:
             assert (db._replicas.own[0].pool, db._replicas.fallback) == (one.pool, two.pool)
-        assert 1 == db.stats()["replica-1"].timeouts
+        assert db.stats()["replica-1"].timeouts == 1
 
 
 async def test_without_fallback_a_busy_replica_is_a_pool_timeout():
@@ -113,7 +113,7 @@ async def test_a_failed_replica_gets_no_attempt_while_it_rests():
         for _ in range(3):
             async with db.replica():
                 pass
-        assert 1 == replica.attempts
+        assert replica.attempts == 1
 
 
 async def test_the_fallback_may_fail_too():
@@ -134,7 +134,7 @@ async def test_an_init_that_fails_is_no_fault_of_the_replica():
     async with connected(replicas=TWO, init=init) as (db, _):
         with pytest.raises(ZeroDivisionError):
             await db.replica().__aenter__()
-        assert [0, 0] == [replica.pool.connector.breaker.failures for replica in db._replicas.own]
+        assert [replica.pool.connector.breaker.failures for replica in db._replicas.own] == [0, 0]
 
 
 async def test_writes_are_refused_in_a_replica_block_but_not_in_a_connection_block_inside_of_it():
@@ -143,10 +143,10 @@ async def test_writes_are_refused_in_a_replica_block_but_not_in_a_connection_blo
             await db.execute("insert 1")
         async with db.connection():
             await db.execute("insert 2")
-        assert ["insert 2"] == fake.sent
+        assert fake.sent == ["insert 2"]
 
 
 async def test_a_stream_in_a_replica_block_reads_from_the_replica():
     async with connected(replicas=TWO[:1], exclusive_cursor=True) as (db, fake), db.replica():
-        assert [("select 1",)] == [row async for row in db.iterate("select 1")]
-        assert ([], True) == (fake.sent, "cursor select 1" in db.replica_backends[0].sent)
+        assert [row async for row in db.iterate("select 1")] == [("select 1",)]
+        assert (fake.sent, "cursor select 1" in db.replica_backends[0].sent) == ([], True)

@@ -61,7 +61,7 @@ async def test_busy_replicas_are_chosen_by_leases_for_their_weight():
         loads = [replica.pool.load for replica in db._replicas.own]
         for block in reversed(blocks):
             await block.__aexit__(None, None, None)
-    assert [6, 3] == loads
+    assert loads == [6, 3]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ async def test_one_user_tries_a_replica_that_has_rested_while_the_others_go_on()
         (replica,) = db.replica_backends
         replica.fail("connect", FakeError("down", ConnectError))
         async with db.replica() as connection:
-            assert "primary" == connection.role
+            assert connection.role == "primary"
         gate = replica.wait("connect")
         roles = []
 
@@ -107,11 +107,11 @@ async def test_one_user_tries_a_replica_that_has_rested_while_the_others_go_on()
             tasks.start_soon(read)
             await gate.reached()
             await read()
-            assert ["primary"] == roles
+            assert roles == ["primary"]
             gate.open()
         async with db.replica() as connection:
-            assert "replica" == connection.role
-        assert (["primary", "replica"], 2) == (roles, replica.attempts)
+            assert connection.role == "replica"
+        assert (roles, replica.attempts) == (["primary", "replica"], 2)
 
 
 async def test_a_trial_that_is_cancelled_leaves_the_replica_to_the_next():
@@ -125,22 +125,22 @@ async def test_a_trial_that_is_cancelled_leaves_the_replica_to_the_next():
             await gate.reached()
             tasks.cancel_scope.cancel()
         async with db.replica() as connection:
-            assert "replica" == connection.role
+            assert connection.role == "replica"
 
 
 async def test_a_replica_that_has_worked_has_half_a_second_and_not_the_whole_time_limit():
     async with connected(replicas=TWO[:1], connect_timeout=30) as (db, _):
         (replica,) = db._replicas.own
-        assert 1.0 == replica.pool.connector.patience
+        assert replica.pool.connector.patience == 1.0
         async with db.replica(), anyio.create_task_group() as tasks:
-            assert 0.5 == replica.pool.connector.patience
+            assert replica.pool.connector.patience == 0.5
             gate = db.replica_backends[0].wait("connect")
             with anyio.fail_after(5):
                 async with db.replica() as connection:
-                    assert "primary" == connection.role
+                    assert connection.role == "primary"
             gate.open()
             tasks.cancel_scope.cancel()
-        assert 1 == replica.pool.connector.breaker.failures
+        assert replica.pool.connector.breaker.failures == 1
 
 
 async def test_a_cancelled_read_that_does_not_stop_has_the_replica_left_alone(caplog):
@@ -154,7 +154,7 @@ async def test_a_cancelled_read_that_does_not_stop_has_the_replica_left_alone(ca
         gate.open()
         stopping.open()
         async with db.replica() as connection:
-            assert "primary" == connection.role
+            assert connection.role == "primary"
     assert "a replica is left alone" in caplog.text
     assert "did not confirm within 0.5 s that a statement has stopped" in caplog.text
 
@@ -183,12 +183,12 @@ async def test_those_who_wait_for_a_silent_replica_leave_when_it_is_left_alone()
         async with anyio.create_task_group() as tasks:
             for _ in range(6):
                 tasks.start_soon(read)
-        assert ["primary"] * 6 == roles
+        assert roles == ["primary"] * 6
         assert anyio.current_time() - began < 4
-        assert 2 == replica.attempts
+        assert replica.attempts == 2
         for gate in gates:
             gate.open()
-        assert {} == leaks(db)
+        assert leaks(db) == {}
 
 
 async def test_who_stands_in_the_line_of_a_silent_replica_opens_no_connection_too_many():
@@ -209,7 +209,7 @@ async def test_who_stands_in_the_line_of_a_silent_replica_opens_no_connection_to
                 await anyio.lowlevel.checkpoint()
             pool.leave_alone("silent")
         assert [ConnectError] == [type(outcome) for outcome in outcomes]
-        assert (1, 1) == (replica.attempts, pool.stats.size)
+        assert (replica.attempts, pool.stats.size) == (1, 1)
 
 
 async def test_replicas_that_are_all_busy_are_waited_for_once():
@@ -242,9 +242,9 @@ async def test_a_block_that_two_tasks_enter_at_once_keeps_one_connection():
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(enter)
             tasks.start_soon(enter)
-        assert 1 == sum(isinstance(outcome, InterfaceError) for outcome in outcomes)
+        assert sum(isinstance(outcome, InterfaceError) for outcome in outcomes) == 1
         await block.__aexit__(None, None, None)
-        assert {} == leaks(db)
+        assert leaks(db) == {}
 
 
 async def test_a_forked_process_knows_nothing_of_trials_and_locks_of_its_parent():
@@ -258,11 +258,11 @@ async def test_a_forked_process_knows_nothing_of_trials_and_locks_of_its_parent(
         await pool.position_lock.acquire(1)
         pool.leave_to_parent()
         pool.open_lazily()
-        assert (0, True, False) == (
+        assert (
             pool.connector.pending_cancellations,
             pool.connector.breaker.allows_request,
             pool.position_lock.locked,
-        )
+        ) == (0, True, False)
 
 
 # Positions
@@ -274,7 +274,7 @@ async def test_a_read_after_a_position_asks_a_replica_once_and_remembers_the_ans
         for _ in range(3):
             async with db.replica(after=f"{HISTORY}0/A", fallback=False):
                 await db.fetchval("select 1")
-        assert [ASK, "select 1", "select 1", "select 1"] == db.replica_backends[0].sent
+        assert db.replica_backends[0].sent == [ASK, "select 1", "select 1", "select 1"]
 
 
 async def test_a_replica_that_is_behind_is_waited_for():
@@ -288,7 +288,7 @@ async def test_a_replica_that_is_behind_is_waited_for():
         tasks.start_soon(catch_up)
         with anyio.fail_after(5):
             async with db.replica(after=f"{HISTORY}0/A", wait=10) as connection:
-                assert "replica" == connection.role
+                assert connection.role == "replica"
         assert db.replica_backends[0].sent.count(ASK) >= 2
 
 
@@ -297,14 +297,14 @@ async def test_the_wait_is_shared_by_all_replicas_and_not_repeated_at_once():
         place(db, primary="0/A", one="0/9", two="0/9")
         began = anyio.current_time()
         async with db.replica(after=f"{HISTORY}0/A", wait=0.05) as connection:
-            assert ("primary", True) == (connection.role, connection.read_only)
+            assert (connection.role, connection.read_only) == ("primary", True)
         assert 0.05 <= anyio.current_time() - began < 5
         began = anyio.current_time()
         for _ in range(3):
             async with db.replica(after=f"{HISTORY}0/A", wait=60) as connection:
-                assert "primary" == connection.role
+                assert connection.role == "primary"
         assert anyio.current_time() - began < 5, "nobody waits again for what was waited for in vain a moment ago"
-        assert {} == leaks(db)
+        assert leaks(db) == {}
 
 
 async def test_another_replica_that_has_the_position_is_taken():
@@ -312,7 +312,7 @@ async def test_another_replica_that_has_the_position_is_taken():
         place(db, primary="0/A", one="0/9", two="0/A")
         for _ in range(5):
             async with db.replica(after=f"{HISTORY}0/A", wait=0, fallback=False) as connection:
-                assert "two" == connection.pool.driver.address.host
+                assert connection.pool.driver.address.host == "two"
 
 
 async def test_without_fallback_a_replica_that_is_behind_is_an_error():
@@ -324,7 +324,7 @@ async def test_without_fallback_a_replica_that_is_behind_is_an_error():
             ReplicaLag, match=r"has replayed the position within 0 s and is known to be at most 5 s behind"
         ):
             await db.replica(after=f"{HISTORY}0/A", wait=0, max_lag=5, fallback=False).__aenter__()
-        assert {} == leaks(db)
+        assert leaks(db) == {}
 
 
 async def test_a_replica_that_fails_while_it_is_asked_is_left_alone():
@@ -332,9 +332,9 @@ async def test_a_replica_that_fails_while_it_is_asked_is_left_alone():
         place(db, primary="0/A", one="0/A")
         db.replica_backends[0].drop(ASK)
         async with db.replica(after=f"{HISTORY}0/A") as connection:
-            assert "primary" == connection.role
-        assert 1 == db._replicas.own[0].pool.connector.breaker.failures
-        assert {} == leaks(db)
+            assert connection.role == "primary"
+        assert db._replicas.own[0].pool.connector.breaker.failures == 1
+        assert leaks(db) == {}
 
 
 async def test_a_cancelled_wait_for_a_replica_gives_its_connection_back():
@@ -342,7 +342,7 @@ async def test_a_cancelled_wait_for_a_replica_gives_its_connection_back():
         place(db, primary="0/A", one="0/9")
         with anyio.move_on_after(0.05):
             await db.replica(after=f"{HISTORY}0/A", wait=60).__aenter__()
-        assert {} == leaks(db)
+        assert leaks(db) == {}
         place(db, primary="0/A", one="0/A")
         async with db.replica(after=f"{HISTORY}0/A", fallback=False):
             pass
@@ -355,7 +355,7 @@ async def test_behind_a_proxy_that_changes_servers_nothing_is_remembered():
         for _ in range(3):
             async with db.replica(after=f"{HISTORY}0/A", fallback=False):
                 pass
-        assert [ASK] * 3 == db.replica_backends[0].sent
+        assert db.replica_backends[0].sent == [ASK] * 3
 
 
 async def test_the_position_is_asked_of_the_primary():
@@ -366,7 +366,7 @@ async def test_the_position_is_asked_of_the_primary():
             assert f"{HISTORY}0/A" == await db.position()
         async with db.replica():
             assert f"{HISTORY}0/A" == await db.position(), "also where reads go to a replica"
-        assert 1 == fake.opens
+        assert fake.opens == 1
 
 
 async def test_inside_of_a_transaction_there_is_no_position():
@@ -388,7 +388,7 @@ async def test_a_database_without_positions_says_so():
         for wanted in ({"after": f"{HISTORY}0/1"}, {"max_lag": 1}):
             with pytest.raises(NotSupportedError, match="does not report its position"):
                 await db.replica(**wanted).__aenter__()
-        assert {} == leaks(db)
+        assert leaks(db) == {}
 
 
 async def test_a_replica_that_does_not_tell_is_passed_over():
@@ -396,8 +396,8 @@ async def test_a_replica_that_does_not_tell_is_passed_over():
         place(db, primary="0/A", one=None, two="0/A")
         for _ in range(10):
             async with db.replica(after=f"{HISTORY}0/A", wait=0, fallback=False) as connection:
-                assert "two" == connection.pool.driver.address.host
-        assert 0 == db._replicas.own[0].pool.connector.breaker.failures
+                assert connection.pool.driver.address.host == "two"
+        assert db._replicas.own[0].pool.connector.breaker.failures == 0
 
 
 async def test_a_primary_that_has_become_a_replica_does_not_stand_in():
@@ -409,7 +409,7 @@ async def test_a_primary_that_has_become_a_replica_does_not_stand_in():
             await db.position()
         with pytest.raises(ReplicaLag):
             await db.replica(max_lag=60, fallback=False).__aenter__()
-        assert {} == leaks(db)
+        assert leaks(db) == {}
 
 
 async def test_a_transaction_that_was_begun_with_sql_counts_as_well():
@@ -431,21 +431,21 @@ async def test_a_replica_that_has_all_is_not_asked_again_for_a_while():
         for _ in range(3):
             async with db.replica(max_lag=60, fallback=False):
                 pass
-        assert ([ASK], [ASK_PRIMARY]) == (db.replica_backends[0].sent, fake.sent)
+        assert (db.replica_backends[0].sent, fake.sent) == ([ASK], [ASK_PRIMARY])
 
 
 async def test_a_replica_of_which_nothing_is_known_is_passed_over():
     async with connected(replicas=TWO[:1]) as (db, _):
         place(db, primary="0/A", one="0/9")
         async with db.replica(max_lag=60) as connection:
-            assert "primary" == connection.role
+            assert connection.role == "primary"
         place(db, primary="0/B", one="0/A")
         history = db._replicas._lag._history
         history._samples = [each._replace(when=each.when - 30, told=each.told - 30) for each in history._samples]
         async with db.replica(max_lag=60) as connection:
-            assert "replica" == connection.role, "it is at most 30 s behind"
+            assert connection.role == "replica", "it is at most 30 s behind"
         async with db.replica(max_lag=20) as connection:
-            assert "primary" == connection.role
+            assert connection.role == "primary"
 
 
 async def test_without_an_answer_of_the_primary_no_replica_is_known_to_be_near_enough():
@@ -454,7 +454,7 @@ async def test_without_an_answer_of_the_primary_no_replica_is_known_to_be_near_e
         fake.fail(ASK_PRIMARY, FakeError("down", ConnectError), times=9)
         with anyio.fail_after(5), pytest.raises(ReplicaLag, match="is known to be at most 60 s behind"):
             await db.replica(max_lag=60, fallback=False).__aenter__()
-        assert {} == leaks(db)
+        assert leaks(db) == {}
 
 
 async def test_a_silent_primary_keeps_many_readers_waiting_once():
@@ -473,10 +473,10 @@ async def test_a_silent_primary_keeps_many_readers_waiting_once():
             for _ in range(12):
                 tasks.start_soon(read)
         assert anyio.current_time() - began < 4
-        assert 12 == len(outcomes)
+        assert len(outcomes) == 12
         for gate in gates:
             gate.open()
-        assert {} == leaks(db)
+        assert leaks(db) == {}
 
 
 async def test_many_who_ask_at_once_ask_the_primary_once():
@@ -490,4 +490,4 @@ async def test_many_who_ask_at_once_ask_the_primary_once():
         async with anyio.create_task_group() as tasks:
             for _ in range(20):
                 tasks.start_soon(read)
-        assert [ASK_PRIMARY] == fake.sent
+        assert fake.sent == [ASK_PRIMARY]

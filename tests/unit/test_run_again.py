@@ -31,8 +31,8 @@ RETRYABLE = [DeadlockDetected, LockTimeout, SerializationFailure]
 async def test_it_is_run_again_after_a_retryable_error_wherever_it_comes_from(kind, place):
     async with connected() as (db, fake):
         fake.fail(place, again(kind), times=3)
-        assert 1 == await db.run_transaction(insert, db, backoff=0)
-        assert (4, 1) == (fake.sent.count(place), fake.sent.count("COMMIT") - 3 * (place == "COMMIT"))
+        assert await db.run_transaction(insert, db, backoff=0) == 1
+        assert (fake.sent.count(place), fake.sent.count("COMMIT") - 3 * (place == "COMMIT")) == (4, 1)
 
 
 async def test_a_database_that_ends_the_transaction_itself_is_no_different():
@@ -40,7 +40,7 @@ async def test_a_database_that_ends_the_transaction_itself_is_no_different():
         fake.fail("insert 1", again(DeadlockDetected), ends_transaction=True)
         fake.fail("COMMIT", again(), ends_transaction=True)
         await db.run_transaction(insert, db, backoff=0)
-        assert ["BEGIN", "insert 1", "BEGIN", "insert 1", "COMMIT", "BEGIN", "insert 1", "COMMIT"] == fake.sent
+        assert fake.sent == ["BEGIN", "insert 1", "BEGIN", "insert 1", "COMMIT", "BEGIN", "insert 1", "COMMIT"]
 
 
 async def test_after_the_last_try_the_error_is_raised_as_it_is():
@@ -51,8 +51,8 @@ async def test_after_the_last_try_the_error_is_raised_as_it_is():
         with pytest.raises(FakeError) as caught:
             await db.run_transaction(insert, db, retries=2, backoff=0)
         assert errors_[-1] is caught.value
-        assert (None, None) == (caught.value.__context__, caught.value.__cause__)
-        assert ["run_transaction() gave up after 3 tries"] == caught.value.__notes__
+        assert (caught.value.__context__, caught.value.__cause__) == (None, None)
+        assert caught.value.__notes__ == ["run_transaction() gave up after 3 tries"]
         assert 3 == fake.sent.count("BEGIN") == fake.sent.count("ROLLBACK")
 
 
@@ -61,7 +61,7 @@ async def test_without_retries_it_is_run_once():
         fake.fail("insert 1", again(), times=9)
         with pytest.raises(SerializationFailure):
             await db.run_transaction(insert, db, retries=0)
-        assert ["BEGIN", "insert 1", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "insert 1", "ROLLBACK"]
 
 
 async def test_a_transaction_whose_error_was_caught_is_run_again_when_it_is_dead():
@@ -75,7 +75,7 @@ async def test_a_transaction_whose_error_was_caught_is_run_again_when_it_is_dead
                 return "caught"
 
         assert await db.run_transaction(swallow, backoff=0) is None
-        assert ["BEGIN", "insert 1", "BEGIN", "insert 1", "COMMIT"] == fake.sent
+        assert fake.sent == ["BEGIN", "insert 1", "BEGIN", "insert 1", "COMMIT"]
 
 
 async def test_a_transaction_whose_error_was_caught_stands_when_it_lives():
@@ -88,8 +88,8 @@ async def test_a_transaction_whose_error_was_caught_stands_when_it_lives():
             except LockTimeout:
                 return "caught"
 
-        assert "caught" == await db.run_transaction(swallow)
-        assert ["BEGIN", "insert 1", "COMMIT"] == fake.sent
+        assert await db.run_transaction(swallow) == "caught"
+        assert fake.sent == ["BEGIN", "insert 1", "COMMIT"]
 
 
 async def test_a_dead_transaction_names_the_error_that_it_died_of():
@@ -124,7 +124,7 @@ async def test_a_group_is_retryable_when_every_error_of_it_is():
 
         await db.run_transaction(both, backoff=0)
         assert [{"DeadlockDetected", "TransactionError"}] == groups
-        assert ["BEGIN", "insert 1", "BEGIN", "insert 1", "insert 2", "COMMIT"] == fake.sent
+        assert fake.sent == ["BEGIN", "insert 1", "BEGIN", "insert 1", "insert 2", "COMMIT"]
 
 
 async def test_a_group_with_another_error_is_not_retryable():
@@ -140,10 +140,10 @@ async def test_a_group_with_another_error_is_not_retryable():
         calls = []
         with pytest.raises(ExceptionGroup):
             await db.run_transaction(fail)
-        assert ["BEGIN", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "ROLLBACK"]
         with pytest.raises(ExceptionGroup):
             await db.run_transaction(fail_often, backoff=0)
-        assert 4 == len(calls)
+        assert len(calls) == 4
 
 
 # What is not run again
@@ -156,7 +156,7 @@ async def test_other_errors_are_raised_at_once(kind):
         with pytest.raises(kind) as caught:
             await db.run_transaction(insert, db)
         assert not hasattr(caught.value, "__notes__")
-        assert 1 == fake.sent.count("BEGIN")
+        assert fake.sent.count("BEGIN") == 1
 
 
 async def test_errors_of_other_libraries_are_raised_at_once():
@@ -169,7 +169,7 @@ async def test_errors_of_other_libraries_are_raised_at_once():
     async with connected() as (db, fake):
         with pytest.raises(Mine):
             await db.run_transaction(fail)
-        assert ["BEGIN", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "ROLLBACK"]
 
 
 async def test_a_commit_that_nobody_knows_the_outcome_of_is_not_run_again():
@@ -177,7 +177,7 @@ async def test_a_commit_that_nobody_knows_the_outcome_of_is_not_run_again():
         fake.drop("COMMIT")
         with pytest.raises(CommitUncertainError):
             await db.run_transaction(insert, db)
-        assert ["BEGIN", "insert 1", "COMMIT"] == fake.sent
+        assert fake.sent == ["BEGIN", "insert 1", "COMMIT"]
 
 
 async def test_what_a_statement_has_committed_is_not_run_again():
@@ -190,7 +190,7 @@ async def test_what_a_statement_has_committed_is_not_run_again():
 
         with pytest.raises(SerializationFailure):
             await db.run_transaction(commit)
-        assert ["BEGIN", "commit", "reset"] == fake.sent
+        assert fake.sent == ["BEGIN", "commit", "reset"]
 
 
 async def test_a_hook_that_fails_does_not_run_a_committed_transaction_again():
@@ -205,7 +205,7 @@ async def test_a_hook_that_fails_does_not_run_a_committed_transaction_again():
 
         with pytest.raises(ExceptionGroup, match="the transaction is committed"):
             await db.run_transaction(register)
-        assert ["BEGIN", "COMMIT"] == fake.sent
+        assert fake.sent == ["BEGIN", "COMMIT"]
 
 
 async def test_hooks_run_once_per_outcome():
@@ -220,7 +220,7 @@ async def test_hooks_run_once_per_outcome():
             await insert(db)
 
         await db.run_transaction(work, backoff=0)
-    assert ["rolled back", "rolled back", "committed"] == calls
+    assert calls == ["rolled back", "rolled back", "committed"]
 
 
 async def test_a_cancellation_is_not_run_again():
@@ -233,7 +233,7 @@ async def test_a_cancellation_is_not_run_again():
 
             await db.run_transaction(work)
         assert scope.cancelled_caught
-        assert ["BEGIN", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "ROLLBACK"]
 
 
 async def test_the_timeout_is_that_of_each_try():
@@ -246,4 +246,4 @@ async def test_the_timeout_is_that_of_each_try():
 
         with pytest.raises(TransactionTimeout):
             await db.run_transaction(work, timeout=0.2, backoff=0)
-        assert 2 == fake.sent.count("BEGIN")
+        assert fake.sent.count("BEGIN") == 2

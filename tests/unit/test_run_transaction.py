@@ -26,8 +26,8 @@ from unit.attempts import again, insert
 
 async def test_the_result_comes_back_when_it_is_committed():
     async with connected() as (db, fake):
-        assert 7 == await db.run_transaction(insert, db, 7)
-        assert ["BEGIN", "insert 7", "COMMIT"] == fake.sent
+        assert await db.run_transaction(insert, db, 7) == 7
+        assert fake.sent == ["BEGIN", "insert 7", "COMMIT"]
 
 
 async def test_options_are_those_of_each_transaction():
@@ -42,10 +42,10 @@ async def test_options_are_those_of_each_transaction():
 
 async def test_any_function_that_gives_a_coroutine_will_do():
     async with connected() as (db, fake):
-        assert 3 == await db.run_transaction(lambda: insert(db, number=3))
+        assert await db.run_transaction(lambda: insert(db, number=3)) == 3
         with pytest.raises(TypeError, match=r"runs a coroutine function, and .* is none"):
             await db.run_transaction(lambda: 3)
-        assert ["BEGIN", "insert 3", "COMMIT", "BEGIN", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "insert 3", "COMMIT", "BEGIN", "ROLLBACK"]
 
 
 async def test_in_a_connection_block_it_uses_that_connection():
@@ -61,8 +61,8 @@ async def test_in_a_replica_block_it_only_reads():
     async with connected() as (db, fake), db.replica():
         with pytest.raises(ReadOnlyError, match=r"transaction\(readonly=True\)"):
             await db.run_transaction(insert, db)
-        assert [] == fake.sent
-        assert "select 1" == await db.run_transaction(db.fetchval, "select 1", readonly=True)
+        assert fake.sent == []
+        assert await db.run_transaction(db.fetchval, "select 1", readonly=True) == "select 1"
 
 
 async def test_inside_of_a_transaction_it_is_refused():
@@ -72,8 +72,8 @@ async def test_inside_of_a_transaction_it_is_refused():
         assert not hasattr(caught.value, "__notes__")
         async with db.connection():
             await db.run_transaction(insert, db, 2)
-        assert 3 == await other.run_transaction(insert, other, 3)
-        assert ["BEGIN", "BEGIN", "insert 2", "COMMIT"] == fake.sent
+        assert await other.run_transaction(insert, other, 3) == 3
+        assert fake.sent == ["BEGIN", "BEGIN", "insert 2", "COMMIT"]
         await db.execute("insert 4")
 
 
@@ -81,7 +81,7 @@ async def test_inside_of_itself_it_is_refused():
     async with connected() as (db, fake):
         with pytest.raises(TransactionError, match="call it outside of the one open here"):
             await db.run_transaction(db.run_transaction, insert, db)
-        assert ["BEGIN", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "ROLLBACK"]
 
 
 async def test_it_is_refused_inside_of_itself_though_a_deadlock_was_caught_there():
@@ -95,7 +95,7 @@ async def test_it_is_refused_inside_of_itself_though_a_deadlock_was_caught_there
 
         with pytest.raises(TransactionError):
             await db.run_transaction(nest)
-        assert ["BEGIN", "insert 1", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "insert 1", "ROLLBACK"]
 
 
 async def test_inside_of_a_dead_transaction_it_is_refused_at_once():
@@ -108,7 +108,7 @@ async def test_inside_of_a_dead_transaction_it_is_refused_at_once():
                 await db.run_transaction(insert, db, 2)
         assert isinstance(caught.value.__cause__, DeadlockDetected)
         assert not hasattr(caught.value, "__notes__")
-        assert ["BEGIN", "insert 1"] == fake.sent
+        assert fake.sent == ["BEGIN", "insert 1"]
 
 
 # The pauses
@@ -120,7 +120,7 @@ async def pauses(monkeypatch):
     longest = []
 
     def draw(low, high):
-        assert 0 == low
+        assert low == 0
         longest.append(high)
         return 0.0
 
@@ -134,11 +134,11 @@ async def test_pauses_are_drawn_from_a_range_that_doubles_up_to_ten_seconds(monk
         async with pauses(monkeypatch) as longest:
             with pytest.raises(Error):
                 await db.run_transaction(insert, db, retries=9)
-            assert [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10] == longest
+            assert longest == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10]
             del longest[:]
             with pytest.raises(Error):
                 await db.run_transaction(insert, db, retries=3, backoff=2)
-            assert [2, 4, 8] == longest
+            assert longest == [2, 4, 8]
 
 
 async def test_a_pause_holds_no_connection_and_can_be_cancelled(monkeypatch):
@@ -150,7 +150,7 @@ async def test_a_pause_holds_no_connection_and_can_be_cancelled(monkeypatch):
             while "ROLLBACK" not in fake.sent or db._pool.lent:
                 await checkpoint()
             tasks.cancel_scope.cancel()
-        assert ["BEGIN", "insert 1", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "insert 1", "ROLLBACK"]
 
 
 # Bad use
@@ -161,7 +161,7 @@ async def test_retries_are_a_number(bad):
     async with connected() as (db, fake):
         with pytest.raises(ConfigurationError, match="retries must be a number of times, 0 or more, not"):
             await db.run_transaction(insert, db, retries=bad)
-        assert [] == fake.sent
+        assert fake.sent == []
 
 
 @pytest.mark.parametrize("bad", [-1, True, "3", None, float("nan")], ids=repr)
@@ -169,11 +169,11 @@ async def test_backoff_is_a_number_of_seconds(bad):
     async with connected() as (db, fake):
         with pytest.raises(ConfigurationError, match="backoff must be a number of seconds, 0 or more, not"):
             await db.run_transaction(insert, db, backoff=bad)
-        assert [] == fake.sent
+        assert fake.sent == []
 
 
 async def test_a_coroutine_cannot_be_run_again():
     async with connected() as (db, fake):
         with pytest.raises(TypeError, match="give the function, then its arguments"):
             await db.run_transaction(insert(db))
-        assert [] == fake.sent
+        assert fake.sent == []

@@ -36,7 +36,7 @@ def access(request, own):
 
 def test_the_url_carries_the_percent_encoded_password(own):
     url = own.url()
-    assert "p%40ss%3Aw%2Frd%25" == urlsplit(url).password
+    assert urlsplit(url).password == "p%40ss%3Aw%2Frd%25"
     assert query(url, "select current_user").startswith(APP.user)
 
 
@@ -57,7 +57,7 @@ def test_a_database_is_made_and_dropped_for_the_app_user(access):
     name = access.create_database()
     url = access.url(database=name)
     assert None is query(url, "create table made (id int)")
-    assert 0 == query(url, "select count(*) from made")
+    assert query(url, "select count(*) from made") == 0
     access.drop_database(name)
     with pytest.raises(ERRORS, match=UNKNOWN_DATABASE):
         query(url, "select 1")
@@ -96,9 +96,9 @@ def test_the_postgres_app_user_owns_its_databases_and_is_no_superuser(own_postgr
     name = own_postgres.create_database("short")
     owner = "select pg_get_userbyid(datdba) from pg_database where datname = $1"
     assert [(APP.user,)] == own_postgres.execute(owner, name)
-    assert [(False,)] == own_postgres.execute("select rolsuper from pg_roles where rolname = $1", APP.user)
+    assert own_postgres.execute("select rolsuper from pg_roles where rolname = $1", APP.user) == [(False,)]
     rows = own_postgres.execute("select distinct left(rolpassword, 14) from pg_authid where rolcanlogin")
-    assert [("SCRAM-SHA-256$",)] == rows
+    assert rows == [("SCRAM-SHA-256$",)]
 
 
 def test_the_mysql_app_user_may_do_everything_in_databases_for_tests(own_mysql):
@@ -117,7 +117,7 @@ def test_the_mysql_app_user_may_do_everything_in_databases_for_tests(own_mysql):
         ):
             cursor.execute(statement)
         cursor.execute("select name from v")
-        assert (("NAÏVE 😀",),) == cursor.fetchall()
+        assert cursor.fetchall() == (("NAÏVE 😀",),)
 
 
 @pytest.mark.parametrize("statement", ["create database other", "set global read_only = 1", "select * from mysql.user"])
@@ -160,7 +160,7 @@ def test_a_given_server_keeps_its_login_and_options(kind, scheme):
     assert f"{scheme}://me:p%40ss@db.example:5433/mine?charset=x" == server.admin_url()
     assert f"{scheme}://me:p%40ss@db.example:5433/x%20y?charset=x" == server.url(database="x y")
     assert f"{scheme}://you:a%2Fb@db.example:5433/mine?charset=x" == server.url("you", "a/b")
-    assert "me" == server.app_user
+    assert server.app_user == "me"
 
 
 @pytest.mark.parametrize(("kind", "database"), [(GivenPostgres, "postgres"), (GivenMySQL, "test")])

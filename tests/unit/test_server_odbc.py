@@ -34,7 +34,7 @@ def ask(connection, sql, *params):
 
 def test_sqlite_answers_through_odbc(odbc, tmp_path):
     with connect(odbc("sqlite"), Database=tmp_path / "test.db") as connection:
-        assert [("naïve 😀", 7)] == ask(connection, "select ?, 7", "naïve 😀")
+        assert ask(connection, "select ?, 7", "naïve 😀") == [("naïve 😀", 7)]
     assert (tmp_path / "test.db").exists()
 
 

@@ -103,7 +103,7 @@ def test_settings_of_the_user_do_not_reach_the_server(monkeypatch, name):
 
 def test_a_program_that_fails_is_quoted():
     shell = Programs(Path("/bin/sh"), Path("/bin/sh"))
-    assert "fine\n" == shell.run(shell.server, "-c", "cat", text="fine\n")
+    assert shell.run(shell.server, "-c", "cat", text="fine\n") == "fine\n"
     with pytest.raises(ServerError, match=r"/bin/sh failed with exit status 3; it said:\nno luck"):
         shell.run(shell.server, "-c", "echo no luck; exit 3")
 
@@ -149,16 +149,16 @@ def install_things(monkeypatch, capsys):
 def test_each_missing_thing_is_got_alone(install_things):
     things = [Thing("a", there=True), Thing("b"), Thing("c")]
     status, said = install_things(*things, ways=[False, True])
-    assert 0 == status
-    assert [[], [False, True], [False, True]] == [thing.tried for thing in things]
+    assert status == 0
+    assert [thing.tried for thing in things] == [[], [False, True], [False, True]]
     assert "Try to get B.\nthat failed: broken pipe\nTry to get B.\nTry to get C.\n" in said
 
 
 def test_what_cannot_be_got_is_said_and_does_not_keep_from_the_rest(install_things):
     things = [Thing("a", given="TEST_A_URL"), Thing("b"), Thing("c", there=True)]
     status, said = install_things(*things, ways=[False])
-    assert 1 == status
-    assert [False] == things[1].tried
+    assert status == 1
+    assert things[1].tried == [False]
     assert (
         "A could not be installed (there is no a): install it by hand, set TEST_A_URL to the URL of a server, or leave "
         "its tests out by AIODB_REQUIRE=b,c, or all tests of servers by scripts/test --quick\n"
@@ -169,15 +169,15 @@ def test_what_is_not_required_or_given_is_not_got(install_things, monkeypatch):
     monkeypatch.setenv("AIODB_REQUIRE", "b")
     monkeypatch.setenv("TEST_B_URL", "b://")
     things = [Thing("a"), Thing("b", given="TEST_B_URL")]
-    assert (0, "") == install_things(*things, ways=[True])
-    assert [[], []] == [thing.tried for thing in things]
+    assert install_things(*things, ways=[True]) == (0, "")
+    assert [thing.tried for thing in things] == [[], []]
 
 
 def test_a_wrong_place_is_said_instead_of_getting_another(install_things, monkeypatch):
     monkeypatch.setenv("AIODB_A_BIN", "/nowhere")
     thing = Thing("a", place="AIODB_A_BIN")
-    assert (1, "there is no a\n") == install_things(thing, ways=[True])
-    assert [] == thing.tried
+    assert install_things(thing, ways=[True]) == (1, "there is no a\n")
+    assert thing.tried == []
 
 
 def test_a_machine_without_a_package_manager_has_one_way_for_postgres_and_none_for_the_rest(monkeypatch):

@@ -59,7 +59,7 @@ def test_the_options_of_a_postgres_url_find_the_authority(url_and_authority):
 def test_the_key_belongs_to_the_servers_user_alone():
     status = certificate().key.stat()
     account = server_account()
-    assert 0o600 == status.st_mode & 0o777
+    assert status.st_mode & 0o777 == 0o600
     assert account is None or account.uid == status.st_uid
 
 

@@ -37,13 +37,13 @@ def test_data_survives_a_crash_and_the_port_stays(own):
     own.start()
     assert port == own.port
     assert pid != own.pid
-    assert [(42,)] == own.execute("select answer from kept")
+    assert own.execute("select answer from kept") == [(42,)]
 
 
 def test_restart_closes_connections_and_keeps_data(own):
     own.execute("create table kept as select 7 as answer")
     own.restart()
-    assert [(7,)] == own.execute("select answer from kept")
+    assert own.execute("select answer from kept") == [(7,)]
 
 
 def test_a_stopped_server_refuses_connections(own):
@@ -59,7 +59,7 @@ def test_a_paused_server_answers_nobody_until_it_is_resumed(own):
     with pytest.raises(ERRORS, match=SILENT):
         query(own.url(), "select 1", timeout=0.3)
     own.resume()
-    assert 1 == query(own.url(), "select 1")
+    assert query(own.url(), "select 1") == 1
 
 
 def test_a_paused_server_can_be_stopped(own):
@@ -85,14 +85,14 @@ def test_a_port_taken_meanwhile_is_replaced(own):
     with socket.create_server(("127.0.0.1", own.port)) as stranger:
         own.start()
         assert stranger.getsockname()[1] != own.port
-    assert 1 == query(own.url(), "select 1")
+    assert query(own.url(), "select 1") == 1
 
 
 def test_statements_of_the_administrator_run_inside_an_event_loop(own):
     async def inside():
         return own.execute("select 1")
 
-    assert [(1,)] == asyncio.run(inside())
+    assert asyncio.run(inside()) == [(1,)]
 
 
 def test_a_server_is_not_started_from_a_thread(own):
@@ -108,7 +108,7 @@ def test_a_server_is_not_started_from_a_thread(own):
     thread = threading.Thread(target=start, name="worker")
     thread.start()
     thread.join()
-    assert 1 == len(errors)
+    assert len(errors) == 1
     assert "start servers from the main thread" in errors[0]
 
 
@@ -150,7 +150,7 @@ def wait_for(condition):
 def test_the_end_of_the_owner_ends_the_server_and_removes_its_folder(kind):
     owner, pid, folder = run_owner(kind, then="")
     with owner:
-        assert 0 == owner.wait(20)
+        assert owner.wait(20) == 0
     assert not is_alive(pid)
     assert not folder.exists()
 
@@ -218,5 +218,5 @@ def test_a_server_that_a_killed_run_had_another_program_start_is_swept_away():
         # Not before it is complete: other runs sweep too.
         draft.rename(folder)
         sweep()
-        assert -signal.SIGKILL == server.wait(10)
+        assert server.wait(10) == -signal.SIGKILL
     assert wait_for(lambda: not folder.exists())

@@ -21,9 +21,9 @@ async def test_a_shared_connection_serves_all_leases_by_turns():
             tasks.start_soon(one.fetchval, "select 1")
             tasks.start_soon(two.fetchval, "select 2")
         await one.release()
-        assert 1 == db._pool.lent
+        assert db._pool.lent == 1
         await two.release()
-        assert (1, 0) == (fake.opens, db._pool.lent)
+        assert (fake.opens, db._pool.lent) == (1, 0)
 
 
 async def test_a_shared_connection_that_was_lost_is_opened_anew():
@@ -31,8 +31,8 @@ async def test_a_shared_connection_that_was_lost_is_opened_anew():
         fake.drop("select 1")
         with pytest.raises(ConnectionLost, match="the link broke"):
             await db.fetchval("select 1")
-        assert "select 2" == await db.fetchval("select 2")
-        assert 2 == fake.opens
+        assert await db.fetchval("select 2") == "select 2"
+        assert fake.opens == 2
 
 
 async def test_tasks_that_need_a_shared_connection_open_it_once():
@@ -40,7 +40,7 @@ async def test_tasks_that_need_a_shared_connection_open_it_once():
     async with anyio.create_task_group() as tasks:
         for _ in range(3):
             tasks.start_soon(db.fetchval, "select 1")
-    assert 1 == script_of(db).opens
+    assert script_of(db).opens == 1
     await db.disconnect()
     verify_closed(db)
 
@@ -50,7 +50,7 @@ async def test_a_shared_connection_is_cleared_of_a_stray_transaction_before_its_
         async with db.connection() as connection:
             connection.driver._in_transaction = True
         await db.fetchval("select 1")
-        assert ["settle", "ROLLBACK", "select 1"] == fake.sent
+        assert fake.sent == ["settle", "ROLLBACK", "select 1"]
 
 
 async def test_a_replica_block_on_a_shared_connection_reads_through_a_view():
@@ -58,7 +58,7 @@ async def test_a_replica_block_on_a_shared_connection_reads_through_a_view():
         async with db.replica() as replica, db.connection():
             assert replica.read_only
             await db.execute("insert 1")
-        assert 1 == fake.opens
+        assert fake.opens == 1
 
 
 async def test_a_shared_pool_that_is_closed_while_it_opens_lends_nothing():

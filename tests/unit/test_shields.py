@@ -32,7 +32,7 @@ async def test_shielded_work_returns_its_result_and_raises_its_error(in_place):
         await checkpoint()
         raise ZeroDivisionError
 
-    assert 42 == await shielded(work, 1, in_place=in_place)
+    assert await shielded(work, 1, in_place=in_place) == 42
     with pytest.raises(ZeroDivisionError):
         await shielded(failing, 1, in_place=in_place)
 
@@ -48,7 +48,7 @@ async def test_shielded_work_is_ended_when_its_time_is_over(in_place):
 
     with pytest.raises(TimeoutError):
         await shielded(work, 0.01, in_place=in_place)
-    assert [True] == ended
+    assert ended == [True]
 
 
 async def test_a_cancellation_waits_until_shielded_work_is_done(in_place):
@@ -62,7 +62,7 @@ async def test_a_cancellation_waits_until_shielded_work_is_done(in_place):
     with anyio.CancelScope() as scope:
         await shielded(work, 1, in_place=in_place)
         await checkpoint()
-    assert ([True], True) == (done, scope.cancelled_caught)
+    assert (done, scope.cancelled_caught) == ([True], True)
 
 
 @ASYNCIO
@@ -80,7 +80,7 @@ async def test_native_cancellations_wait_until_shielded_work_is_done(times, anyi
         task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert [True] == done
+    assert done == [True]
 
 
 @ASYNCIO
@@ -145,7 +145,7 @@ async def test_work_may_wait_as_often_as_it_likes(anyio_backend, in_place):
                 await future
         return steps
 
-    assert [0, 1, 2] == await shielded(work, 1, in_place=in_place)
+    assert await shielded(work, 1, in_place=in_place) == [0, 1, 2]
 
 
 @ASYNCIO
@@ -163,7 +163,7 @@ async def test_work_goes_on_where_the_cancellation_has_met_it(when, anyio_backen
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert [0, 1, 2, 3, 4] == steps
+    assert steps == [0, 1, 2, 3, 4]
 
 
 @ASYNCIO
@@ -179,7 +179,7 @@ async def test_work_that_is_waiting_when_its_time_is_over_hears_of_it_there(anyi
 
     with pytest.raises(TimeoutError):
         await shielded(work, 0.01, in_place=in_place)
-    assert [True] == heard
+    assert heard == [True]
 
 
 @ASYNCIO
@@ -197,7 +197,7 @@ async def test_work_ends_when_the_coroutine_that_waits_for_it_is_closed(anyio_ba
     await asyncio.sleep(0)
     waiting.close()
     await asyncio.sleep(0)
-    assert [True] == ended
+    assert ended == [True]
 
 
 @ASYNCIO
@@ -237,4 +237,4 @@ async def test_a_failure_that_comes_as_the_time_is_over_is_noticed(anyio_backend
         await shielded(work, 0.01, in_place=in_place)
     gc.collect()
     loop.set_exception_handler(None)
-    assert [] == complaints
+    assert complaints == []

@@ -65,12 +65,12 @@ def test_names_become_positions_in_the_style_of_the_driver(driver, expected, val
 
 def test_the_plan_tells_the_names_in_the_order_of_the_values():
     by_style = [Translator(*driver).bind(":b :a :b", ({"a": 1, "b": 2},))[0].names for driver in (POSTGRESQL, SQLITE)]
-    assert [("b", "a"), ("b", "a", "b")] == by_style
+    assert by_style == [("b", "a"), ("b", "a", "b")]
 
 
 @pytest.mark.parametrize("mapping", [OrderedDict(a=1), UserDict(a=1), defaultdict(int, a=1)])
 def test_any_mapping_gives_names(mapping):
-    assert ("select ?", (1,)) == sent(SQLITE, "select :a", mapping)
+    assert sent(SQLITE, "select :a", mapping) == ("select ?", (1,))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_any_mapping_gives_names(mapping):
 def test_colons_that_are_no_parameters(driver, text):
     text = text.replace("a[:n]", "a") if driver is MYSQL else text
     message = refusal(driver, text, {"a": 1})
-    assert "the mapping does not match the statement: the statement does not name :a" == message
+    assert message == "the mapping does not match the statement: the statement does not name :a"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_colons_that_are_parameters(text, expected):
 
 
 def test_names_may_have_any_letters():
-    assert ("select ?, ?", (1, 2)) == sent(SQLITE, "select :größe, :_x9", {"größe": 1, "_x9": 2})
+    assert sent(SQLITE, "select :größe, :_x9", {"größe": 1, "_x9": 2}) == ("select ?, ?", (1, 2))
 
 
 def test_missing_and_extra_names_are_told_in_one_sentence():
@@ -129,7 +129,7 @@ def test_missing_and_extra_names_are_told_in_one_sentence():
 def test_a_missing_name_is_not_made_up_by_a_defaultdict():
     mapping = defaultdict(int, b=1)
     assert "it lacks :a, and the statement does not name :b" in refusal(SQLITE, "select :a", mapping)
-    assert {"b": 1} == mapping
+    assert mapping == {"b": 1}
 
 
 def test_keys_that_are_no_strings_are_refused():
@@ -138,11 +138,11 @@ def test_keys_that_are_no_strings_are_refused():
 
 @pytest.mark.parametrize("driver", EVERY)
 def test_an_empty_mapping_on_a_text_without_placeholders_is_no_parameter(driver):
-    assert ("select '%%' % 2", ()) == sent(driver, "select '%%' % 2", {})
+    assert sent(driver, "select '%%' % 2", {}) == ("select '%%' % 2", ())
 
 
 def test_an_empty_mapping_lacks_the_names_of_the_statement():
-    assert "the mapping does not match the statement: it lacks :a" == refusal(SQLITE, "select :a", {})
+    assert refusal(SQLITE, "select :a", {}) == "the mapping does not match the statement: it lacks :a"
 
 
 @pytest.mark.parametrize("document", [{}, {"a": 1}])
@@ -154,18 +154,18 @@ def test_a_mapping_is_one_value_where_the_placeholder_is_positional(document):
 def test_a_mapping_for_several_positional_placeholders_is_refused():
     message = refusal(SQLITE, "select ?, ?", {"a": 1})
     assert (
-        "the statement takes 2 values, but got 1: number 2 is missing; a mapping goes with named placeholders"
-        == message
+        message
+        == "the statement takes 2 values, but got 1: number 2 is missing; a mapping goes with named placeholders"
     )
 
 
 def test_two_mappings_are_two_values():
-    assert ("select ?, ?", ({"a": 1}, {})) == sent(SQLITE, "select ?, ?", {"a": 1}, {})
+    assert sent(SQLITE, "select ?, ?", {"a": 1}, {}) == ("select ?, ?", ({"a": 1}, {}))
 
 
 def test_positional_values_for_names_are_refused():
     message = refusal(SQLITE, "select :id, :name, %(id)s", 1, 2)
-    assert "the statement names :id and :name; pass one mapping" == message
+    assert message == "the statement names :id and :name; pass one mapping"
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_placeholders_only_sqlite_knows_are_left_to_it(driver, text, params):
 
 
 def test_a_document_for_a_numbered_placeholder_of_sqlite_is_a_value():
-    assert ("select ?1", ({"a": 1},)) == sent(SQLITE, "select ?1", {"a": 1})
+    assert sent(SQLITE, "select ?1", {"a": 1}) == ("select ?1", ({"a": 1},))
 
 
 @pytest.mark.parametrize(
@@ -422,7 +422,7 @@ def test_an_unterminated_literal_takes_the_rest_of_the_text(driver, opening):
     ],
 )
 def test_what_opens_no_literal_in_a_dialect(driver, text):
-    assert 1 == Translator(*driver).bind(text, (1,))[0].count
+    assert Translator(*driver).bind(text, (1,))[0].count == 1
 
 
 @pytest.mark.parametrize("driver", [POSTGRESQL, MYSQL])
@@ -446,9 +446,9 @@ def test_without_conversion_text_and_parameters_are_passed_on(params):
 
 def test_without_conversion_rows_are_passed_on():
     translator = Translator("sqlite", "qmark", convert=False)
-    assert [{"a": 1}, {"b": 2}] == translator.bind_many("x :a", [{"a": 1}, {"b": 2}])[1]
-    assert [(1, 2), (3,)] == translator.bind_many("x :a", [[1, 2], (3,)])[1]
-    assert [("a",), ("b",)] == translator.bind_many("x :a", ["a", "b"])[1]
+    assert translator.bind_many("x :a", [{"a": 1}, {"b": 2}])[1] == [{"a": 1}, {"b": 2}]
+    assert translator.bind_many("x :a", [[1, 2], (3,)])[1] == [(1, 2), (3,)]
+    assert translator.bind_many("x :a", ["a", "b"])[1] == [("a",), ("b",)]
 
 
 def test_without_conversion_traits_are_known():
@@ -464,7 +464,7 @@ def test_an_unknown_paramstyle_is_refused(paramstyle):
 
 
 def test_an_unknown_dialect_is_read_as_standard_sql():
-    assert ("select '?', $1", (1,)) == sent(("other", "numeric_dollar"), "select '?', ?", 1)
+    assert sent(("other", "numeric_dollar"), "select '?', ?", 1) == ("select '?', $1", (1,))
 
 
 # Many rows
@@ -499,7 +499,7 @@ def test_rows_are_bare_values(rows, expected):
 
 def test_rows_are_mappings():
     plan, values = Translator(*SQLITE).bind_many("insert into t values (:b, :a)", [{"a": 1, "b": 2}, {"b": 4, "a": 3}])
-    assert ("insert into t values (?, ?)", [(2, 1), (4, 3)]) == (plan.sql, values)
+    assert (plan.sql, values) == ("insert into t values (?, ?)", [(2, 1), (4, 3)])
 
 
 def test_rows_of_a_database_are_sequences():
@@ -507,7 +507,7 @@ def test_rows_of_a_database_are_sequences():
     connection.row_factory = sqlite3.Row
     row = connection.execute("select 1, 2").fetchone()
     connection.close()
-    assert [(1, 2)] == Translator(*SQLITE).bind_many("insert into t values (?, ?)", [row])[1]
+    assert Translator(*SQLITE).bind_many("insert into t values (?, ?)", [row])[1] == [(1, 2)]
 
 
 def test_rows_with_items_and_length_are_sequences_without_saying_so():
@@ -518,20 +518,20 @@ def test_rows_with_items_and_length_are_sequences_without_saying_so():
         def __getitem__(self, index):
             return (1, 2)[index]
 
-    assert [(1, 2)] == Translator(*SQLITE).bind_many("insert into t values (?, ?)", [Row()])[1]
+    assert Translator(*SQLITE).bind_many("insert into t values (?, ?)", [Row()])[1] == [(1, 2)]
 
 
 def test_rows_are_put_in_order():
-    assert [(2, 1), (4, 3)] == Translator(*SQLITE).bind_many("values ($2, $1)", [(1, 2), (3, 4)])[1]
+    assert Translator(*SQLITE).bind_many("values ($2, $1)", [(1, 2), (3, 4)])[1] == [(2, 1), (4, 3)]
 
 
 def test_mappings_for_placeholders_of_sqlite_are_left_to_it():
-    assert [{"x": 1}] == Translator(*SQLITE).bind_many("values (@x)", [{"x": 1}])[1]
+    assert Translator(*SQLITE).bind_many("values (@x)", [{"x": 1}])[1] == [{"x": 1}]
 
 
 def test_no_rows_give_no_values():
     plan, values = Translator(*POSTGRESQL).bind_many("insert into t values (?, '%%')", [])
-    assert ("insert into t values (?, '%%')", [], True) == (plan.sql, values, plan.writes)
+    assert (plan.sql, values, plan.writes) == ("insert into t values (?, '%%')", [], True)
 
 
 @pytest.mark.parametrize(
@@ -907,7 +907,7 @@ def test_traits_depend_on_the_dialect(driver, text, expected):
 def test_tricks_are_seen_through_and_reads_are_not_taken_for_them(driver):
     for table, writes in ((tricks.WRITES, True), (tricks.LIFTS, True), (tricks.READS, False)):
         wrong = [text for text in [*table["any"], *table[driver[0]]] if writes is not traits(text, driver)[0]]
-        assert [] == wrong
+        assert wrong == []
 
 
 @pytest.mark.parametrize(
@@ -967,7 +967,7 @@ def test_what_stands_in_a_body_is_not_run_yet(driver, text, session, ends):
 def test_every_kind_of_plan_knows_the_traits(params):
     text = "create temp table t as select " + (":a" if params == ({"a": 1},) else "?")
     plan, _ = Translator(*SQLITE).bind(text, params)
-    assert (True, True) == (plan.writes, plan.session)
+    assert (plan.writes, plan.session) == (True, True)
 
 
 # The cache
@@ -991,7 +991,7 @@ def test_the_oldest_plans_are_dropped_first():
     assert plans[1] is translator.bind("select 1", ())[0]
     assert plans[-1] is translator.bind(f"select {MAX_PLANS}", ())[0]
     assert plans[0] is not translator.bind("select 0", ())[0]
-    assert MAX_PLANS == len(translator._raw)
+    assert len(translator._raw) == MAX_PLANS
 
 
 def test_long_texts_are_not_remembered():
@@ -1006,7 +1006,7 @@ def test_refused_parameters_are_refused_again():
     for _ in range(2):
         with pytest.raises(ProgrammingError, match="takes 1 value, but got 2"):
             translator.bind("select ?", (1, 2))
-    assert (1,) == translator.bind("select ?", (1,))[1]
+    assert translator.bind("select ?", (1,))[1] == (1,)
 
 
 def test_threads_share_a_translator(monkeypatch):
@@ -1026,8 +1026,8 @@ def test_threads_share_a_translator(monkeypatch):
         thread.start()
     for thread in threads:
         thread.join()
-    assert [] == wrong
-    assert 8 == len(translator._positional)
+    assert wrong == []
+    assert len(translator._positional) == 8
 
 
 # Against a real database
@@ -1039,7 +1039,7 @@ def test_sqlite_agrees_about_where_literals_end():
     plan, values = Translator(*SQLITE).bind(text, ({"x": 7, "y": 8, "z": 9},))
     row = connection.execute(plan.sql, values).fetchone()
     connection.close()
-    assert ("?'%s", 1, 2, 3, 7, 9, 8) == row
+    assert row == ("?'%s", 1, 2, 3, 7, 9, 8)
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,8 @@ async def test_cancelling_a_long_query_stops_it(scheme):
         with anyio.move_on_after(0.05) as scope:
             await db.fetchval(ENDLESS)
         with anyio.fail_after(3):
-            assert 1 == await db.fetchval("select 1")
-        assert (True, 1) == (scope.cancelled_caught, db.stats()["primary"].opened)
+            assert await db.fetchval("select 1") == 1
+        assert (scope.cancelled_caught, db.stats()["primary"].opened) == (True, 1)
 
 
 @on_both_loops
@@ -86,9 +86,9 @@ async def test_a_view_of_a_shared_connection_refuses_writes_and_leaves_it_open(s
             await view.execute("insert into t values (1)", ())
         await view.close()
         view.terminate()
-        assert (False, True) == (view.is_closed, await view.settle())
+        assert (view.is_closed, await view.settle()) == (False, True)
         await connection.execute("insert into t values (1)", ())
-        assert [(1,)] == await view.fetch("select x from t", (), None)
+        assert await view.fetch("select x from t", (), None) == [(1,)]
 
 
 async def test_an_init_gets_the_connection_in_its_thread_or_one_whose_methods_are_awaited():
@@ -101,9 +101,9 @@ async def test_an_init_gets_the_connection_in_its_thread_or_one_whose_methods_ar
     async with opened() as connection:
         await connection.initialise(lambda db: seen.append((db, threading.current_thread())))
         await connection.initialise(init)
-        assert [(7,)] == await connection.fetch("pragma user_version", (), None)
+        assert await connection.fetch("pragma user_version", (), None) == [(7,)]
         (db, thread), rows = seen
-        assert (True, True, []) == (db is connection.db, thread is not threading.current_thread(), rows)
+        assert (db is connection.db, thread is not threading.current_thread(), rows) == (True, True, [])
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ async def test_a_statement_is_stopped_only_while_that_is_asked_for():
         with pytest.raises(sqlite3.OperationalError, match="interrupted"):
             await connection.execute(ENDLESS, ())
         connection.resume()
-        assert [(500,)] == await connection.fetch(f"select max(i) from ({NUMBERS})", (), None)
+        assert await connection.fetch(f"select max(i) from ({NUMBERS})", (), None) == [(500,)]
 
 
 @on_both_loops
@@ -139,14 +139,14 @@ async def test_a_read_only_connection_is_refused_writes_by_sqlite(scheme, uri, t
     async with opened(url, uri=uri, read_only=True) as connection:
         with pytest.raises(sqlite3.OperationalError, match="attempt to write a readonly database"):
             await connection.execute("insert into t values (1)", ())
-        assert [] == await connection.fetch("select x from t", (), None)
+        assert await connection.fetch("select x from t", (), None) == []
 
 
 async def test_functions_and_pragmas_are_set_on_every_connection():
     functions, pragmas = [("twice", 1, lambda value: 2 * value)], {"user_version": 5, "foreign_keys": "OFF"}
     async with opened(functions=functions, pragmas=pragmas) as connection:
         sql = "select twice(21), user_version, foreign_keys from pragma_user_version, pragma_foreign_keys"
-        assert [(42, 5, 0)] == await connection.fetch(sql, (), None)
+        assert await connection.fetch(sql, (), None) == [(42, 5, 0)]
 
 
 async def test_a_bad_pragma_is_told_when_the_connection_is_opened():
@@ -164,8 +164,8 @@ async def test_executemany_is_all_or_nothing(nested):
         with pytest.raises(sqlite3.IntegrityError):
             await connection.executemany("insert into t values (?)", [(1,), (1,)])
         assert nested is connection.in_transaction
-        assert 2 == (await connection.executemany("insert into t values (?)", [(2,), (3,)])).rowcount
-        assert [(2,), (3,)] == await connection.fetch("select x from t", (), None)
+        assert (await connection.executemany("insert into t values (?)", [(2,), (3,)])).rowcount == 2
+        assert await connection.fetch("select x from t", (), None) == [(2,), (3,)]
 
 
 async def test_a_read_only_transaction_refuses_writes_until_it_ends():
@@ -176,7 +176,7 @@ async def test_a_read_only_transaction_refuses_writes_until_it_ends():
             await connection.execute("insert into t values (1)", ())
         await connection.rollback()
         await connection.rollback()
-        assert 1 == (await connection.execute("insert into t values (1)", ())).rowcount
+        assert (await connection.execute("insert into t values (1)", ())).rowcount == 1
 
 
 async def test_a_connection_that_is_read_only_stays_so_behind_a_read_only_transaction():
@@ -184,7 +184,7 @@ async def test_a_connection_that_is_read_only_stays_so_behind_a_read_only_transa
         await connection.execute("create table t (x)", ())
         connection.raw.execute("PRAGMA query_only = ON")
         await connection.begin(TransactionOptions(readonly=True))
-        assert [] == await connection.fetch("select x from t", (), None)
+        assert await connection.fetch("select x from t", (), None) == []
         await connection.commit()
         with pytest.raises(sqlite3.OperationalError, match="attempt to write a readonly database"):
             await connection.execute("insert into t values (1)", ())
@@ -202,7 +202,7 @@ async def test_a_transaction_whose_beginning_fails_under_the_librarys_connection
                 other.execute("rollback")
                 await db.execute("insert into t values (1)")
                 raise ZeroDivisionError
-        assert 0 == await db.fetchval("select count(*) from t")
+        assert await db.fetchval("select count(*) from t") == 0
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -220,14 +220,14 @@ async def test_a_beginning_that_is_cancelled_leaves_nothing_due(anyio_backend):
             task.cancel()
             await asyncio.wait([task])
             async with connection.transaction(readonly=True):
-                assert 1 == await connection.fetchval("select 1")
+                assert await connection.fetchval("select 1") == 1
 
 
 async def test_rows_that_a_statement_returns_or_changes_behind_with_are_counted():
     async with opened() as connection:
         await connection.execute("create table t (x)", ())
-        assert 2 == (await connection.execute("insert into t values (1), (2) returning x", ())).rowcount
-        assert 2 == (await connection.execute("with one as (select 1) delete from t", ())).rowcount
+        assert (await connection.execute("insert into t values (1), (2) returning x", ())).rowcount == 2
+        assert (await connection.execute("with one as (select 1) delete from t", ())).rowcount == 2
 
 
 async def test_values_that_sqlite3_does_not_take_are_sent_as_text():
@@ -245,7 +245,7 @@ async def test_a_replica_block_beside_a_transaction_that_only_reads_leaves_it_so
 
         async def read():
             async with db.replica():
-                assert 0 == await db.fetchval("select count(*) from t")
+                assert await db.fetchval("select count(*) from t") == 0
 
         with pytest.raises(ReadOnlyError):
             async with db.connection() as connection, connection.transaction(readonly=True):
@@ -254,4 +254,4 @@ async def test_a_replica_block_beside_a_transaction_that_only_reads_leaves_it_so
                     await anyio.lowlevel.checkpoint()
                     await connection.fetchval("select 1")
                 await db.execute("insert into t values (1)")
-        assert 1 == (await db.execute("insert into t values (1)")).rowcount
+        assert (await db.execute("insert into t values (1)")).rowcount == 1

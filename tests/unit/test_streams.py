@@ -17,30 +17,30 @@ QUERY = "select 3"
 async def test_rows_are_read_in_chunks():
     async with connected() as (db, fake):
         fake.rows[QUERY] = 3
-        assert 3 == len([row async for row in db.iterate(QUERY, chunk_size=2)])
+        assert len([row async for row in db.iterate(QUERY, chunk_size=2)]) == 3
         assert [f"cursor {QUERY}"] * 2 + ["close cursor"] == fake.sent
-        assert 0 == db._pool.lent
+        assert db._pool.lent == 0
 
 
 async def test_rows_that_fill_the_last_chunk_take_one_more_look():
     async with connected() as (db, fake):
         fake.rows[QUERY] = 2
-        assert 2 == len([row async for row in db.iterate(QUERY, chunk_size=2)])
+        assert len([row async for row in db.iterate(QUERY, chunk_size=2)]) == 2
         assert [f"cursor {QUERY}"] * 2 + ["close cursor"] == fake.sent
 
 
 async def test_a_stream_can_be_used_up_only_once():
     async with connected() as (db, _):
         stream = db.iterate(QUERY)
-        assert 1 == len([row async for row in stream])
-        assert [] == [row async for row in stream]
+        assert len([row async for row in stream]) == 1
+        assert [row async for row in stream] == []
 
 
 def test_nothing_is_sent_before_the_first_row_is_asked_for_and_sizes_are_checked():
     async def main():
         async with connected() as (db, fake):
             db.iterate(QUERY)
-            assert [] == fake.sent
+            assert fake.sent == []
             with pytest.raises(InterfaceError, match="at least 1 row, not 0"):
                 db.iterate(QUERY, chunk_size=0)
 
@@ -52,10 +52,10 @@ async def test_closing_frees_the_cursor_at_once_and_may_be_done_twice():
         fake.rows[QUERY] = 3
         async with db.connection():
             async with db.iterate(QUERY, chunk_size=1) as stream:
-                assert (QUERY,) == await anext(stream)
+                assert await anext(stream) == (QUERY,)
             assert [f"cursor {QUERY}", "close cursor"] == fake.sent
             await stream.aclose()
-            assert [] == [row async for row in stream]
+            assert [row async for row in stream] == []
 
 
 async def test_a_loop_left_early_is_cleaned_up_before_the_next_statement():
@@ -77,8 +77,8 @@ async def test_a_loop_left_early_outside_of_a_block_gives_its_connection_back():
         gc.collect()
         for _ in range(4):
             await checkpoint()
-        assert (0, 0) == (db._pool.lent, fake.open_now)  # cut, because nobody waits for it and its cursor is open
-        assert "select 1" == await db.fetchval("select 1")
+        assert (db._pool.lent, fake.open_now) == (0, 0)  # cut, because nobody waits for it and its cursor is open
+        assert await db.fetchval("select 1") == "select 1"
 
 
 async def test_a_cursor_that_needs_a_transaction_gets_a_connection_of_its_own():
@@ -91,13 +91,13 @@ async def test_a_cursor_that_needs_a_transaction_gets_a_connection_of_its_own():
 
 async def test_a_cursor_inside_of_a_transaction_stays_on_its_connection():
     async with connected(exclusive_cursor=True) as (db, fake), db.transaction():
-        assert 1 == len([row async for row in db.iterate(QUERY)])
-        assert 1 == fake.opens
+        assert len([row async for row in db.iterate(QUERY)]) == 1
+        assert fake.opens == 1
 
 
 async def test_what_no_cursor_can_be_declared_for_is_read_at_once():
     async with connected() as (db, fake), db.transaction():
-        assert 1 == len([row async for row in db.iterate("show all", chunk_size=1)])
+        assert len([row async for row in db.iterate("show all", chunk_size=1)]) == 1
         assert "show all" in fake.sent
 
 
@@ -108,9 +108,9 @@ async def test_where_a_cursor_would_be_in_the_way_everything_is_read_at_once(why
             if why == "session changed":
                 await db.execute("set x = 1")
             fake.rows[QUERY] = 3
-            assert 3 == len([row async for row in db.iterate(QUERY, chunk_size=1)])
+            assert len([row async for row in db.iterate(QUERY, chunk_size=1)]) == 3
         assert QUERY in fake.sent
-        assert 1 == fake.opens
+        assert fake.opens == 1
 
 
 async def test_a_stream_whose_transaction_has_ended_says_so():
@@ -122,7 +122,7 @@ async def test_a_stream_whose_transaction_has_ended_says_so():
         with pytest.raises(InterfaceError, match="a transaction, in which it was opened, has ended"):
             await anext(stream)
         await db.execute("insert 1")
-        assert ["close cursor", "insert 1"] == fake.sent[-2:]
+        assert fake.sent[-2:] == ["close cursor", "insert 1"]
 
 
 @pytest.mark.parametrize("inside", [True, False])
@@ -137,14 +137,14 @@ async def test_a_query_that_fails_frees_what_it_holds(inside):
         else:
             with pytest.raises(DatabaseError):
                 await anext(db.iterate(QUERY))
-        assert 0 == db._pool.lent
+        assert db._pool.lent == 0
 
 
 async def test_a_query_that_does_not_fit_its_values_leases_nothing():
     async with connected() as (db, _):
         with pytest.raises(Error):
             await anext(db.iterate("select $1, $2", 1))
-        assert 0 == db._pool.lent
+        assert db._pool.lent == 0
 
 
 async def test_a_stream_on_a_released_connection_says_so():
@@ -185,4 +185,4 @@ async def test_a_stream_that_is_forgotten_after_disconnect_does_no_harm():
         gc.collect()
         for _ in range(4):
             await checkpoint()
-        assert (0, 1) == (db._pool.lent, fake.terminates)
+        assert (db._pool.lent, fake.terminates) == (0, 1)

@@ -47,7 +47,7 @@ async def test_neither_results_nor_errors_outlive_their_use():
             with pytest.raises(sqlite3.OperationalError):
                 await connection.execute("select * from nowhere", ())
             await connection.ping()  # so that the thread is done with the one before
-            assert [] == [each for each in gc.get_objects() if isinstance(each, sqlite3.OperationalError)]
+            assert [each for each in gc.get_objects() if isinstance(each, sqlite3.OperationalError)] == []
         finally:
             gc.enable()
 
@@ -72,9 +72,9 @@ async def test_every_verb_is_one_hop():
         ):
             inbox.count = 0
             await verb
-            assert 1 == inbox.count
+            assert inbox.count == 1
         await cursor.close()
-        assert 1 == inbox.count
+        assert inbox.count == 1
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"], indirect=True)
@@ -100,7 +100,7 @@ async def test_what_is_done_with_the_librarys_connection_is_in_the_transaction_t
         await connection.begin(TransactionOptions())
         connection.raw.execute("insert into t values (1)")
         await connection.rollback()
-        assert [] == await connection.fetch("select * from t", (), None)
+        assert await connection.fetch("select * from t", (), None) == []
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"], indirect=True)
@@ -137,7 +137,7 @@ async def test_a_sqlite_connection_can_be_settled_twice():
         with anyio.fail_after(3):
             for _ in range(2):
                 assert await connection.settle()
-        assert [(1,)] == await connection.fetch("select 1", (), None)
+        assert await connection.fetch("select 1", (), None) == [(1,)]
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"], indirect=True)
@@ -148,10 +148,10 @@ async def test_a_call_that_is_cancelled_before_the_thread_begins_it_is_never_mad
         with anyio.move_on_after(0.01):
             await connection.run(made.append, 1)
         with anyio.fail_after(3):
-            assert [True, True] == [await connection.settle(), await connection.settle()]
+            assert [await connection.settle(), await connection.settle()] == [True, True]
         go.set()
         await connection.run(made.append, 2)
-    assert [2] == made
+    assert made == [2]
 
 
 async def test_a_closed_connection_says_so_and_closes_again():
@@ -159,7 +159,7 @@ async def test_a_closed_connection_says_so_and_closes_again():
         await connection.close()
         await connection.close()
         connection.terminate()
-        assert (True, False, False) == (connection.is_closed, connection.in_transaction, await connection.settle())
+        assert (connection.is_closed, connection.in_transaction, await connection.settle()) == (True, False, False)
         with pytest.raises(ConnectionLost, match="the connection was closed while it was in use"):
             await connection.execute("select 1", ())
 
@@ -171,7 +171,7 @@ async def test_a_database_that_cannot_be_opened_leaves_no_thread(tmp_path):
             pass
     for thread in new_threads(before):
         thread.join(5)
-    assert [] == new_threads(before)
+    assert new_threads(before) == []
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "trio"])
@@ -214,7 +214,7 @@ def test_a_forgotten_sqlite_pool_closes_after_its_loop_has_ended(loop, tmp_path)
 async def test_the_threads_are_daemons(scheme):
     before = threading.enumerate()
     async with opened(f"{scheme}://"):
-        assert [True] == [thread.daemon for thread in new_threads(before)]
+        assert [thread.daemon for thread in new_threads(before)] == [True]
 
 
 class PlainConnection(ThreadConnection):
@@ -234,10 +234,10 @@ async def test_any_synchronous_library_has_the_verbs():
     await connection.open(lambda: sqlite3.connect(":memory:", check_same_thread=False))
     assert connection.db is connection.raw
     await connection.execute("create table t (x)", ())
-    assert (1, 1) == await connection.execute("insert into t values (?)", (5,))
-    assert [] == await connection.fetch("insert into t values (6)", (), None)
-    assert [(5,)] == await connection.fetch("select x from t", (), 1)
-    assert [] == await connection.fetch("select x from t", (), 0)
+    assert await connection.execute("insert into t values (?)", (5,)) == (1, 1)
+    assert await connection.fetch("insert into t values (6)", (), None) == []
+    assert await connection.fetch("select x from t", (), 1) == [(5,)]
+    assert await connection.fetch("select x from t", (), 0) == []
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
         await connection.execute("select * from nowhere", ())
     assert await connection.settle()

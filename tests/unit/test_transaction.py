@@ -27,12 +27,12 @@ class Boom(Exception):
 async def test_a_block_commits_and_a_nested_one_is_a_savepoint():
     async with connected() as (db, fake):
         async with db.transaction() as outer:
-            assert "<Transaction open>" == repr(outer)
+            assert repr(outer) == "<Transaction open>"
             async with db.transaction() as inner:
                 await db.execute("insert 1")
-                assert "<Transaction open nested>" == repr(inner)
-        assert ["BEGIN", "SAVEPOINT aiodb_1", "insert 1", "RELEASE aiodb_1", "COMMIT"] == fake.sent
-        assert [TransactionState.COMMITTED] * 2 == [outer.state, inner.state]
+                assert repr(inner) == "<Transaction open nested>"
+        assert fake.sent == ["BEGIN", "SAVEPOINT aiodb_1", "insert 1", "RELEASE aiodb_1", "COMMIT"]
+        assert [outer.state, inner.state] == [TransactionState.COMMITTED] * 2
 
 
 async def test_an_exception_rolls_back_only_the_blocks_it_leaves():
@@ -41,8 +41,8 @@ async def test_an_exception_rolls_back_only_the_blocks_it_leaves():
             with pytest.raises(Boom):
                 async with db.transaction() as inner:
                     raise Boom
-        assert ["BEGIN", "SAVEPOINT aiodb_1", "ROLLBACK TO aiodb_1", "COMMIT"] == fake.sent
-        assert [TransactionState.COMMITTED, TransactionState.ROLLED_BACK] == [outer.state, inner.state]
+        assert fake.sent == ["BEGIN", "SAVEPOINT aiodb_1", "ROLLBACK TO aiodb_1", "COMMIT"]
+        assert [outer.state, inner.state] == [TransactionState.COMMITTED, TransactionState.ROLLED_BACK]
 
 
 async def test_ending_the_outer_one_ends_those_inside_first():
@@ -50,9 +50,9 @@ async def test_ending_the_outer_one_ends_those_inside_first():
         outer = await db.transaction().start()
         inner = await db.transaction().start()
         await outer.commit()
-        assert ["BEGIN", "SAVEPOINT aiodb_1", "COMMIT"] == fake.sent
-        assert [TransactionState.COMMITTED] * 2 == [outer.state, inner.state]
-        assert (0, None) == (db._pool.lent, db.current_conn)
+        assert fake.sent == ["BEGIN", "SAVEPOINT aiodb_1", "COMMIT"]
+        assert [outer.state, inner.state] == [TransactionState.COMMITTED] * 2
+        assert (db._pool.lent, db.current_conn) == (0, None)
 
 
 async def test_the_exit_after_an_end_by_hand_does_nothing():
@@ -60,7 +60,7 @@ async def test_the_exit_after_an_end_by_hand_does_nothing():
         async with db.transaction() as transaction:
             await transaction.rollback()
             await db.execute("insert 1")
-        assert ["BEGIN", "ROLLBACK", "insert 1"] == fake.sent
+        assert fake.sent == ["BEGIN", "ROLLBACK", "insert 1"]
 
 
 async def test_options_are_sent_with_the_outermost_and_refused_for_nested_ones():
@@ -68,11 +68,11 @@ async def test_options_are_sent_with_the_outermost_and_refused_for_nested_ones()
         async with db.transaction(isolation="serializable", deferrable=False, readonly=False):
             with pytest.raises(NotSupportedError, match="belong to the outermost"):
                 await db.transaction(readonly=True).start()
-        assert ["BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE NOT DEFERRABLE", "COMMIT"] == fake.sent
+        assert fake.sent == ["BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE NOT DEFERRABLE", "COMMIT"]
 
 
 def test_sqlite_modes_are_a_word_of_begin():
-    assert "BEGIN IMMEDIATE" == begin_statement(TransactionOptions(mode="immediate"))
+    assert begin_statement(TransactionOptions(mode="immediate")) == "BEGIN IMMEDIATE"
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,14 @@ async def test_options_that_the_database_lacks_are_refused_before_anything_is_le
     async with connected(deferrable=False) as (db, fake):
         with pytest.raises(NotSupportedError, match=message):
             await db.transaction(**options).start()
-        assert ([], 0) == (fake.sent, db._pool.lent)
+        assert (fake.sent, db._pool.lent) == ([], 0)
 
 
 async def test_create_leases_a_connection_of_its_own():
     async with connected() as (db, fake):
         async with db.transaction(), db.transaction(create=True):
             await db.execute("insert 1")
-        assert ["1 BEGIN", "2 BEGIN", "2 insert 1", "2 COMMIT", "1 COMMIT"] == [x for x in fake.log if "c" not in x[2:]]
+        assert [x for x in fake.log if "c" not in x[2:]] == ["1 BEGIN", "2 BEGIN", "2 insert 1", "2 COMMIT", "1 COMMIT"]
 
 
 # Bad use
@@ -113,7 +113,7 @@ async def test_a_transaction_cannot_be_ended_twice(verb):
         await transaction.commit()
         with pytest.raises(TransactionError, match=r"cannot .* a transaction that is committed"):
             await getattr(transaction, verb)()
-        assert ["BEGIN", "COMMIT"] == fake.sent
+        assert fake.sent == ["BEGIN", "COMMIT"]
 
 
 async def test_a_transaction_that_was_not_started_cannot_be_ended():
@@ -149,11 +149,11 @@ async def test_writers_queue_up_before_they_begin():
                 tasks.start_soon(writer, name, started)
                 await started.wait()
             await db.execute("insert a")
-            assert [] == order
+            assert order == []
             async with db.transaction(create=True, mode="deferred"):
                 await db.fetchval("select 1")
-        assert ["x", "y", "z"] == order
-        assert 4 == fake.sent.count("COMMIT") - 1
+        assert order == ["x", "y", "z"]
+        assert fake.sent.count("COMMIT") - 1 == 4
 
 
 async def test_a_writer_waits_no_longer_than_the_timeout():
@@ -165,7 +165,7 @@ async def test_a_writer_waits_no_longer_than_the_timeout():
             with pytest.raises(LockTimeout, match=r"waited 0.02 s for a transaction, opened by"):
                 await db.execute("insert 1")
         await holder.commit()
-        assert ["BEGIN", "COMMIT"] == fake.sent
+        assert fake.sent == ["BEGIN", "COMMIT"]
 
 
 async def test_a_writer_that_cannot_get_its_turn_frees_the_lock():
@@ -194,4 +194,4 @@ async def test_a_transaction_that_another_task_is_starting_is_refused():
             with pytest.raises(TransactionError, match="another task is starting this transaction"):
                 await use()
             gate.open()
-        assert ["BEGIN", "insert 1", "COMMIT"] == fake.sent
+        assert fake.sent == ["BEGIN", "insert 1", "COMMIT"]

@@ -24,9 +24,9 @@ async def test_each_call_runs_in_a_transaction_of_its_own():
             await db.execute(f"insert {number}")
             return number * 2 if twice else number
 
-        assert [] == fake.sent
-        assert 1 == await insert(1)
-        assert 4 == await insert(2, twice=True)
+        assert fake.sent == []
+        assert await insert(1) == 1
+        assert await insert(2, twice=True) == 4
         begin = "BEGIN ISOLATION LEVEL SERIALIZABLE"
         assert [begin, "insert 1", "COMMIT", begin, "insert 2", "COMMIT"] == fake.sent
 
@@ -41,7 +41,7 @@ async def test_an_exception_rolls_the_call_back():
         for _ in range(2):
             with pytest.raises(Boom):
                 await fail()
-        assert ["BEGIN", "ROLLBACK"] * 2 == fake.sent
+        assert fake.sent == ["BEGIN", "ROLLBACK"] * 2
 
 
 async def test_a_call_inside_of_a_transaction_is_nested():
@@ -54,7 +54,7 @@ async def test_a_call_inside_of_a_transaction_is_nested():
                 await insert(depth - 1)
 
         await insert(1)
-        assert ["BEGIN", "insert 1", "SAVEPOINT aiodb_1", "insert 0", "RELEASE aiodb_1", "COMMIT"] == fake.sent
+        assert fake.sent == ["BEGIN", "insert 1", "SAVEPOINT aiodb_1", "insert 0", "RELEASE aiodb_1", "COMMIT"]
 
 
 async def test_concurrent_calls_have_transactions_of_their_own():
@@ -67,7 +67,7 @@ async def test_concurrent_calls_have_transactions_of_their_own():
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(insert)
             tasks.start_soon(insert)
-        assert 2 == fake.sent.count("COMMIT")
+        assert fake.sent.count("COMMIT") == 2
         assert {"1 COMMIT", "2 COMMIT"} <= set(fake.log)
 
 
@@ -91,12 +91,12 @@ async def test_it_decorates_methods_and_keeps_their_names():
             async def open(cls) -> str:
                 return cls.__name__
 
-        assert "Ann: bread" == await Shop("Ann").sell("bread")
-        assert "Shop" == await Shop.open()
-        assert ("sell", "Sell a thing.") == (Shop.sell.__name__, Shop.sell.__doc__)
-        assert ["self", "thing"] == list(inspect.signature(Shop.sell).parameters)
+        assert await Shop("Ann").sell("bread") == "Ann: bread"
+        assert await Shop.open() == "Shop"
+        assert (Shop.sell.__name__, Shop.sell.__doc__) == ("sell", "Sell a thing.")
+        assert list(inspect.signature(Shop.sell).parameters) == ["self", "thing"]
         assert inspect.iscoroutinefunction(Shop.sell)
-        assert ["BEGIN", "insert bread", "COMMIT", "BEGIN", "COMMIT"] == fake.sent
+        assert fake.sent == ["BEGIN", "insert bread", "COMMIT", "BEGIN", "COMMIT"]
 
 
 async def test_all_options_apply_to_every_call():
@@ -115,7 +115,7 @@ async def test_all_options_apply_to_every_call():
             with pytest.raises(TransactionTimeout):
                 await on_this_connection()
             await on_another()
-        assert ["1 BEGIN", "1 ROLLBACK", "2 BEGIN", "2 COMMIT"] * 2 == [x for x in fake.log if "connect" not in x]
+        assert [x for x in fake.log if "connect" not in x] == ["1 BEGIN", "1 ROLLBACK", "2 BEGIN", "2 COMMIT"] * 2
 
         @db.transaction(mode="nonsense")
         async def refused():
@@ -147,7 +147,7 @@ async def test_only_coroutine_functions_can_be_decorated(function):
     async with connected() as (db, fake):
         with pytest.raises(TypeError, match=r"transaction\(\) decorates coroutine functions"):
             db.transaction()(function)
-        assert [] == fake.sent
+        assert fake.sent == []
 
 
 async def test_a_transaction_in_use_is_no_decorator():

@@ -28,7 +28,7 @@ async def test_the_users_exception_is_never_replaced_by_a_failing_rollback(caplo
         with pytest.raises(Boom):
             async with db.transaction():
                 raise Boom
-        assert (1, 0) == (fake.terminates, db._pool.lent)
+        assert (fake.terminates, db._pool.lent) == (1, 0)
     assert "ROLLBACK failed" in caplog.text
 
 
@@ -40,7 +40,7 @@ async def test_the_users_exception_is_never_replaced_by_a_failing_release(caplog
             async with db.connection():
                 await db.execute("set x = 1")
                 raise Boom
-        assert (1, 0) == (fake.terminates, db._pool.lent)
+        assert (fake.terminates, db._pool.lent) == (1, 0)
     assert "reset failed" in caplog.text
 
 
@@ -51,7 +51,7 @@ async def test_the_users_exception_is_never_replaced_by_a_failing_close():
             async with db.connection() as connection:
                 connection.physical.expires_at = 0.0
                 raise Boom
-        assert (1, 0) == (fake.terminates, db._pool.lent)
+        assert (fake.terminates, db._pool.lent) == (1, 0)
 
 
 async def test_a_link_that_breaks_in_commit_leaves_the_outcome_uncertain():
@@ -61,7 +61,7 @@ async def test_a_link_that_breaks_in_commit_leaves_the_outcome_uncertain():
             async with db.transaction() as transaction:
                 await db.execute("insert 1")
         assert isinstance(caught.value, OSError)
-        assert (TransactionState.FAILED, "its connection was lost") == (transaction.state, transaction.failure)
+        assert (transaction.state, transaction.failure) == (TransactionState.FAILED, "its connection was lost")
 
 
 async def test_a_commit_without_an_answer_is_uncertain_after_the_timeout():
@@ -70,7 +70,7 @@ async def test_a_commit_without_an_answer_is_uncertain_after_the_timeout():
         with pytest.raises(CommitUncertainError, match=r"no answer for 0.02 s"):
             async with db.transaction():
                 await db.execute("insert 1")
-        assert (1, 0) == (fake.terminates, db._pool.lent)
+        assert (fake.terminates, db._pool.lent) == (1, 0)
 
 
 async def test_a_commit_that_takes_the_library_too_long_is_uncertain():
@@ -91,8 +91,8 @@ async def test_without_an_answer_to_the_commit_of_a_nested_one_nothing_is_commit
                 outer.on_rollback(calls.append, "outer")
                 nested.on_rollback(calls.append, "nested")
         assert not isinstance(caught.value, CommitUncertainError)
-        assert (1, 0) == (fake.terminates, db._pool.lent)
-    assert ["outer", "nested"] == calls
+        assert (fake.terminates, db._pool.lent) == (1, 0)
+    assert calls == ["outer", "nested"]
 
 
 async def test_a_rollback_without_an_answer_cuts_the_connection():
@@ -101,7 +101,7 @@ async def test_a_rollback_without_an_answer_cuts_the_connection():
         with pytest.raises(Boom):
             async with db.transaction() as transaction:
                 raise Boom
-        assert (1, TransactionState.FAILED) == (fake.terminates, transaction.state)
+        assert (fake.terminates, transaction.state) == (1, TransactionState.FAILED)
 
 
 async def test_a_commit_that_the_database_turned_into_a_rollback_is_not_rolled_back_again():
@@ -110,7 +110,7 @@ async def test_a_commit_that_the_database_turned_into_a_rollback_is_not_rolled_b
         with pytest.raises(DatabaseError):
             async with db.transaction() as transaction:
                 await db.execute("insert 1")
-        assert ["BEGIN", "insert 1", "COMMIT"] == fake.sent
+        assert fake.sent == ["BEGIN", "insert 1", "COMMIT"]
         assert TransactionState.ROLLED_BACK is transaction.state
 
 
@@ -122,7 +122,7 @@ async def test_a_lost_link_fails_every_open_transaction_and_later_statements_say
                 with pytest.raises(ConnectionLost):
                     await db.execute("insert 1")
                 await db.execute("insert 2")
-        assert [TransactionState.FAILED] * 2 == [outer.state, inner.state]
+        assert [outer.state, inner.state] == [TransactionState.FAILED] * 2
         assert "insert 2" not in fake.sent
 
 
@@ -134,7 +134,7 @@ async def test_a_transaction_that_the_database_rolled_back_refuses_further_state
                 with pytest.raises(DatabaseError):
                     await db.execute("insert 1")
                 await db.execute("insert 2")
-        assert ["BEGIN", "insert 1"] == fake.sent
+        assert fake.sent == ["BEGIN", "insert 1"]
 
 
 async def test_its_connection_refuses_further_statements_too():
@@ -145,9 +145,9 @@ async def test_its_connection_refuses_further_statements_too():
                 with pytest.raises(DatabaseError):
                     await connection.execute("insert 1")
                 await connection.execute("insert 2")
-        assert ["BEGIN", "insert 1"] == fake.sent
+        assert fake.sent == ["BEGIN", "insert 1"]
         await connection.execute("insert 3")
-        assert ["BEGIN", "insert 1", "insert 3"] == fake.sent
+        assert fake.sent == ["BEGIN", "insert 1", "insert 3"]
 
 
 def refusal():
@@ -202,7 +202,7 @@ async def test_ending_a_lost_transaction_by_hand_gives_its_lease_back(verb):
             await db.execute("insert 1")
         with pytest.raises(TransactionError, match="its connection was lost"):
             await getattr(transaction, verb)()
-        assert (0, None) == (db._pool.lent, db.current_conn)
+        assert (db._pool.lent, db.current_conn) == (0, None)
 
 
 async def test_releasing_the_connection_rolls_its_transaction_back():
@@ -210,7 +210,7 @@ async def test_releasing_the_connection_rolls_its_transaction_back():
         connection = await db.connection().acquire()
         transaction = await connection.transaction().start()
         await connection.release()
-        assert ["BEGIN", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "ROLLBACK"]
         with pytest.raises(TransactionError, match="its connection was released"):
             await transaction.commit()
         await transaction.rollback(silent=True)
@@ -223,7 +223,7 @@ async def test_a_statement_of_the_users_own_that_commits_ends_the_transaction():
             async with db.transaction():
                 await db.execute("commit")
                 await db.execute("insert 1")
-        assert ["BEGIN", "commit", "reset"] == fake.sent
+        assert fake.sent == ["BEGIN", "commit", "reset"]
 
 
 async def test_a_begin_that_is_cancelled_too_late_is_rolled_back():
@@ -234,7 +234,7 @@ async def test_a_begin_that_is_cancelled_too_late_is_rolled_back():
             await begin.reached()
             fake.connections[0]._in_transaction = True
             tasks.cancel_scope.cancel()
-        assert ["BEGIN", "settle", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "settle", "ROLLBACK"]
 
 
 async def test_a_link_error_that_is_no_error_of_ours_keeps_its_own_class():
@@ -243,7 +243,7 @@ async def test_a_link_error_that_is_no_error_of_ours_keeps_its_own_class():
         with pytest.raises(LinkError, match="broken pipe") as caught:
             await db.execute("insert 1")
         assert isinstance(caught.value, ConnectionLost)
-        assert 1 == fake.terminates
+        assert fake.terminates == 1
 
 
 async def test_a_link_that_breaks_between_statements_does_not_replace_the_users_exception():
@@ -252,7 +252,7 @@ async def test_a_link_that_breaks_between_statements_does_not_replace_the_users_
             async with db.transaction() as transaction:
                 fake.connections[0].terminate()
                 raise Boom
-        assert (TransactionState.FAILED, ["BEGIN"]) == (transaction.state, fake.sent)
+        assert (transaction.state, fake.sent) == (TransactionState.FAILED, ["BEGIN"])
 
 
 async def test_a_built_in_error_in_commit_is_raised_as_uncertain_from_it():
@@ -316,9 +316,9 @@ async def test_a_block_whose_coroutine_is_closed_leaves_its_transaction_to_be_ro
             coroutine.send(None)
         coroutine.close()
         assert TransactionState.FAILED is states[0].state
-        assert "select 1" == await db.fetchval("select 1")
+        assert await db.fetchval("select 1") == "select 1"
         assert "COMMIT" not in fake.sent
-        assert ["1 BEGIN", "1 insert 1", "1 terminate", "2 connect"] == fake.log[1:5]
+        assert fake.log[1:5] == ["1 BEGIN", "1 insert 1", "1 terminate", "2 connect"]
 
 
 async def pause(awaits=5):
@@ -340,5 +340,5 @@ async def test_a_link_that_is_known_to_be_broken_before_commit_leaves_no_doubt()
                 await db.execute("insert 1")
                 fake.connections[0].terminate()
         assert not isinstance(caught.value, CommitUncertainError)
-        assert ["rolled back"] == called
+        assert called == ["rolled back"]
         assert not transaction.may_be_committed

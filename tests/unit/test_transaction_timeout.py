@@ -55,7 +55,7 @@ async def test_time_passes():
         with too_long(0.01):
             async with db.transaction(timeout=0.01):
                 await anyio.sleep_forever()
-        assert (0, None) == (db._pool.lent, db.current_conn)
+        assert (db._pool.lent, db.current_conn) == (0, None)
 
 
 async def test_a_block_that_takes_too_long_is_cancelled_and_rolled_back():
@@ -65,9 +65,9 @@ async def test_a_block_that_takes_too_long_is_cancelled_and_rolled_back():
             async with db.transaction(timeout=60) as transaction:
                 tasks.start_soon(expire_at, gate, transaction)
                 await db.fetchval("select slow")
-        assert ["BEGIN", "select slow", "settle", "ROLLBACK"] == fake.sent
-        assert (TransactionState.ROLLED_BACK, 0, None) == (transaction.state, db._pool.lent, db.current_conn)
-        assert "select 1" == await db.fetchval("select 1")
+        assert fake.sent == ["BEGIN", "select slow", "settle", "ROLLBACK"]
+        assert (transaction.state, db._pool.lent, db.current_conn) == (TransactionState.ROLLED_BACK, 0, None)
+        assert await db.fetchval("select 1") == "select 1"
 
 
 async def test_waiting_for_a_connection_counts():
@@ -91,7 +91,7 @@ async def test_waiting_for_a_connection_counts():
         with too_long():
             async with transaction:
                 pytest.fail("there was no connection")
-        assert ([], 1) == (fake.sent, db._pool.lent)
+        assert (fake.sent, db._pool.lent) == ([], 1)
         over.set()
 
 
@@ -102,7 +102,7 @@ async def test_waiting_for_begin_counts():
         with too_long():
             async with transaction:
                 pytest.fail("it did not begin")
-        assert (["BEGIN", "settle"], 0) == (fake.sent, db._pool.lent)
+        assert (fake.sent, db._pool.lent) == (["BEGIN", "settle"], 0)
 
 
 @pytest.mark.parametrize("by_hand", [False, True])
@@ -124,9 +124,9 @@ async def test_waiting_for_the_turn_of_the_commit_counts(by_hand):
                     tasks.start_soon(expire_at, gate, transaction)
                     if by_hand:
                         await transaction.commit()
-        assert ["BEGIN", "select slow", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "select slow", "ROLLBACK"]
         assert TransactionState.ROLLED_BACK is transaction.state
-    assert ["rolled back"] == calls
+    assert calls == ["rolled back"]
 
 
 async def test_a_block_that_never_waits_is_rolled_back_at_its_end():
@@ -134,7 +134,7 @@ async def test_a_block_that_never_waits_is_rolled_back_at_its_end():
         with too_long(SHORT):
             async with db.transaction(timeout=SHORT):
                 sleep(1.1 * SHORT)  # noqa: ASYNC251 - nothing else runs meanwhile
-        assert ["BEGIN", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "ROLLBACK"]
 
 
 async def test_a_commit_by_hand_may_come_too_late():
@@ -144,7 +144,7 @@ async def test_a_commit_by_hand_may_come_too_late():
                 sleep(1.1 * SHORT)  # noqa: ASYNC251 - nothing else runs meanwhile
                 with too_long(SHORT):
                     await transaction.commit()
-        assert ["BEGIN", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "ROLLBACK"]
 
 
 async def test_a_block_that_swallows_the_cancellation_is_rolled_back_all_the_same():
@@ -156,7 +156,7 @@ async def test_a_block_that_swallows_the_cancellation_is_rolled_back_all_the_sam
                     await anyio.sleep_forever()
                 except anyio.get_cancelled_exc_class():
                     pass
-        assert ["BEGIN", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "ROLLBACK"]
 
 
 async def test_a_nested_transaction_has_a_timeout_of_its_own():
@@ -167,7 +167,7 @@ async def test_a_nested_transaction_has_a_timeout_of_its_own():
                     expire(nested)
                     await anyio.sleep_forever()
             await db.execute("insert 1")
-        assert ["BEGIN", "SAVEPOINT aiodb_1", "ROLLBACK TO aiodb_1", "insert 1", "COMMIT"] == fake.sent
+        assert fake.sent == ["BEGIN", "SAVEPOINT aiodb_1", "ROLLBACK TO aiodb_1", "insert 1", "COMMIT"]
         assert TransactionState.COMMITTED is outer.state
 
 
@@ -177,7 +177,7 @@ async def test_the_timeout_of_the_outer_one_cuts_the_nested_one():
             async with db.transaction(timeout=60) as outer, db.transaction(timeout=90):
                 expire(outer)
                 await anyio.sleep_forever()
-        assert ["BEGIN", "SAVEPOINT aiodb_1", "ROLLBACK TO aiodb_1", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "SAVEPOINT aiodb_1", "ROLLBACK TO aiodb_1", "ROLLBACK"]
 
 
 async def test_child_tasks_are_cancelled_with_the_block():
@@ -186,7 +186,7 @@ async def test_child_tasks_are_cancelled_with_the_block():
             async with db.transaction(timeout=60) as transaction, anyio.create_task_group() as tasks:
                 tasks.start_soon(anyio.sleep_forever)
                 expire(transaction)
-        assert ["BEGIN", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "ROLLBACK"]
 
 
 async def test_hooks_run_when_the_scope_of_the_timeout_is_left():
@@ -200,8 +200,8 @@ async def test_hooks_run_when_the_scope_of_the_timeout_is_left():
         async with db.transaction(timeout=SHORT) as transaction:
             transaction.on_commit(anyio.sleep, 1.1 * SHORT)
             transaction.on_commit(calls.append, 1)
-        assert ["BEGIN", "ROLLBACK", "insert 1", "BEGIN", "COMMIT"] == fake.sent
-    assert [1] == calls
+        assert fake.sent == ["BEGIN", "ROLLBACK", "insert 1", "BEGIN", "COMMIT"]
+    assert calls == [1]
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio's awaits want answers
@@ -220,8 +220,8 @@ async def test_a_coroutine_that_is_closed_by_another_task_stops_the_clock(anyio_
         await asyncio.create_task(begin())
         coroutine.close()
         await anyio.sleep(1.1 * SHORT)
-        assert ["BEGIN"] == fake.sent
-        assert (0, None) == (db._pool.lent, db.current_conn)
+        assert fake.sent == ["BEGIN"]
+        assert (db._pool.lent, db.current_conn) == (0, None)
 
 
 @types.coroutine
@@ -239,7 +239,7 @@ async def test_a_block_in_time_is_no_different():
     async with connected() as (db, fake):
         async with db.connection() as connection, connection.transaction(timeout=60):
             await db.execute("insert 1")
-        assert ["BEGIN", "insert 1", "COMMIT"] == fake.sent
+        assert fake.sent == ["BEGIN", "insert 1", "COMMIT"]
 
 
 @pytest.mark.parametrize("by_hand", [False, True])
@@ -258,7 +258,7 @@ async def test_a_commit_under_way_is_not_cut(by_hand):
                 await db.execute("insert 1")
                 if by_hand:
                     await transaction.commit()
-        assert ["BEGIN", "insert 1", "COMMIT"] == fake.sent
+        assert fake.sent == ["BEGIN", "insert 1", "COMMIT"]
         assert TransactionState.COMMITTED is transaction.state
 
 
@@ -284,7 +284,7 @@ async def test_an_exception_on_its_way_is_not_masked():
             async with db.transaction(timeout=60) as transaction:
                 expire(transaction)
                 raise Boom
-        assert ["BEGIN", "ROLLBACK"] * 2 == fake.sent
+        assert fake.sent == ["BEGIN", "ROLLBACK"] * 2
 
 
 async def test_errors_of_child_tasks_are_not_masked():
@@ -302,7 +302,7 @@ async def test_errors_of_child_tasks_are_not_masked():
                 await checkpoint()
                 expire(transaction)
         assert [Boom] == [type(each) for each in caught.value.exceptions]
-        assert ["BEGIN", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "ROLLBACK"]
 
 
 async def test_a_cancellation_from_outside_wins():
@@ -313,7 +313,7 @@ async def test_a_cancellation_from_outside_wins():
                 expire(transaction)
                 await checkpoint()
         assert scope.cancelled_caught
-        assert ["BEGIN", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "ROLLBACK"]
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -328,7 +328,7 @@ async def test_a_cancellation_of_asyncio_wins(anyio_backend):
 
         with pytest.raises(asyncio.CancelledError):
             await asyncio.create_task(work())
-        assert ["BEGIN", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "ROLLBACK"]
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -338,7 +338,7 @@ async def test_the_task_goes_on_as_if_it_had_never_been_cancelled(anyio_backend)
             async with db.transaction(timeout=60) as transaction:
                 expire(transaction)
                 await anyio.sleep_forever()
-        assert 0 == asyncio.current_task().cancelling()
+        assert asyncio.current_task().cancelling() == 0
         async with asyncio.timeout(60):
             await checkpoint()
 
@@ -382,14 +382,14 @@ async def test_no_time_at_all_is_too_short():
             async with db.transaction(timeout=0):
                 await checkpoint()
         assert "COMMIT" not in fake.sent
-        assert 0 == db._pool.lent
+        assert db._pool.lent == 0
 
 
 async def test_a_timeout_needs_a_block():
     async with connected() as (db, fake):
         with pytest.raises(InterfaceError, match="a timeout needs a block"):
             await db.transaction(timeout=60).start()
-        assert ([], 0) == (fake.sent, db._pool.lent)
+        assert (fake.sent, db._pool.lent) == ([], 0)
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio does not forgive this
@@ -401,7 +401,7 @@ async def test_a_block_with_a_timeout_is_left_by_the_task_that_entered_it(anyio_
         expected = Boom if failure else InterfaceError
         with pytest.raises(expected):
             await transaction.__aexit__(failure and Boom, failure, None)
-        assert (["BEGIN", "ROLLBACK"], 0) == (fake.sent, db._pool.lent)
+        assert (fake.sent, db._pool.lent) == (["BEGIN", "ROLLBACK"], 0)
 
 
 def test_the_error_is_a_timeout_and_can_be_pickled():

@@ -28,7 +28,7 @@ async def test_calls_on_one_connection_run_one_at_a_time_first_come_first_served
                 tasks.start_soon(db.execute, f"insert {number}")
                 await pause(2)
             gate.open()
-        assert ["BEGIN", "insert 0", "insert 1", "insert 2", "insert 3"] == fake.sent
+        assert fake.sent == ["BEGIN", "insert 0", "insert 1", "insert 2", "insert 3"]
 
 
 async def test_siblings_and_the_outer_block_wait_while_a_nested_transaction_is_open():
@@ -48,7 +48,7 @@ async def test_siblings_and_the_outer_block_wait_while_a_nested_transaction_is_o
             tasks.start_soon(db.execute, "insert sibling")
             tasks.start_soon(db.execute, "insert outer")
             await pause()
-            assert "insert nested" == fake.sent[-1]
+            assert fake.sent[-1] == "insert nested"
             ended.set()
         sent = fake.sent
         assert {"insert sibling", "insert outer"} == set(sent[sent.index("RELEASE aiodb_1") + 1 : -1])
@@ -58,7 +58,7 @@ async def test_a_call_on_the_connection_object_counts_as_inside_the_block_it_is_
     async with connected() as (db, fake), db.connection() as connection, connection.transaction():
         async with db.transaction():
             await connection.execute("insert 1")
-        assert ["BEGIN", "SAVEPOINT aiodb_1", "insert 1", "RELEASE aiodb_1"] == fake.sent
+        assert fake.sent == ["BEGIN", "SAVEPOINT aiodb_1", "insert 1", "RELEASE aiodb_1"]
 
 
 async def test_a_wait_that_is_too_long_names_the_transaction_and_its_task():
@@ -105,7 +105,7 @@ async def test_a_task_that_is_cancelled_just_as_its_turn_comes_hands_it_on(anyio
         victim.cancel()
         await following
         assert victim.cancelled()
-        assert (["insert next"], False, 0) == (fake.sent, turns.locked, turns._waiting)
+        assert (fake.sent, turns.locked, turns._waiting) == (["insert next"], False, 0)
 
 
 # Tasks that outlive their block
@@ -118,14 +118,14 @@ async def test_a_task_that_outlives_its_block_falls_back_to_a_lease_of_its_own()
         async def survivor():
             await ended.wait()
             assert db.current_conn is None
-            assert "select late" == await db.fetchval("select late")
+            assert await db.fetchval("select late") == "select late"
 
         async with anyio.create_task_group() as tasks:
             async with db.transaction():
                 tasks.start_soon(survivor)
                 await pause()
             ended.set()
-        assert ["BEGIN", "COMMIT", "select late"] == fake.sent
+        assert fake.sent == ["BEGIN", "COMMIT", "select late"]
 
 
 async def test_a_task_that_outlives_a_nested_block_falls_back_to_the_block_around():
@@ -143,7 +143,7 @@ async def test_a_task_that_outlives_a_nested_block_falls_back_to_the_block_aroun
                 await pause()
             ended.set()
             await done.wait()
-        assert ["BEGIN", "SAVEPOINT aiodb_1", "RELEASE aiodb_1", "insert late", "COMMIT"] == fake.sent
+        assert fake.sent == ["BEGIN", "SAVEPOINT aiodb_1", "RELEASE aiodb_1", "insert late", "COMMIT"]
 
 
 async def test_a_call_whose_block_ends_while_it_waits_runs_elsewhere():
@@ -157,7 +157,7 @@ async def test_a_call_whose_block_ends_while_it_waits_runs_elsewhere():
             await pause()
             tasks.start_soon(open_soon, gate)
         assert "insert late" in fake.sent
-        assert 0 == db._pool.lent
+        assert db._pool.lent == 0
 
 
 async def open_soon(gate):
@@ -186,7 +186,7 @@ async def test_a_transaction_started_by_hand_is_shared_by_all_who_stand_there():
                 tasks.start_soon(db.execute, "insert 1")
                 tasks.start_soon(db.execute, "insert 1")
             await transaction.commit()
-        assert ["BEGIN", "insert 1", "insert 1", "COMMIT"] == fake.sent
+        assert fake.sent == ["BEGIN", "insert 1", "insert 1", "COMMIT"]
 
 
 async def test_those_who_wait_below_a_transaction_started_by_hand_are_woken():
@@ -201,7 +201,7 @@ async def test_those_who_wait_below_a_transaction_started_by_hand_are_woken():
                 await pause()
                 gate.open()
             await inner.rollback()
-        assert ["BEGIN", "SAVEPOINT aiodb_1", "insert 1", "ROLLBACK TO aiodb_1", "COMMIT"] == fake.sent
+        assert fake.sent == ["BEGIN", "SAVEPOINT aiodb_1", "insert 1", "ROLLBACK TO aiodb_1", "COMMIT"]
 
 
 async def test_commit_by_the_outer_waits_for_the_nested_one_of_a_child():
@@ -219,7 +219,7 @@ async def test_commit_by_the_outer_waits_for_the_nested_one_of_a_child():
             await opened.wait()
             tasks.start_soon(end_soon, ended)
             await outer.commit()
-        assert ["BEGIN", "SAVEPOINT aiodb_1", "insert child", "RELEASE aiodb_1", "COMMIT"] == fake.sent
+        assert fake.sent == ["BEGIN", "SAVEPOINT aiodb_1", "insert child", "RELEASE aiodb_1", "COMMIT"]
 
 
 async def end_soon(event):
@@ -244,7 +244,7 @@ async def test_rollback_by_the_outer_does_not_wait_and_the_child_is_told():
             await opened.wait()
             await outer.rollback()
             ended.set()
-        assert ["BEGIN", "SAVEPOINT aiodb_1", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "SAVEPOINT aiodb_1", "ROLLBACK"]
 
 
 async def test_a_rollback_goes_before_those_who_wait_and_they_are_told():
@@ -262,7 +262,7 @@ async def test_a_rollback_goes_before_those_who_wait_and_they_are_told():
             await pause()
             tasks.start_soon(open_soon, gate)
             await transaction.rollback()
-        assert ["BEGIN", "select slow", "ROLLBACK"] == fake.sent
+        assert fake.sent == ["BEGIN", "select slow", "ROLLBACK"]
 
 
 async def test_a_rollback_that_cannot_have_its_turn_cuts_the_connection():
@@ -277,7 +277,7 @@ async def test_a_rollback_that_cannot_have_its_turn_cuts_the_connection():
             tasks.start_soon(reader)
             await gate.reached()
             await transaction.rollback()
-            assert (TransactionState.FAILED, 1) == (transaction.state, fake.terminates)
+            assert (transaction.state, fake.terminates) == (TransactionState.FAILED, 1)
 
 
 # What child tasks may do
@@ -295,7 +295,7 @@ async def test_isolated_tasks_see_only_blocks_of_their_own():
             await db.execute("insert parent")
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(child)
-        assert ["1 insert parent", "2 insert child"] == [line for line in fake.log if "insert" in line]
+        assert [line for line in fake.log if "insert" in line] == ["1 insert parent", "2 insert child"]
 
 
 async def test_forbidding_refuses_the_use_of_an_inherited_transaction_but_not_of_a_connection():
@@ -317,8 +317,8 @@ async def test_two_databases_take_turns_for_themselves():
         async with one.transaction(), two.transaction(), one.transaction():
             await two.execute("insert two")
             await one.execute("insert one")
-        assert ["BEGIN", "insert two", "COMMIT"] == second.sent
-        assert ["BEGIN", "SAVEPOINT aiodb_1", "insert one", "RELEASE aiodb_1", "COMMIT"] == first.sent
+        assert second.sent == ["BEGIN", "insert two", "COMMIT"]
+        assert first.sent == ["BEGIN", "SAVEPOINT aiodb_1", "insert one", "RELEASE aiodb_1", "COMMIT"]
 
 
 async def test_a_failed_child_does_not_hold_the_turn():

@@ -24,17 +24,17 @@ from aio_databases.config.url import (
 
 def test_the_parts_of_a_url_are_decoded():
     address = parse_url("pg://us%40er:p%2Fw@[::1]:5433/my%20db?a=1&b=&c=x%26y")
-    assert "pg" == address.scheme
-    assert ("::1", 5433, "us@er", "p/w") == (address.host, address.port, address.user, address.password)
-    assert ("/my db", "my db") == (address.path, address.database)
-    assert {"a": "1", "b": "", "c": "x&y"} == address.options
+    assert address.scheme == "pg"
+    assert (address.host, address.port, address.user, address.password) == ("::1", 5433, "us@er", "p/w")
+    assert (address.path, address.database) == ("/my db", "my db")
+    assert address.options == {"a": "1", "b": "", "c": "x&y"}
 
 
 def test_a_url_may_have_several_hosts_each_with_its_own_port():
     address = parse_url("pg://us%40er:p%2Fw@a:5432,b,[::1]:5433/db?x=1")
-    assert (("a", 5432), ("b", None), ("::1", 5433)) == address.hosts
-    assert ("a", 5432, "us@er", "p/w") == (address.host, address.port, address.user, address.password)
-    assert ("pg://a:5432,b,[::1]:5433/db", "a:5432,b,[::1]:5433") == (str(address), address.place)
+    assert address.hosts == (("a", 5432), ("b", None), ("::1", 5433))
+    assert (address.host, address.port, address.user, address.password) == ("a", 5432, "us@er", "p/w")
+    assert (str(address), address.place) == ("pg://a:5432,b,[::1]:5433/db", "a:5432,b,[::1]:5433")
     assert "pg://us%40er:***@a:5432,b,[::1]:5433/db?x=1" == address.redacted == address.url.redacted
 
 
@@ -44,16 +44,16 @@ def test_the_address_of_one_of_several_hosts_keeps_all_the_rest():
     for index in range(3):
         one = address.at(index)
         assert ((one.host, one.port),) == (address.hosts[index],) == one.hosts
-        assert ("ann", "secret", "db", {"x": "1"}) == (one.user, one.password, one.database, one.options)
+        assert (one.user, one.password, one.database, one.options) == ("ann", "secret", "db", {"x": "1"})
         shown.append(one.redacted)
     assert [f"pg://ann:***@{host}/db?x=1" for host in ("a:5432", "b", "[::1]:5433")] == shown
 
 
 def test_what_a_url_leaves_out_is_none():
     address = parse_url("sqlite:///x.db")
-    assert ((None, None),) == address.hosts
-    assert (None, None, None, None) == (address.host, address.port, address.user, address.password)
-    assert ("x.db", {}) == (address.database, {})
+    assert address.hosts == ((None, None),)
+    assert (address.host, address.port, address.user, address.password) == (None, None, None, None)
+    assert (address.database, {}) == ("x.db", {})
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_the_repr_of_an_address_and_its_url_hide_the_password():
 
 def test_the_parts_of_the_split_url_are_there_for_those_who_ask():
     url = parse_url("pg://ann:secret@server/shop").url
-    assert ("ann", "secret", "server") == (url.username, url.password, url.hostname)
+    assert (url.username, url.password, url.hostname) == ("ann", "secret", "server")
 
 
 # What is no URL
@@ -209,7 +209,7 @@ def everything_shown(url):
 )
 def test_no_part_of_a_password_is_shown_of_any_url_however_malformed(url):
     shown = everything_shown(url)
-    assert [] == [part for part in ("hunter", "kitten", "7319") if part in shown], shown
+    assert [part for part in ("hunter", "kitten", "7319") if part in shown] == [], shown
 
 
 PARTS = st.sampled_from(["hunter", "kitten", *":/?#@[]%&=;,+\\'\" "])
@@ -227,7 +227,7 @@ PARTS = st.sampled_from(["hunter", "kitten", *":/?#@[]%&=;,+\\'\" "])
 def test_no_part_of_a_password_with_special_characters_is_shown(password):
     for hosts in ("server", "a:1,b"):
         shown = everything_shown(f"dummy://ann:{password}@{hosts}/shop")
-        assert [] == [part for part in ("hunter", "kitten") if part in shown], shown
+        assert [part for part in ("hunter", "kitten") if part in shown] == [], shown
 
 
 @given(st.text(max_size=40))
@@ -260,9 +260,9 @@ def test_the_bad_value_of_a_secret_option_is_not_shown():
 
 
 def test_near_misses_are_two_at_most_and_none_is_no_hint():
-    assert "; did you mean 'max_size'?" == near_misses("maxsiz", ["max_size", "timeout"])
-    assert 2 == near_misses("b_size", ["a_size", "c_size", "d_size"]).count("_size")
-    assert "" == near_misses("zzz", ["max_size"])
+    assert near_misses("maxsiz", ["max_size", "timeout"]) == "; did you mean 'max_size'?"
+    assert near_misses("b_size", ["a_size", "c_size", "d_size"]).count("_size") == 2
+    assert near_misses("zzz", ["max_size"]) == ""
 
 
 @pytest.mark.parametrize(

@@ -34,14 +34,14 @@ async def test_a_statement_that_writes_is_noticed(write):
                 await db.fetchval("select 2")
             assert not writes.has_written
             await write(db)
-        assert (True, False) == (writes.has_written, writes.are_open)
+        assert (writes.has_written, writes.are_open) == (True, False)
 
 
 async def test_a_transaction_that_may_write_is_noticed_and_open_until_its_end():
     async with connected() as (db, _):
         with WriteTracker(db) as writes:
             async with db.transaction():
-                assert (True, True) == (writes.has_written, writes.are_open)
+                assert (writes.has_written, writes.are_open) == (True, True)
                 async with db.transaction():
                     pass
                 assert writes.are_open
@@ -89,7 +89,7 @@ async def test_a_watch_is_about_one_database_and_one_block():
                 pass
             await db.execute("insert 1")
         await other.execute("insert 2")
-        assert [True, False, False] == [outer.has_written, inner.has_written, foreign.has_written]
+        assert [outer.has_written, inner.has_written, foreign.has_written] == [True, False, False]
 
 
 async def test_transactions_that_have_ended_are_forgotten():
@@ -98,7 +98,7 @@ async def test_transactions_that_have_ended_are_forgotten():
             for _ in range(5):
                 async with db.transaction():
                     pass
-            assert 1 == len(writes._transactions)
+            assert len(writes._transactions) == 1
 
 
 async def test_a_watch_may_end_in_another_context():
@@ -123,6 +123,6 @@ async def test_many_writes_in_a_transaction_begun_by_sql_are_one(tmp_path):
                         await connection.execute("insert into t values (1)")
                         assert connection.raw
                     assert writes.are_open
-                    assert 1 == len(writes._transactions)
+                    assert len(writes._transactions) == 1
                     await connection.execute("rollback")
                 assert not writes.are_open

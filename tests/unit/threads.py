@@ -33,7 +33,7 @@ def new_threads(before):
 
 
 def verify_ended(threads):
-    assert 1 == len(threads)
+    assert len(threads) == 1
     deadline = time.monotonic() + 5
     while threads[0].is_alive() and time.monotonic() < deadline:
         gc.collect()  # the thread may have held the connection the last time

@@ -1,4 +1,4 @@
-"""Write what the benchmarks have found into their pages and README.md: `python docs/figures.py`.
+"""Write what the benchmarks have found into their pages and README.md: `python scripts/pages/figures.py`.
 
 The figures are those of docs/benchmarks/*.json; `benchmarks/README.md` tells how they get there.
 """
@@ -19,7 +19,7 @@ from pages import renew, table
 if TYPE_CHECKING:
     from pages import Pages
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).parents[2] / "docs"
 PAGE, README, FOLDER = DOCS / "benchmarks.md", DOCS.parent / "README.md", DOCS / "benchmarks"
 SCALING = DOCS / "scaling.md"
 NAMES = ("results", "growth", "memory", "overhead", "records", "startup", "waiting", "scaling")

@@ -1,4 +1,4 @@
-"""Write what the tests of types have found into docs/types.md: `python docs/types_table.py`."""
+"""Write what the tests of types have found into docs/types.md: `python scripts/pages/types_table.py`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pages import renew, table
 if TYPE_CHECKING:
     from pages import Pages
 
-PAGE = Path(__file__).with_name("types.md")
-OUTCOMES = Path(__file__).parents[1] / "tests" / "conformance" / "types_table.json"
+PAGE = Path(__file__).parents[2] / "docs" / "types.md"
+OUTCOMES = Path(__file__).parents[2] / "tests" / "conformance" / "types_table.json"
 
 
 def shown(outcome: str) -> str:

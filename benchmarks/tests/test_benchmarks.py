@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-
 import harness
 from environments import EnvironmentMissing, Remote
 from harness import Batch, Figure, Harness, Taken, figure, ratios_of, shortened
@@ -62,7 +60,7 @@ async def test_each_round_runs_every_system_once_and_every_other_one_backwards()
     assert rounds[1] == rounds[0][::-1]
     assert rounds[3] == rounds[2][::-1]
     assert rounds[2] not in rounds[:2]
-    assert [4] * 8 == [len(taken) for taken in found["w1"].values()]
+    assert [len(taken) for taken in found["w1"].values()] == [4] * 8
 
 
 async def test_the_warm_up_does_not_count():
@@ -73,13 +71,13 @@ async def test_the_warm_up_does_not_count():
 async def test_a_batch_of_the_reference_takes_the_wished_time_and_the_others_do_as_much():
     log = []
     await make([Fake("a", log, 0.001), Fake("b", log, 0.0005)], {"w1": Batch(0, 1)}, seconds=0.5).run(1)
-    assert [500, 500] == [count for _, _, count in log[-2:]]
+    assert [count for _, _, count in log[-2:]] == [500, 500]
 
 
 async def test_a_fixed_count_is_kept():
     log = []
     await make([Fake("a", log, 1e-9)], {"w8": Batch(400, 50)}).run(1)
-    assert ("w8", "a", 400) == log[-1]
+    assert log[-1] == ("w8", "a", 400)
 
 
 async def test_a_slow_system_is_cut_short_to_a_multiple_of_the_step():
@@ -87,17 +85,17 @@ async def test_a_slow_system_is_cut_short_to_a_multiple_of_the_step():
     found = await make([Fake("a", log, 0.001), Fake("b", log, 0.011)], {"w8": Batch(1000, 50)}).run(1)
     # In two seconds, twice the wished time, it does 181.
     assert {("w8", "a", 1000), ("w8", "b", 150)} == set(log[-2:])
-    assert 0.011 == pytest.approx(found["w8"]["b"][0].seconds)
+    assert pytest.approx(found["w8"]["b"][0].seconds) == 0.011
 
 
 async def test_a_system_is_left_out_of_what_it_cannot_do():
     log = []
     systems = [Fake("a", log, 1.0), Fake("b", log, 1.0, absent=["w1"])]
     found = await make(systems, {"w1": Batch(1, 1), "w2": Batch(1, 1)}).run(1)
-    assert {"w1": ["a"], "w2": ["a", "b"]} == {name: list(taken) for name, taken in found.items()}
+    assert {name: list(taken) for name, taken in found.items()} == {"w1": ["a"], "w2": ["a", "b"]}
     assert ("w1", "b", 1) not in log
     part = part_of_report(found, {system.name: system for system in systems})
-    assert [{"b": "cannot"}, {}] == [workload["absent"] for workload in part["workloads"].values()]
+    assert [workload["absent"] for workload in part["workloads"].values()] == [{"b": "cannot"}, {}]
 
 
 async def test_every_batch_is_prepared_and_ticked():
@@ -105,9 +103,9 @@ async def test_every_batch_is_prepared_and_ticked():
     systems = [Fake("a", [], 1.0), Fake("b", [], 1.0)]
     options = {"prepare": prepared.append, "tick": lambda *of: ticks.append(of)}
     await make(systems, {"w9": Batch(1, 1)}, **options).run(3)
-    assert ["w9"] * 8 == prepared
-    assert [("w9", "a"), ("w9", "b")] * 4 == sorted(ticks[:2]) * 4
-    assert 8 == len(ticks)
+    assert prepared == ["w9"] * 8
+    assert sorted(ticks[:2]) * 4 == [("w9", "a"), ("w9", "b")] * 4
+    assert len(ticks) == 8
 
 
 async def test_a_wrong_answer_is_loud():
@@ -130,11 +128,11 @@ def test_a_ratio_is_the_median_of_the_ratios_of_each_round():
     taken = [Taken(seconds, {}) for seconds in (2.0, 30.0, 8.0)]
     reference = [Taken(seconds, {}) for seconds in (1.0, 10.0, 2.0)]
     assert Figure(8.0, 2.0, 3.0, 2.5, 3.5, [2.0, 30.0, 8.0], {}) == figure(taken, reference)
-    assert [2.0, 3.0, 4.0] == ratios_of([2.0, 30.0, 8.0], [1.0, 10.0, 2.0])
+    assert ratios_of([2.0, 30.0, 8.0], [1.0, 10.0, 2.0]) == [2.0, 3.0, 4.0]
 
 
 def test_one_round_has_a_ratio_too():
-    assert (0.5, 0.5, 0.5) == figure([Taken(1.0, {})], [Taken(2.0, {})])[2:5]
+    assert figure([Taken(1.0, {})], [Taken(2.0, {})])[2:5] == (0.5, 0.5, 0.5)
 
 
 def test_rounds_that_do_not_fit_are_refused():
@@ -144,30 +142,30 @@ def test_rounds_that_do_not_fit_are_refused():
 
 def test_what_else_was_measured_is_told_by_its_median():
     taken = [Taken(1.0, {"p99": p99}) for p99 in (1.0, 7.0, 3.0)]
-    assert {"p99": 3.0} == figure(taken, taken).extra
+    assert figure(taken, taken).extra == {"p99": 3.0}
 
 
 def test_the_clock_tells_percentiles_and_the_rate_of_single_operations(monkeypatch):
     times = iter([10.0, 12.0])
     monkeypatch.setattr("systems.base.perf_counter", lambda: next(times))
     clock = Clock()
-    assert {} == clock.extra
+    assert clock.extra == {}
     with clock:
         clock.latencies += [number / 1000 for number in range(100, -1, -1)]
-    assert 2.0 == clock.seconds
-    assert {"p50": 50.0, "p99": 99.0, "rate": 50.5} == clock.extra
+    assert clock.seconds == 2.0
+    assert clock.extra == {"p50": 50.0, "p99": 99.0, "rate": 50.5}
 
 
 def test_a_report_tells_its_figures_in_the_unit_of_the_workload():
     rounds = {"w1": {"a": [Taken(1e-4, {})], "b": [Taken(2e-4, {"p99": 5.0})]}, "w6": {"a": [Taken(0.005, {})]}}
     systems = {"a": Fake("a", []), "b": Fake("b", [], absent=["w6"])}
     part = part_of_report(rounds, systems)
-    assert ("a", ["a", "b"]) == (part["reference"], part["systems"])
+    assert (part["reference"], part["systems"]) == ("a", ["a", "b"])
     first = part["workloads"]["w1"]
     assert ("us", WORKLOADS["w1"].what) == (first["unit"], first["what"])
     assert pytest.approx(100.0) == first["systems"]["a"]["median"]
-    assert 2.0 == first["systems"]["b"]["ratio"]
-    assert {"p99": 5.0} == first["systems"]["b"]["extra"]
+    assert first["systems"]["b"]["ratio"] == 2.0
+    assert first["systems"]["b"]["extra"] == {"p99": 5.0}
     assert "extra" not in first["systems"]["a"]
     assert [pytest.approx(5.0)] == part["workloads"]["w6"]["systems"]["a"]["rounds"]
     assert part == json.loads(json.dumps(part))
@@ -187,16 +185,16 @@ def report(workload="w8", **systems):
 def test_targets_are_measured_by_round():
     found = report(aio_databases=([1.0, 5.0, 1.0], 0.0, 2.0), asyncpg=([4.0, 10.0, 2.0], 1.0, 10.0))
     throughput, p99 = evaluate(found)
-    assert ("postgresql", "w8", "asyncpg") == tuple(throughput[name] for name in ("database", "workload", "against"))
-    assert ("throughput", 2.0, False) == tuple(throughput[name] for name in ("measure", "measured", "met"))
-    assert ("p99", 0.2, True) == tuple(p99[name] for name in ("measure", "measured", "met"))
+    assert tuple(throughput[name] for name in ("database", "workload", "against")) == ("postgresql", "w8", "asyncpg")
+    assert tuple(throughput[name] for name in ("measure", "measured", "met")) == ("throughput", 2.0, False)
+    assert tuple(p99[name] for name in ("measure", "measured", "met")) == ("p99", 0.2, True)
     found = report("w2", aio_databases=([1.0], 1.0, 0.0), asyncpg=([1.0], 1.0, 0.0))
-    assert [("ratio", 1.0, True)] == [(one["measure"], one["measured"], one["met"]) for one in evaluate(found)]
+    assert [(one["measure"], one["measured"], one["met"]) for one in evaluate(found)] == [("ratio", 1.0, True)]
 
 
 def test_a_target_without_figures_is_left_out():
-    assert [] == list(evaluate(report(asyncpg=([1.0], 1.0, 1.0))))
-    assert [] == list(evaluate({}))
+    assert list(evaluate(report(asyncpg=([1.0], 1.0, 1.0)))) == []
+    assert list(evaluate({})) == []
 
 
 @pytest.mark.parametrize(("measure", "met"), [("ratio", (True, True, False)), ("throughput", (False, True, True))])
@@ -208,7 +206,7 @@ def test_a_limit_is_a_bound_from_one_side(measure, met):
 def test_the_control_tells_how_much_noise_there_was():
     (quiet,) = controls(report(asyncpg=([1.0], 1.0, 1.0), asyncpg_again=([1.0], 1.0 + NOISE / 2, 1.0)))
     (loud,) = controls(report(asyncpg=([1.0], 1.0, 1.0), asyncpg_again=([1.0], 1.0 - NOISE * 2, 1.0)))
-    assert (True, False) == (quiet["met"], loud["met"])
+    assert (quiet["met"], loud["met"]) == (True, False)
 
 
 def test_every_target_names_systems_and_workloads_that_there_are():
@@ -226,17 +224,17 @@ def test_every_database_has_a_reference_and_a_control_that_does_the_same():
 
 
 def test_statements_are_spelled_for_each_library():
-    assert "select id, name, score, visits, note from items where id = $1" == styled(ONE, "$1")
-    assert "insert into written (name, visits) values (:p1, :p2)" == styled(INSERT, ":p1")
-    assert "insert into written (name, visits) values (%s, %s)" == styled(INSERT, "%s")
-    assert INSERT == styled(INSERT, "?")
-    assert ALL == styled(ALL, "$1")
+    assert styled(ONE, "$1") == "select id, name, score, visits, note from items where id = $1"
+    assert styled(INSERT, ":p1") == "insert into written (name, visits) values (:p1, :p2)"
+    assert styled(INSERT, "%s") == "insert into written (name, visits) values (%s, %s)"
+    assert styled(INSERT, "?") == INSERT
+    assert styled(ALL, "$1") == ALL
 
 
 def test_keys_begin_again_after_the_last_row():
     found = list(keys(ROWS + 2))
-    assert [1, 2, 3] == found[:3]
-    assert [ROWS, 1, 2] == found[-3:]
+    assert found[:3] == [1, 2, 3]
+    assert found[-3:] == [ROWS, 1, 2]
     assert item(2) == expected("w3", ROWS + 2, ROWS)
     assert item(2) == expected("w8", (ROWS + 2) * TASKS, ROWS)
 
@@ -287,8 +285,8 @@ def test_a_process_runs_batches_until_nobody_asks_any_more():
         lines = "".join(f"{json.dumps(order)}\n" for order in orders)
         ended = subprocess.run([sys.executable, "-I", child], input=lines, text=True, capture_output=True, check=True)
     ready, second, third = map(json.loads, ended.stdout.splitlines())
-    assert "" == ended.stderr
-    assert ["version"] == list(ready)
+    assert ended.stderr == ""
+    assert list(ready) == ["version"]
     assert item(3) == Sample(*second).answer
     assert {"p50", "p99", "rate"} == set(Sample(*third).extra)
 
@@ -305,10 +303,10 @@ async def test_a_process_that_fails_is_not_passed_over(anyio_backend, monkeypatc
 
 
 def test_an_address_is_spelled_for_each_library():
-    assert "asyncpg://app:p%40ss@db:5432/shop" == ADDRESS.url("asyncpg")
-    assert "asyncpg://app:p%40ss@db:5432/shop?host=%2Frun" == ADDRESS.url("asyncpg", host="/run")
-    assert "sqlite:////tmp/shop.db" == Address("/tmp/shop.db").url("sqlite")  # noqa: S108 - nothing is written
-    assert ADDRESS == Address.parse("postgresql://app:p%40ss@db:5432/shop")
+    assert ADDRESS.url("asyncpg") == "asyncpg://app:p%40ss@db:5432/shop"
+    assert ADDRESS.url("asyncpg", host="/run") == "asyncpg://app:p%40ss@db:5432/shop?host=%2Frun"
+    assert Address("/tmp/shop.db").url("sqlite") == "sqlite:////tmp/shop.db"  # noqa: S108 - nothing is written
+    assert Address.parse("postgresql://app:p%40ss@db:5432/shop") == ADDRESS
     login = {"user": "app", "password": "p@ss", "host": "db", "port": 5432}
     assert {**login, "db": "shop"} == ADDRESS.login(database="db")
     by_socket = {name: value for name, value in login.items() if name != "host"}

@@ -80,7 +80,7 @@ def test_a_page_without_the_comments_or_with_two_of_them_is_refused(tmp_path, te
 
 
 def test_a_table_is_markdown():
-    assert "| a | b |\n|---|---:|\n| 1 | 2 |" == pages.table("ab", ["12"], numbers=True)
+    assert pages.table("ab", ["12"], numbers=True) == "| a | b |\n|---|---:|\n| 1 | 2 |"
 
 
 # Tables
@@ -212,7 +212,7 @@ def test_a_run_is_described():
     about = machine.about(quick=True, versions={"PostgreSQL": "15.1"}, rounds=3)
     assert {"date", "machine", "python", "quick", "rounds", "versions"} == set(about)
     assert about["machine"].startswith(f"{os.cpu_count()} x ")
-    assert "15.1" == about["versions"]["PostgreSQL"]
+    assert about["versions"]["PostgreSQL"] == "15.1"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Write what each driver can do into docs/drivers.md, between two comments: `python docs/capabilities.py`."""
+"""Write what each driver can do into docs/drivers.md, between two comments: `python scripts/pages/capabilities.py`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pages import renew, table
 if TYPE_CHECKING:
     from pages import Pages
 
-PAGE = Path(__file__).with_name("drivers.md")
+PAGE = Path(__file__).parents[2] / "docs" / "drivers.md"
 OF_ODBC = {"postgresql": PostgreSQL, "mysql": MySQL, "sqlite": SQLite, "other": OdbcDialect}
 
 

@@ -1,4 +1,4 @@
-"""Write what the tests of faults have found into docs/reliability.md: `python docs/reliability.py`."""
+"""Write what the tests of faults have found into docs/reliability.md: `python scripts/pages/reliability.py`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pages import renew, table
 if TYPE_CHECKING:
     from pages import Pages
 
-PAGE = Path(__file__).with_name("reliability.md")
-OUTCOMES = Path(__file__).parents[1] / "tests" / "faults" / "outcomes.json"
+PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+OUTCOMES = Path(__file__).parents[2] / "tests" / "faults" / "outcomes.json"
 COLUMNS = {
     "PostgreSQL": ("asyncpg", "psycopg", "aiopg"),
     "MySQL, MariaDB": ("asyncmy", "aiomysql", "pymysql", "trio-mysql"),

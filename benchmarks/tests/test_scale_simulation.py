@@ -92,16 +92,16 @@ def test_the_same_seed_gives_the_same_figures_and_another_one_others():
 def test_reads_without_a_position_are_stale_and_reads_with_one_never():
     careless, careful = (simulate(CLUSTER.having(positions=positions, lag=0.1)) for positions in (False, True))
     assert careless.summary()["stale"] > 0.05
-    assert 0.0 == careful.summary()["stale"]
+    assert careful.summary()["stale"] == 0.0
     assert careful.summary()["p99"] > careless.summary()["p99"]
 
 
 def test_a_lag_that_is_not_worth_waiting_for_sends_reads_to_the_primary():
     waiting, hurried = (simulate(CLUSTER.having(positions=True, lag=0.1, wait=wait)).summary() for wait in (5.0, 0.0))
-    assert 0.0 == waiting["to primary"]
+    assert waiting["to primary"] == 0.0
     assert waiting["waited"] > 0.05
     assert hurried["to primary"] > 0.02
-    assert 0.0 == hurried["waited"]
+    assert hurried["waited"] == 0.0
 
 
 def test_a_replica_of_twice_the_weight_gets_more_reads():

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import random
-import sys
 from collections import Counter
 from itertools import count
-from pathlib import Path
 
 import pytest
 
 from aio_databases import CommitUncertainError, ConnectionLost, Database, LockTimeout
-
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-
 from soak_checks import (
     Attempt,
     Entry,
@@ -73,7 +68,7 @@ def test_a_ledger_is_read_as_it_was_written(tmp_path):
         ledger.note(entry)
     ledger.close()
     assert entries == list(read_ledger(tmp_path / "ledger"))
-    assert {DONE: 1, FAILED: 1, OPEN: 1} == ledger.counts
+    assert ledger.counts == {DONE: 1, FAILED: 1, OPEN: 1}
 
 
 @pytest.mark.parametrize(
@@ -134,7 +129,7 @@ def test_a_histogram_knows_percentiles():
         times.add(number / 1000)
     assert times.quantile(0.5) == pytest.approx(0.5, rel=0.06)
     assert times.quantile(0.99) == pytest.approx(0.99, rel=0.06)
-    assert 0 == Histogram().quantile(0.5)
+    assert Histogram().quantile(0.5) == 0
 
 
 # The workload and the database
@@ -188,9 +183,9 @@ async def test_a_database_that_works_has_no_defects(workload, site, tmp_path):
     assert not workload.tally.wrong
     assert not workload.tally.unexpected
     assert balances_are_wrong(BALANCE, *site.money()) is None
-    assert 0 == await leaked_leases(workload.db)
-    assert 0 == await unusable_leases(workload.db, workload.tally)
-    assert 0 == site.open_transactions()
+    assert await leaked_leases(workload.db) == 0
+    assert await unusable_leases(workload.db, workload.tally) == 0
+    assert site.open_transactions() == 0
 
 
 async def test_a_wrong_answer_is_found_by_every_operation_that_reads(workload):
@@ -206,29 +201,29 @@ async def test_what_is_lost_or_doubled_in_the_database_is_found(workload, site, 
     site.ask(f"insert into writes select * from writes where id = {min(site.written())}")
     site.ask("update accounts set balance = balance + 1 where id = 1")
     found = findings(workload, site, tmp_path)
-    assert (1, 1) == (len(found.lost), len(found.doubled))
+    assert (len(found.lost), len(found.doubled)) == (1, 1)
     assert balances_are_wrong(BALANCE, *site.money())
 
 
 async def test_a_leaked_lease_is_found(workload):
     leaked = await workload.db.connection().acquire()
-    assert 1 == await leaked_leases(workload.db, patience=0.05)
-    assert 1 == await unusable_leases(workload.db, workload.tally, patience=0.2)
+    assert await leaked_leases(workload.db, patience=0.05) == 1
+    assert await unusable_leases(workload.db, workload.tally, patience=0.2) == 1
     await leaked.release()
-    assert 0 == await leaked_leases(workload.db)
+    assert await leaked_leases(workload.db) == 0
 
 
 def test_an_open_transaction_is_found(site):
     connection = site.connect()
     connection.execute("begin immediate")
-    assert 1 == site.open_transactions()
+    assert site.open_transactions() == 1
     connection.execute("rollback")
     connection.execute("begin")
     connection.execute("select * from facts").fetchone()
     site.ask("insert into writes (id) values (1)")
-    assert 1 == site.open_transactions()
+    assert site.open_transactions() == 1
     connection.close()
-    assert 0 == site.open_transactions()
+    assert site.open_transactions() == 0
 
 
 # Hooks
@@ -273,9 +268,9 @@ def test_errors_of_a_database_in_trouble_are_told_from_defects():
     tally = Tally()
     for exc in (ConnectionLost("x"), ExceptionGroup("x", [LockTimeout("x"), KeyError("k")]), KeyError("j")):
         tally.failed(exc)
-    assert {"ConnectionLost": 1, "LockTimeout": 1} == tally.errors
-    assert {"KeyError": 2} == tally.unexpected
-    assert ["KeyError"] == list(tally.tracebacks)
+    assert tally.errors == {"ConnectionLost": 1, "LockTimeout": 1}
+    assert tally.unexpected == {"KeyError": 2}
+    assert list(tally.tracebacks) == ["KeyError"]
     assert "'k'" in tally.tracebacks["KeyError"]
 
 
@@ -305,5 +300,5 @@ def test_each_defect_makes_the_verdict_bad(report, left, found):
 
 def test_the_table_has_a_row_for_each_driver():
     verdicts = [Verdict(name, {}, {}, Counter(), Counter(lost=number), []) for name, number in zip("ab", count())]
-    assert ["| driver", "| ---", "| a", "| b"] == [line.partition(" |")[0] for line in table(verdicts).splitlines()]
+    assert [line.partition(" |")[0] for line in table(verdicts).splitlines()] == ["| driver", "| ---", "| a", "| b"]
     assert table(verdicts).endswith("1 x lost |")

@@ -60,6 +60,12 @@ def run(loop: str, function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that names the kind of asyncio."""
     parser.addoption("--asyncio", choices=list(_ASYNCIO), default="plain", help="run asyncio's tests with this kind")
+    parser.addoption(
+        "--matrix",
+        choices=["core", "full"],
+        default="core",
+        help="run what no driver changes on some targets, or on all",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pages import Pages
 
 PAGE = Path(__file__).parents[2] / "docs" / "types.md"
-OUTCOMES = Path(__file__).parents[2] / "tests" / "conformance" / "types_table.json"
+OUTCOMES = Path(__file__).parents[2] / "tests" / "conformance" / "rows" / "types_table.json"
 
 
 def shown(outcome: str) -> str:

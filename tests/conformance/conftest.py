@@ -101,6 +101,29 @@ TARGETS = {
 }
 
 
+CORE = frozenset(
+    {
+        "sqlite-file-asyncio-pooled",
+        "sqlite-file-trio-unpooled",
+        "sqlite-memory-asyncio-unpooled",
+        "sqlite-memory-trio-pooled",
+        "asyncpg-uvloop-pooled",
+        "psycopg-trio-pooled",
+        "asyncmy-asyncio-pooled",
+    }
+)
+"""The targets that suffice for what the core does: the drivers differ in nothing of it."""
+
+OF_CORE = frozenset(
+    {
+        *("test_bad_input", "test_bad_places", "test_bad_use", "test_connections", "test_exit", "test_forks"),
+        *("test_hooks", "test_into", "test_options", "test_passwords", "test_pool", "test_replica_blocks"),
+        *("test_replica_choice", "test_run_transaction", "test_tasks", "test_transactions", "test_waiting"),
+    }
+)
+"""The files whose tests are about the core; `--matrix full` runs them on all targets, too."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Explain the markers of the matrix."""
     config.addinivalue_line("markers", "targets(**fields): run on those targets only that have these fields")
@@ -115,14 +138,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for mark in metafunc.definition.iter_markers("targets"):
         wanted = {**mark.kwargs, **wanted}
     needed = [mark.args[0] for mark in metafunc.definition.iter_markers("needs")]
-    chosen = [
-        pytest.param(name, marks=marks)
+    chosen = {
+        name: marks
         for name, target in TARGETS.items()
         if all(_fits(getattr(target, field), value) for field, value in wanted.items())
         and ("pooled" in wanted or _is_chosen(target))
         and (marks := _marks(target, needed)) is not None
-    ]
-    metafunc.parametrize("target", chosen, indirect=True)
+    }
+    if metafunc.config.getoption("--matrix") == "core" and metafunc.module.__name__.rpartition(".")[2] in OF_CORE:
+        chosen = {name: chosen[name] for name in chosen if name in CORE} or chosen
+    params = [pytest.param(name, marks=marks) for name, marks in chosen.items()]
+    metafunc.parametrize("target", params, indirect=True)
 
 
 def _marks(target: Target, needed: list[str]) -> list[pytest.MarkDecorator] | None:

@@ -10,8 +10,8 @@ from time import monotonic
 
 import anyio
 import pytest
-from aio_databases.pool.connector.breaker import CircuitBreaker
 
+from aio_databases.pool.breaker import CircuitBreaker
 from aio_databases.testing.fake_driver import connected
 
 pytestmark = pytest.mark.parametrize("loop", ["asyncio", "trio"])
@@ -111,5 +111,5 @@ async def test_those_who_wait_at_the_same_time_count_once(loop):
     circuit, now = CircuitBreaker(5), monotonic()
     assert not any(circuit.is_silent(now - 0.4, 0.5) for _ in range(100))
     assert circuit.is_silent(now - 1, 0.5) is False, "only what was not counted yet"
-    circuit.succeed()
+    circuit.record_success()
     assert circuit.is_silent(now - 1, 0.5) is False

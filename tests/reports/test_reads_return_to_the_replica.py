@@ -103,7 +103,7 @@ async def test_positions_count_that_several_readers_ask_for_at_the_same_time(loo
     """A hostile test: of readers whose questions overlap without a pause only the first one's answer was noted."""
     async with connected(replicas=["fake://one/db"]) as (db, primary), anyio.create_task_group() as tasks:
         primary.values = Told(monotonic)
-        history = db._replicas._freshness._history
+        history = db._replicas._lag._history
         roles = []
 
         async def read():

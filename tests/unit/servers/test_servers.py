@@ -21,7 +21,7 @@ from servers.programs import find_mariadb, find_postgres
 from servers.system import command_line, die_with_parent, free_port, is_alive
 from unit.clients import ERRORS, REFUSED, SILENT, query
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 
 
 @pytest.fixture(params=["postgres", "mysql"])

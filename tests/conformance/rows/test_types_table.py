@@ -3,7 +3,8 @@
 The file types_table.json beside this one holds what the tests have seen.  A test fails when it sees something else.
 After a change that is right, run::
 
-    AIODB_OUTCOMES=write python -m pytest tests/conformance/test_types_table.py && python scripts/pages/types_table.py
+    AIODB_OUTCOMES=write python -m pytest tests/conformance/rows/test_types_table.py
+    python scripts/pages/types_table.py
 """
 
 from __future__ import annotations

@@ -36,5 +36,5 @@ def test_the_hook_collects_every_driver(monkeypatch):
 
 
 def test_the_entry_point_leads_to_the_hook():
-    project = tomllib.loads(Path(__file__).parents[2].joinpath("pyproject.toml").read_text(encoding="utf-8"))
+    project = tomllib.loads(Path(__file__).parents[3].joinpath("pyproject.toml").read_text(encoding="utf-8"))
     assert project["project"]["entry-points"]["pyinstaller40"] == {"hook-dirs": ENTRY_POINT}

@@ -23,7 +23,6 @@ from aio_databases.replicas.lag import ReadRequirement
 from aio_databases.replicas.positions import ask_position
 from aio_databases.replicas.router import make_pools
 from aio_databases.retries import run_until_committed
-from aio_databases.sql.query_objects import text_and_params
 from aio_databases.sql.translator import NO_STATEMENT
 from aio_databases.streams import RecordStream
 from aio_databases.transaction import Transaction
@@ -296,7 +295,7 @@ class Database(Verbs):
                     await asked.acquire()
                     rows = await asked.run_call(NO_STATEMENT, (), asked.driver.fetch(query, (), 1))
             except ConnectionReleased:
-                return await fetch(query)  # as `_run_in_turn` does
+                return await fetch(query)  # as any statement whose block ends while it waits
             return rows[0][0]
 
         position = await ask_position(self.backend, fetch, primary=True)
@@ -311,9 +310,8 @@ class Database(Verbs):
         connection: Connection | None = live_connection(self)
         if connection is None:
             return self._run_leased(verb, query, params, limit)
-        if connection.may_have_to_wait():
-            return self._run_in_turn(connection, verb, query, params, limit)
-        return connection.run(verb, query, params, limit)
+        # Should its block end while the call waits for its turn, it runs where a call made then would.
+        return connection.run(verb, query, params, limit, self._run)
 
     async def _run_leased(self, verb: str, query: Any, params: Args, limit: int | None) -> Any:
         pool = self._pool
@@ -333,15 +331,6 @@ class Database(Verbs):
         if not pool.release_nowait(physical):
             await pool.release(physical)
         return result
-
-    async def _run_in_turn(self, connection: Connection, verb: str, query: Any, params: Args, limit: int | None) -> Any:
-        if type(query) is not str:  # once: it may have an iterator among its parameters, or defaults that count
-            query, params = text_and_params(query, params, connection.pool.driver.dialect)
-        try:
-            return await connection.run(verb, query, params, limit)
-        except ConnectionReleased:
-            # Its block ended while the call waited for its turn: it runs where a call made now would.
-            return await self._run(verb, query, params, limit)
 
     def _stream(self, query: Any, params: Args, into: Any, chunk_size: int) -> RecordStream[Any]:
         return RecordStream(lambda: live_connection(self), self._lease, query, params, into, chunk_size)

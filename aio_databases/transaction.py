@@ -176,9 +176,10 @@ class Transaction(TransactionScope, Generic[C]):
 
     def raise_failure(self) -> None:
         """Raise TransactionError if the transaction was ended from outside."""
-        if self.state is TransactionState.FAILED and self._had_guests and self.generator is None:
-            self.ended = True  # the generator that held it was left early: once is enough
-        super().raise_failure()
+        if self.state is TransactionState.FAILED:
+            if self._had_guests and self.generator is None:
+                self.ended = True  # the generator that held it was left early: once is enough
+            super().raise_failure()
 
     def _check_new(self) -> None:
         if self.state is not TransactionState.NEW:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
 
@@ -36,6 +36,7 @@ class PhysicalConnection:
     """One connection to a server and its state, which only this class changes."""
 
     __slots__ = (
+        "_check_after",
         "_check_due_at",
         "_connector",
         "_cursors",
@@ -67,6 +68,7 @@ class PhysicalConnection:
         lifetime = options.max_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - against mass reconnection
         self.expires_at = now + (lifetime or float("inf"))
         self.replay_position: Position | None = None  # how far its server is at least, if it was asked
+        self._check_after = options.check_after
         self._connector = connector
         self._options = options
         self._trust_role(now)
@@ -90,9 +92,10 @@ class PhysicalConnection:
         """Note that the connection is lent."""
         self.leased_at = now
 
-    def end_lease(self, now: float) -> None:
-        """Note that the connection came back in order."""
+    def end_lease(self, now: float) -> float:
+        """Note that the connection came back, and return how many seconds it was lent."""
         self.last_used_at = now
+        return now - self.leased_at
 
     def keep_lease(self, lease: Any) -> None:
         """Keep a lease for one statement, for the next one."""
@@ -127,9 +130,9 @@ class PhysicalConnection:
         """Whether a transaction, cursor or statement of the last lease is still open at the database."""
         return bool(self._needs_cleanup or self._cursors or self.lock.transactions or self.driver.in_transaction)
 
-    def is_check_due(self, now: float) -> bool:
-        """Return whether the connection has to answer before it may be lent."""
-        return now - self.last_used_at >= self._options.check_after or now >= self._check_due_at
+    def needs_check(self, now: float) -> bool:
+        """Return whether the connection has to answer before it may be lent, or may not be lent at all."""
+        return now - self.last_used_at >= self._check_after or now >= self._check_due_at or self.driver.is_closed
 
     def require_check(self) -> None:
         """Have the connection checked before it is lent again."""
@@ -146,11 +149,12 @@ class PhysicalConnection:
 
     def _trust_role(self, now: float) -> None:
         self._role_is_uncertain = False
-        self._check_due_at = now + self._options.check_after if self._connector.watches_roles else float("inf")
+        due = now + self._check_after if self._connector.watches_roles else float("inf")
+        self._check_due_at = min(due, self.expires_at)
 
     def retire(self) -> None:
         """Have the connection closed when it comes back, and not lent again."""
-        self.expires_at = float("-inf")
+        self.expires_at = self._check_due_at = float("-inf")
 
     def note_replay_position(self, position: Position | None) -> None:
         """Note how far the server is at least; None if that is not known any more."""
@@ -182,25 +186,34 @@ class PhysicalConnection:
 
     # Running a call
 
-    async def run_call(self, caller: Caller, query: CompiledQuery, values: Any, call: Coroutine[Any, Any, T]) -> T:
+    async def run_call(
+        self,
+        caller: Caller,
+        query: CompiledQuery,
+        values: Any,
+        call: Coroutine[Any, Any, T],
+        elsewhere: tuple[Any, ...] | None = None,
+    ) -> T:
         """Await ``call``, which is one of the driver's connection, when the lock allows it, and translate its errors.
 
         ``query`` and ``values`` are what it sends.  A failure is dealt with before its error is raised: afterwards the
         connection is usable or closed, and each of its transactions is open or marked as ended.
+
+        If the lease ends before it is the call's turn, it does what ``elsewhere`` says, a coroutine function and its
+        arguments, or else raises ConnectionReleased.
         """
         lock = self.lock
         writer_lock = caller.pool.writer_lock if query.writes else None
         is_first = writer_lock is None and caller.losses is None and caller.lock is lock
         if not (is_first and lock.acquire_nowait()):
             try:
-                writer_lock = await self._wait_for_turn(caller, lock, writer_lock)
-            except BaseException:
-                call.close()
-                raise
+                writer_lock = await self._wait_for_turn(caller, lock, writer_lock, call)
+            except ConnectionReleased:
+                if elsewhere is None:
+                    raise
+                return cast("T", await elsewhere[0](*elsewhere[1:]))
         if query.session:
-            self.session_changed = True
-            if caller.is_for_one_statement:
-                caller.pool.warn_of_session(query.sql)
+            self._note_session_statement(caller, query)
         try:
             if self._orphaned_cursors or self._needs_cleanup or self._lost_manual_transaction:
                 await self._clean_up_before_call()
@@ -221,31 +234,37 @@ class PhysicalConnection:
         return result
 
     async def _wait_for_turn(
-        self, caller: Caller, lock: ConnectionLock, writer_lock: WriterLock | None
+        self, caller: Caller, lock: ConnectionLock, writer_lock: WriterLock | None, call: Coroutine[Any, Any, Any]
     ) -> WriterLock | None:
         """Take the lock, and the writers' lock unless a transaction has it already; return the latter if it was taken.
 
-        Raises ConnectionReleased if the lease ends meanwhile.
+        If that fails the call is closed.  Raises ConnectionReleased if the lease ends meanwhile.
         """
-        if caller.losses is not None:
-            caller.losses.check()
-        if caller.lock is lock and (writer_lock is None or lock.transactions) and lock.acquire_nowait():
-            return None
-        if writer_lock is not None and lock.current_transaction() is not None:
-            writer_lock = None
-        timeout = self._options.timeout
-        if writer_lock is not None:
-            await writer_lock.acquire_for(None, timeout)
+        taken: WriterLock | None = None
         try:
+            if caller.losses is not None:
+                caller.losses.check()
+            if caller.lock is lock and (writer_lock is None or lock.transactions) and lock.acquire_nowait():
+                return None
+            timeout = self._options.timeout
+            if writer_lock is not None and lock.current_transaction() is None:
+                await writer_lock.acquire_for(None, timeout)
+                taken = writer_lock
             await lock.acquire(timeout)
             if caller.lock is not lock:
                 lock.release()
-                raise ConnectionReleased.of(caller)  # noqa: TRY301 - the writers' lock is given back as after every failure
+                raise ConnectionReleased.of(caller)  # noqa: TRY301 - as any other failure
         except BaseException:
-            if writer_lock is not None:
-                writer_lock.release()
+            call.close()
+            if taken is not None:
+                taken.release()
             raise
-        return writer_lock
+        return taken
+
+    def _note_session_statement(self, caller: Caller, query: CompiledQuery) -> None:
+        self.session_changed = True
+        if caller.is_for_one_statement:
+            caller.pool.warn_of_session(query.sql)
 
     async def _clean_up_before_call(self) -> None:
         """Clean up what earlier calls have left.

@@ -62,12 +62,6 @@ class ConnectionLock:
             depth += 1
         return found
 
-    @property
-    def is_waited_for(self) -> bool:
-        """Whether a call made now has to wait, or may have to: the exact answer takes longer."""
-        stack = self.transactions
-        return bool(self.locked or (stack and stack[-1] is not current_block.get()))
-
     def acquire_nowait(self, at: OpenTransaction | None = None) -> bool:
         """Take the lock and return True if the call may run now; also if the lease has ended, for its caller to see."""
         if self.is_invalidated:

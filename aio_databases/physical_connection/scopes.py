@@ -36,6 +36,7 @@ class Block:
 
     has_block: bool = True
     """Whether it ends with an ``async with``; otherwise it may end at any time, in any task."""
+    is_transaction = False
     connection: Any
     """The connection that statements in the block use, a `Lease`, or None."""
 
@@ -46,6 +47,9 @@ class Block:
         self.ended = True
         self.task: TaskReference | None = None
         self.opened_at: StackSummary | None = stack_here() if owner.debug else None
+
+    def raise_failure(self) -> None:
+        """Raise TransactionError if this is a transaction's block, and the transaction was ended from outside."""
 
     def check_unused(self) -> None:
         """Raise InterfaceError if the block is open."""
@@ -88,6 +92,7 @@ class TransactionState(Enum):
 class OpenTransaction(Block):
     """What a connection asks of a transaction on it, and reports to it."""
 
+    is_transaction = True
     cause: Exception | None
     """The error that has ended the transaction, if one did."""
     is_committing: bool
@@ -150,10 +155,6 @@ class OpenTransaction(Block):
         """
         raise NotImplementedError
 
-    def raise_failure(self) -> None:
-        """Raise TransactionError if the transaction was ended from outside."""
-        raise NotImplementedError
-
     def note_error(self, error: Exception) -> None:
         """Keep the error of a statement, to name it as the cause of those that follow from it."""
         raise NotImplementedError
@@ -193,7 +194,7 @@ def live_connection(owner: Any) -> Any:
     block = current_block.get()
     while block is not None:
         if block.owner is owner and not block.ended and (owner.child_tasks == "share" or is_visible(block)):
-            if isinstance(block, OpenTransaction):
+            if block.is_transaction:
                 block.raise_failure()
             connection = block.connection
             if (

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from aio_databases.sql.translator import CompiledQuery, Values
 
     Args = tuple[Any, ...]
+    Run = Callable[..., Coroutine[Any, Any, Any]]
     Lend = Callable[[], Awaitable[tuple[Pool, PhysicalConnection]]]
 
 __all__ = ("Lease",)
@@ -317,38 +318,42 @@ class Lease:
 
     # Statements
 
-    def run(self, verb: str, query: Any, params: Args, limit: int | None = None) -> Coroutine[Any, Any, Any]:
-        """Return a coroutine that runs ``verb`` of the driver's connection when the lock allows it."""
+    def run(
+        self, verb: str, query: Any, params: Args, limit: int | None = None, elsewhere: Run | None = None
+    ) -> Coroutine[Any, Any, Any]:
+        """Return a coroutine that runs ``verb`` of the driver's connection when the lock allows it.
+
+        If the lease ends before that, it awaits ``elsewhere`` with the same arguments, or else raises InterfaceError.
+        """
         physical, driver = self._physical, self._driver
         if physical is None or driver is None:
-            return self._run_anew(verb, query, params, limit)
-        if type(query) is not str:
+            return self._run_anew(verb, query, params, limit, elsewhere)
+        if type(query) is not str:  # once: it may have an iterator among its parameters, or defaults that count
             query, params = text_and_params(query, params, self.pool.driver.dialect)
+        again = None if elsewhere is None else (elsewhere, verb, query, params, limit)
         if verb == "executemany":
             compiled, rows = self._translator.bind_many(query, rows_of(params))
             self._inspect(verb, compiled)
-            return physical.run_call(self, compiled, rows, driver.executemany(compiled.sql, rows))
+            return physical.run_call(self, compiled, rows, driver.executemany(compiled.sql, rows), again)
         compiled, values = self._translator.bind(query, params)
         if compiled.writes or self.read_only or self.logger.isEnabledFor(DEBUG):
             self._inspect(verb, compiled)
         if verb == "fetch":
-            return physical.run_call(self, compiled, values, driver.fetch(compiled.sql, values, limit))
-        return physical.run_call(self, compiled, values, driver.execute(compiled.sql, values))
+            return physical.run_call(self, compiled, values, driver.fetch(compiled.sql, values, limit), again)
+        return physical.run_call(self, compiled, values, driver.execute(compiled.sql, values), again)
 
-    async def _run_anew(self, verb: str, query: Any, params: Args, limit: int | None) -> Any:
-        if not self.is_usable:
-            raise ConnectionReleased.of(self)
-        await self.make_ready()
-        return await self.run(verb, query, params, limit)
-
-    def may_have_to_wait(self) -> bool:
-        """Return whether a statement made now waits for another one, or may do so: an exact answer takes longer."""
-        lock, writer_lock = self.lock, self.pool.writer_lock
-        return (
-            lock is None
-            or lock.is_waited_for
-            or (writer_lock is not None and writer_lock.locked and not lock.transactions)
-        )
+    async def _run_anew(self, verb: str, query: Any, params: Args, limit: int | None, elsewhere: Run | None) -> Any:
+        if type(query) is not str:
+            query, params = text_and_params(query, params, self.pool.driver.dialect)
+        try:
+            if not self.is_usable:
+                raise ConnectionReleased.of(self)
+            await self.make_ready()
+        except ConnectionReleased:
+            if elsewhere is None:
+                raise
+            return await elsewhere(verb, query, params, limit)
+        return await self.run(verb, query, params, limit, elsewhere)
 
     def run_call(self, compiled: CompiledQuery, values: Any, call: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
         """Return a coroutine that awaits ``call``, of the driver's connection, when the lock allows it."""

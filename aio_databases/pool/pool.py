@@ -48,6 +48,9 @@ class Verdict(Enum):
     CLOSE = "close it"
 
 
+_USE = Verdict.USE  # which is looked up for each statement
+
+
 class Pool:
     """The connections of one driver: all read-only, or none."""
 
@@ -272,20 +275,21 @@ class Pool:
 
     # What may be lent, and what is kept
 
-    def _judge(self, physical: PhysicalConnection, now: float, *, idle: bool, cleaned: bool = False) -> Verdict:
-        """Decide whether an ``idle`` connection may be lent, and whether one that comes back may be kept.
+    # These two decide what becomes of a connection; no other place does.
 
-        No other place decides that.
-        """
-        if now >= physical.expires_at or physical.driver.is_closed:
+    def _judge_idle(self, physical: PhysicalConnection, now: float) -> Verdict:
+        """Decide whether an idle connection may be lent."""
+        if not physical.needs_check(now):
+            return _USE
+        return Verdict.CLOSE if now >= physical.expires_at or physical.driver.is_closed else Verdict.CHECK
+
+    def _judge_returned(self, physical: PhysicalConnection, now: float) -> Verdict:
+        """Decide whether a connection that comes back may be kept."""
+        if not self.is_open or now >= physical.expires_at:
             return Verdict.CLOSE
-        if idle:
-            return Verdict.CHECK if physical.is_check_due(now) else Verdict.USE
-        if not self.is_open:
-            return Verdict.CLOSE
-        if not cleaned and (self._always_resets or not physical.is_clean):
-            return Verdict.CLEAN_UP
-        return Verdict.USE
+        if physical.is_clean and not self._always_resets:
+            return _USE
+        return Verdict.CLOSE if physical.driver.is_closed else Verdict.CLEAN_UP
 
     def _has_surplus(self, now: float) -> bool:
         """Return whether the connection that is idle for longest has been so for too long."""
@@ -301,11 +305,9 @@ class Pool:
         if not slots.idle or home.running_loop() is not home.loop:
             return None
         now = monotonic()
-        if self._judge(slots.idle[-1], now, idle=True) is not Verdict.USE:
+        if slots.idle[-1].needs_check(now):
             return None
-        return self._lend(slots.take_idle(), now)
-
-    def _lend(self, physical: PhysicalConnection, now: float) -> PhysicalConnection:
+        physical = slots.take_idle()
         physical.begin_lease(now)
         self._lent[physical] = self._holder_to_remember() if self._remembers_places else None
         return physical
@@ -334,7 +336,9 @@ class Pool:
                 # It is as good as max_size: one of those that the pool has will come back.
                 physical = slots.take_idle() if slots.idle else await self._stand_in_line(until - monotonic(), exc)
         self._check_open(fit, shuts)
-        return self._lend(fit, monotonic())
+        fit.begin_lease(monotonic())
+        self._lent[fit] = self._holder_to_remember() if self._remembers_places else None
+        return fit
 
     def note_block(self, physical: PhysicalConnection) -> None:
         """Note that the running task keeps a connection for more than a single statement."""
@@ -402,8 +406,8 @@ class Pool:
         Its server has ``within`` seconds to answer.
         """
         now = monotonic()
-        verdict = self._judge(physical, now, idle=True)
-        if verdict is Verdict.USE:
+        verdict = self._judge_idle(physical, now)
+        if verdict is _USE:
             return True
         try:
             fit = verdict is Verdict.CHECK and await physical.is_alive(within)
@@ -445,14 +449,14 @@ class Pool:
 
     def release_nowait(self, physical: PhysicalConnection) -> bool:
         """Take back a connection that needs nothing and return True, else False: see `release`."""
-        now = monotonic()
-        if self._judge(physical, now, idle=False) is not Verdict.USE or self._has_surplus(now):
+        now, slots = monotonic(), self._slots
+        if self._judge_returned(physical, now) is not _USE or (slots.idle and self._has_surplus(now)):
             return False
-        physical.end_lease(now)
         if self._remembers_places:
             self._warn_of_long_leases()
-        if self._end_lease(physical, now):
-            self._put(physical)
+        if self._lent.pop(physical, self) is not self:
+            self._use_seconds += physical.end_lease(now)
+            slots.put(physical)
         return True
 
     async def release(self, physical: PhysicalConnection) -> None:
@@ -467,7 +471,7 @@ class Pool:
 
         async def take_back() -> None:
             nonlocal keep
-            keep = await physical.restore() and self._may_keep(physical)
+            keep = await physical.restore() and self._may_be_kept(physical)
             if not keep:
                 await physical.close()
             while self._has_surplus(monotonic()):
@@ -491,10 +495,9 @@ class Pool:
                 self._drop(physical)
             self._drained.wake_all(None)
 
-    def _may_keep(self, physical: PhysicalConnection) -> bool:
-        now = monotonic()
-        physical.end_lease(now)
-        return self._judge(physical, now, idle=False, cleaned=True) is Verdict.USE
+    def _may_be_kept(self, physical: PhysicalConnection) -> bool:
+        """Return whether a connection that was cleaned up may be kept."""
+        return self._judge_returned(physical, monotonic()) in {_USE, Verdict.CLEAN_UP}
 
     def abandon(self, physical: PhysicalConnection) -> None:
         """Take back, without waiting, a connection whose caller is gone; may be called in any thread.
@@ -521,7 +524,7 @@ class Pool:
     def _end_lease(self, physical: PhysicalConnection, now: float) -> bool:
         if self._lent.pop(physical, self) is self:
             return False
-        self._use_seconds += now - physical.leased_at
+        self._use_seconds += physical.end_lease(now)
         return True
 
     # Handing slots on

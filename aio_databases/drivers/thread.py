@@ -15,7 +15,6 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from aio_databases.concurrency.loop_callbacks import LoopCallbacks
-from aio_databases.concurrency.loops import new_waiter
 from aio_databases.drivers.base import Cursor, DriverConnection, one_by_one
 from aio_databases.drivers.worker import Call, work
 from aio_databases.errors import ConnectionLost
@@ -212,7 +211,7 @@ class ThreadConnection(CallConnection):
     async def _submit(self, function: Callable[..., T], args: tuple[Any, ...] = ()) -> T:
         call = self._call = Call(self._outbox, function, args)
         self._inbox.put(call)
-        await call.waiter.wait()
+        await call.wait()
         self._call = None  # its result is nobody else's
         error, call.error = call.error, None
         if error is not None:
@@ -234,9 +233,8 @@ class ThreadConnection(CallConnection):
             try:
                 while not call.done:
                     self.interrupt()
-                    call.waiter = new_waiter()
                     try:
-                        await call.waiter.wait(_INTERRUPT_EVERY)
+                        await call.wait_again(_INTERRUPT_EVERY)
                     except TimeoutError:
                         continue
                 self._call = None

@@ -19,17 +19,26 @@ __all__ = ("Call", "work")
 class Call:
     """A function to be called in a worker thread, and what came of it."""
 
-    __slots__ = ("_args", "_function", "_outbox", "_ticket", "done", "error", "result", "waiter")
+    __slots__ = ("_args", "_function", "_outbox", "_ticket", "_waiter", "done", "error", "result")
 
     def __init__(self, outbox: LoopCallbacks, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self._function = function
         self._args = args
         self._ticket = [None]
         self._outbox = outbox
-        self.waiter = new_waiter()
+        self._waiter = new_waiter()
         self.done = False
         self.result: Any = None
         self.error: BaseException | None = None
+
+    async def wait(self, timeout: float | None = None) -> None:
+        """Wait until the call is made, for at most ``timeout`` seconds.  Raises TimeoutError."""
+        await self._waiter.wait(timeout)
+
+    async def wait_again(self, timeout: float) -> None:
+        """Wait once more, after the waiting task was cancelled.  Raises TimeoutError."""
+        self._waiter = new_waiter()
+        await self._waiter.wait(timeout)
 
     def withdraw(self) -> bool:
         """Take the call back and return True, or False if the thread has begun it."""
@@ -51,7 +60,7 @@ class Call:
         self._outbox.post(Call._report, self)
 
     def _report(self) -> None:
-        if not self.waiter.wake() and self.error is not None:
+        if not self._waiter.wake() and self.error is not None:
             clear_frames(self.error.__traceback__)  # nobody will raise it; its variables may keep a connection open
             self.error = None
 

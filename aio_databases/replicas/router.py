@@ -38,6 +38,18 @@ class Replica:
         self.behind_until = 0.0  # not to be waited for, as a block has just done so in vain
         self.alike_until = 0.0  # its other connections were asked in vain a moment ago
 
+    def note_alike(self) -> None:
+        """Note that its other connections were asked, and none has what is wanted."""
+        self.alike_until = monotonic() + _ALIKE
+
+    def note_behind(self) -> None:
+        """Note that it was waited for too long."""
+        self.behind_until = monotonic() + self.pool.options.cool_down
+
+    def note_caught_up(self) -> None:
+        """Note that it came on while it was waited for."""
+        self.behind_until = 0.0
+
     @property
     def rank(self) -> tuple[bool, bool, float, float]:
         """The order among replicas, the first being the best."""
@@ -173,7 +185,7 @@ class Replicas:
             if found is None and not several and asks_others:
                 found = await self._ask_others(pool, leased, wanted)
             if found is None and asks_others:
-                replica.alike_until = monotonic() + _ALIKE
+                replica.note_alike()
             await _give_back(pool, leased, found)
         except BaseException:
             for each in leased:
@@ -210,10 +222,10 @@ class Replicas:
         if wanted.after is None or monotonic() < replica.behind_until:
             return None
         if monotonic() < deadline and await self._lag.is_met(replica.pool, physical, wanted, deadline):
-            replica.behind_until = 0.0
+            replica.note_caught_up()
             return physical
         if wanted.wait and monotonic() >= deadline:
-            replica.behind_until = monotonic() + replica.pool.options.cool_down
+            replica.note_behind()
         return None
 
 

@@ -111,7 +111,7 @@ class MySQLCursor(Cursor):
         try:
             return await self._connection.talk(self._read_rows, size) or []
         except Exception as exc:
-            self._connection.stream = None
+            self._connection.end_stream()
             self._loaded, self._failure = iter(()), exc  # to read on would not be the end of the rows
             raise
 
@@ -119,7 +119,7 @@ class MySQLCursor(Cursor):
         connection = self._connection
         rows = await connection.read_rows(self._result, size)
         if not self._result.unbuffered_active:
-            connection.stream = None
+            connection.end_stream()
             await connection.skip_results(self._result)
         return rows
 
@@ -361,6 +361,10 @@ class MySQLConnection(DriverConnection):
     def _writing(self) -> dict[str, Any]:
         backslashes = not self.raw.server_status & _NO_BACKSLASH_ESCAPES
         return {"backslashes": backslashes, "to_json": self.driver.json.dumps}
+
+    def end_stream(self) -> None:
+        """Note that the cursor has no more to read from the server."""
+        self.stream = None
 
     async def run(self, sql: bytes, *, cursor: MySQLCursor | None = None) -> Any:
         """Run a statement and return its result, the first one with rows; a ``cursor`` reads the rows itself."""

@@ -120,19 +120,7 @@ class House:
 
 _OWN = {"self", "cls", "error", "exc", "exception", "failure", "last", "raw", "db", "context", "found"}
 _OF_LIBRARIES = {
-    *("raw", "_raw", "db", "future", "protocol", "_result", "result", "pyodbc", "daemon", "cursor", "_thread", "_scope"),
-}
-    "raw",
-    "_raw",
-    "db",
-    "future",
-    "protocol",
-    "_result",
-    "result",
-    "pyodbc",
-    "daemon",
-    "cursor",
-    "_thread",
+    *("raw", "_raw", "db", "future", "protocol", "_result", "result", "pyodbc", "daemon", "cursor", "_thread"),
     "_scope",
 }
 

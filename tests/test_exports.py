@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -31,6 +33,19 @@ def test_exported_names_are_sorted_and_unique(module):
 
 def test_every_public_name_is_exported():
     assert public_names(aio_databases) == {name for name in aio_databases.__all__ if not name.startswith("_")}
+
+
+def test_the_page_of_the_api_lists_what_users_may_import():
+    page = (Path(__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
+    section = page.partition("## What you may import")[2].partition("From `aio_databases.contrib")[0]
+    listed = set(re.findall(r"`(\w+)`", section)) - {"aio_databases"}
+    assert listed == {name for name in aio_databases.__all__ if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(("former", "name"), [("TurnTimeout", "ConnectionBusy"), ("Writes", "WriteTracker")])
+def test_a_name_that_has_changed_warns(former, name):
+    with pytest.warns(DeprecationWarning, match=f"{former} is called {name}"):
+        assert getattr(aio_databases, former) is getattr(aio_databases, name)
 
 
 @pytest.mark.parametrize("name", aio_databases.__all__)

@@ -193,21 +193,11 @@ TARGET = frozenset({"target", "target_session_attrs"})
 _TARGETS = ("read-write", "read-only", "any", "prefer-read-only")
 _WORDS_OF_LIBPQ = {"primary": "read-write", "standby": "read-only", "prefer-standby": "prefer-read-only"}
 
+_BY_TYPE: dict[type, Callable[[Any], Any]] = {int: integer, float: seconds, bool: boolean}
 _POOL: dict[str, Callable[[Any], Any]] = {
-    "min_size": integer,
-    "max_size": integer,
-    "timeout": seconds,
-    "max_idle": seconds,
-    "max_lifetime": seconds,
-    "max_waiting": integer,
-    "check_after": seconds,
-    "connect_timeout": seconds,
-    "cleanup_timeout": seconds,
-    "commit_timeout": seconds,
-    "cool_down": seconds,
+    **{name: _BY_TYPE[type(given)] for name, given in PoolOptions._field_defaults.items() if type(given) in _BY_TYPE},
     "target": optional(_target),
     "leak_warning": optional(seconds),
-    "debug": boolean,
     "reset": _reset,
     "init": optional(function),
 }

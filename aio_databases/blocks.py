@@ -23,7 +23,7 @@ class ConnectionBlock(Block):
     """A block whose statements use one connection of the primary: ``async with db.connection() as connection``."""
 
     def __init__(self, owner: Any, connection: Connection, *, create: bool) -> None:
-        """Lease ``connection`` when the block begins; without ``create`` only if there is none in use here."""
+        """Lease ``connection`` when the block begins; without ``create`` only if no connection is in use here."""
         super().__init__(owner)
         self._connection = connection
         self._create = create

@@ -266,9 +266,9 @@ class Database(Verbs):
         that was committed before is missing then; a replica that is not as far yet is waited for, for ``wait`` seconds.
         When no replica can be used, the block reads from the primary, still read-only, unless ``fallback`` is false.
 
-        Raises ConfigurationError for a number of seconds or a position that is none.  The block raises TransactionError
+        Raises ConfigurationError if a duration or the position is not valid.  The block raises TransactionError
         inside of a transaction of the primary; without ``fallback`` ConnectError, PoolTimeout or ReplicaLag;
-        TargetNotFound if no primary is there to stand in; and NotSupportedError where positions are not told.
+        TargetNotFound if no primary is there to stand in; and NotSupportedError where positions are not reported.
         """
         wanted = ReadRequirement.of(max_lag, after, wait)
         return ReplicaBlock(self, self._replicas, self.logger, wanted, fallback=fallback)
@@ -280,7 +280,7 @@ class Database(Verbs):
         of PostgreSQL, the GTIDs of MariaDB and MySQL, the last write set of Galera.
 
         Raises TransactionError inside of a transaction, whose commit is yet to come, TargetNotFound if the URL leads to
-        a replica, and NotSupportedError where the database does not tell it.
+        a replica, and NotSupportedError where the database does not report it.
         """
         if in_primary_transaction(self):
             message = "the position of what this transaction writes is not known before its commit: call position() "

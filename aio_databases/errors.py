@@ -203,7 +203,7 @@ class ConnectionLost(OperationalError):
 
 
 class CommitUncertainError(ConnectionLost):
-    """The link broke while COMMIT was under way: nobody knows whether the transaction was committed."""
+    """The link broke while COMMIT was under way: the transaction may or may not be committed."""
 
 
 class DeadlockDetected(OperationalError):
@@ -223,7 +223,7 @@ class PoolTimeout(OperationalError, TimeoutError):
 
 
 class QueryTimeout(OperationalError):
-    """The database stopped a statement: it ran too long, or somebody cancelled it."""
+    """The database stopped a statement: it ran too long, or an administrator cancelled it."""
 
 
 class ReplicaLag(OperationalError):
@@ -249,7 +249,7 @@ class ProgrammingError(DatabaseError):
 
 
 class Diagnosis(NamedTuple):
-    """What a driver tells about an exception of its library."""
+    """What a driver knows about an exception of its library."""
 
     kind: type[Error]
     sqlstate: str | None = None

@@ -1,4 +1,4 @@
-"""Running a function in a transaction, and again when that has met another transaction."""
+"""Run a function in a transaction, and again when that has met another transaction."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def run_until_committed(
                 exc.add_note(f"run_transaction() gave up after {tries} tries")
                 raise
             logger.info("run_transaction() tries again: try %d has met %s", tries, type(exc).__qualname__)
-        # "Full jitter": those who have met each other shall not meet again.
+        # "Full jitter", so that transactions that have met each other do not meet again.
         # https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
         await anyio.sleep(random.uniform(0, longest_pause))  # noqa: S311 - there is nothing to gain from guessing it
         longest_pause = min(2 * longest_pause, _LONGEST_PAUSE)
@@ -66,7 +66,7 @@ async def run_until_committed(
 async def _call(function: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T:
     result = function(*args)
     if not isawaitable(result):
-        raise TypeError(f"run_transaction() runs a coroutine function, and {function!r} is none")
+        raise TypeError(f"run_transaction() runs a coroutine function, which {function!r} is not")
     return await result
 
 
@@ -88,7 +88,7 @@ def _is_retryable(exc: BaseException) -> bool:
 
 
 def _check(function: Any, retries: Any) -> None:
-    """Raise an error for arguments that are none."""
+    """Validate the arguments."""
     if iscoroutine(function):
         function.close()
         raise TypeError("run_transaction() may call it again: give the function, then its arguments, no coroutine")

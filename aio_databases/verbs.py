@@ -33,7 +33,7 @@ class Verbs(ABC):
     class of attrs, pydantic or msgspec, or a scalar type for the only column.
 
     Every verb raises an `Error`: ProgrammingError when SQL and parameters do not match, ReadOnlyError for a write on a
-    replica, ConnectionLost, PoolTimeout or ConnectionBusy when no connection was to be had, and what the database says.
+    replica, ConnectionLost, PoolTimeout or ConnectionBusy when no connection is available, and what the database says.
     """
 
     __slots__ = ()
@@ -65,7 +65,7 @@ class Verbs(ABC):
     @overload
     async def fetchall(self, query: Any, *params: Any, into: UnionType) -> list[Any]: ...
     async def fetchall(self, query: Any, *params: Any, into: Any = None) -> Any:
-        """Run a query and return all its rows, a list, which is empty if there are none.
+        """Run a query and return all its rows, as a list, which may be empty.
 
         They are all in memory at once; `iterate` reads a big result piece by piece.
         """

@@ -1,4 +1,4 @@
-"""What becomes of connections when their process forks: they stay the parent's alone."""
+"""Leave connections to the parent process when a process forks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ("call_after_fork", "keep_for_ever", "watch_forks")
 
 
 class Forked(Protocol):
-    """Somebody with connections."""
+    """An object with connections."""
 
     def leave_to_parent(self) -> None:
         """Forget the connections, in a process that was just forked from the one that opened them."""

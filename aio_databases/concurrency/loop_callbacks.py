@@ -1,4 +1,4 @@
-"""What worker threads report to an event loop, several calls per wake-up."""
+"""Carry calls from worker threads to an event loop, several per wake-up."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class LoopCallbacks:
         try:
             self._wake_loop()
         except RuntimeError:
-            # The loop is closed: nobody waits for the answer any more.
+            # The loop is closed: no task waits for the answer any more.
             self._calls.clear()
             self._scheduled = False
 

@@ -42,7 +42,7 @@ def running_loop() -> Any:
 
 
 def loop_teller() -> Callable[[], Any]:
-    """Return what tells, from now on and faster than `running_loop`, whether still the same event loop runs."""
+    """Return a function that finds the running event loop faster than `running_loop`, as long as this one runs."""
     return asyncio.events._get_running_loop if not runs_on_trio() else running_loop  # noqa: SLF001 - raises nothing
 
 
@@ -175,7 +175,7 @@ class Alarm:
         return waiter.wait()
 
     def cancel(self) -> None:
-        """Be silent, as nobody stands in the line any more."""
+        """Stop the timer, as no task is in line any more."""
         self._when = float("inf")
         if self._timer is not None:
             self._timer.cancel()

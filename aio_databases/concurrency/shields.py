@@ -30,7 +30,7 @@ def shielded(
     A cancellation that arrives meanwhile is raised afterwards, so ``function`` itself has to record what it did.  With
     ``grace`` it leaves that many seconds; that is for libraries of asyncio that come to harm when they are cancelled,
     so on trio the cancellation goes through.  With ``in_place`` it runs in this task, which is faster, as long as
-    nobody cancels it; it must not have the task cancelled itself then, as asyncio's time limits do.  Raises
+    nothing else cancels it; it must not have the task cancelled itself then, as asyncio's time limits do.  Raises
     TimeoutError when the time is over; ``function`` was cancelled then.
     """
     if runs_on_trio():
@@ -70,7 +70,7 @@ class _Shield:
         except asyncio.CancelledError as exc:
             return await self._outlast(task, exc)
         except GeneratorExit:
-            task.cancel()  # this coroutine is being closed: nobody will ask for the result
+            task.cancel()  # this coroutine is being closed: no task will ask for the result
             raise
         return await self._outlast(task, None)
 
@@ -131,7 +131,7 @@ class _Shield:
 
 
 def _take_notice(future: asyncio.Future[Any]) -> None:
-    _ = future.cancelled() or future.exception()  # whoever waited for it is gone
+    _ = future.cancelled() or future.exception()  # the task that waited for it is gone
 
 
 class _Rest(Coroutine[Any, Any, T]):
@@ -147,7 +147,7 @@ class _Rest(Coroutine[Any, Any, T]):
         future, self._future = self._future, None
         if future is None or future.done():
             return self._call.send(value)
-        future._asyncio_future_blocking = True  # noqa: SLF001 - as those who wait for it do
+        future._asyncio_future_blocking = True  # noqa: SLF001 - as tasks that wait for it do
         return future
 
     def throw(self, *exc: Any) -> Any:
@@ -156,7 +156,7 @@ class _Rest(Coroutine[Any, Any, T]):
             if future is not None:
                 _take_notice(future)  # it may have failed just before its task was cancelled
             return self._call.throw(*exc)
-        future.cancel()  # as a task does that is cancelled; those who watch the future hear of it first
+        future.cancel()  # as a task does that is cancelled; the callbacks of the future come first
         future._asyncio_future_blocking = True  # noqa: SLF001 - see above
         return future
 

@@ -1,8 +1,8 @@
 """ASGI middleware that reads from replicas, and shows each client what it wrote.
 
-A signed cookie tells how far the primary's history was when the client last wrote; what the client reads then comes
+A signed cookie says how far the primary's history was when the client last wrote; what the client reads then comes
 from where that position was reached.  A position is no secret, and whose it is does not matter: without the signature a
-client could ask for one that is never reached, and let each of its requests wait in vain.
+client could ask for one that is never reached, and let each of its requests wait for nothing.
 
 Answers to requests that ran side by side may arrive in another order than their positions have, so that of the last one
 to arrive is not always the newest.  That is why each request that writes sets a cookie with a name of its own, and
@@ -50,7 +50,7 @@ __all__ = ("ReadYourWrites", "reads_by_method")
 
 
 def reads_by_method(scope: Scope) -> bool:
-    """Return whether a request reads, as far as its method tells: GET, HEAD and OPTIONS do."""
+    """Return whether a request reads, as far as its method shows: GET, HEAD and OPTIONS do."""
     return scope["method"] in {"GET", "HEAD", "OPTIONS"}
 
 
@@ -97,7 +97,7 @@ class ReadYourWrites:
         chooser: Any = reads
         if not callable(chooser) or any(map(iscoroutinefunction, (chooser, type(chooser).__call__))):
             raise ConfigurationError(f"reads must be a function of a scope that is not async, not {reads!r}")
-        db.replica(wait=wait, max_lag=max_lag)  # tells now what is wrong with them
+        db.replica(wait=wait, max_lag=max_lag)  # raises now what is wrong with them
         self._app = app
         self._db = db
         called = urlsplit(db.url).path.rpartition("/")[2] if name is None else f"{name}"
@@ -135,7 +135,7 @@ class ReadYourWrites:
                 await self._app(scope, receive, answer)
 
     def _block_for(self, marks: list[Mark]) -> tuple[AbstractAsyncContextManager[Any], list[Mark]]:
-        """Return a block for a client that came with ``marks``, and what its cookies tell, as far as it is understood.
+        """Return a block for a client that came with ``marks``, and what its cookies say, as far as it is understood.
 
         No single position will do for some: these read from the primary, which a block makes sure of.
         """
@@ -144,7 +144,9 @@ class ReadYourWrites:
             try:
                 return self._db.replica(after=after, wait=self._wait, max_lag=self._max_lag), marks
             except ConfigurationError:
-                self._db.logger.info("a position that is none of %s has its client read from the primary", self._db.url)
+                self._db.logger.info(
+                    "a position that does not belong to %s has its client read from the primary", self._db.url
+                )
                 marks = [marks[0]._replace(position=None)]
         return self._db.replica(max_lag=0), marks
 

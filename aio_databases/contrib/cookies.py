@@ -18,11 +18,11 @@ __all__ = ("Mark", "PositionCookies")
 
 
 class Mark(NamedTuple):
-    """What a cookie of a client tells."""
+    """What the cookie of a client says."""
 
     name: str
     issued: int
-    """Seconds since 1970; never earlier than the moment it tells of."""
+    """Seconds since 1970; never earlier than the moment it is about."""
     position: str | None
     """None if it could not be had: then the primary is to be read from."""
 
@@ -37,7 +37,7 @@ class PositionCookies:
     def __init__(self, prefix: str, secret: str | bytes | Sequence[str | bytes], max_age: int, database: str) -> None:
         """Use cookies that are called ``prefix``, ``_`` and 8 hexadecimal digits, for ``max_age`` seconds.
 
-        Those that tell of a database of another name are not trusted.
+        Cookies about a database of another name are not trusted.
         """
         prefix = f"{prefix}"
         if not _TOKEN.fullmatch(prefix):
@@ -49,7 +49,7 @@ class PositionCookies:
         self._database = database.encode()
 
     def read(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[list[Mark], bool]:
-        """Return what a request's cookies tell, and whether there were others that cannot be trusted."""
+        """Return what a request's cookies say, and whether there were others that cannot be trusted."""
         pairs = (pair.strip() for name, text in headers if name == b"cookie" for pair in text.split(b";"))
         named = (pair.partition(b"=") for pair in pairs)
         found = [self._mark(name, value) for name, _, value in named if self._name.fullmatch(name)]

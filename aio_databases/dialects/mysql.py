@@ -66,7 +66,7 @@ def _newest_of_domains(numbers: dict[str, int]) -> dict[str, int]:
 
 
 def _executed(text: str, newest: bool) -> Position | None:  # noqa: FBT001 - a callback
-    """Return the position that MySQL's sets of GTIDs stand for, or None if it cannot be told.
+    """Return the position that MySQL's sets of GTIDs stand for, or None if that is unknown.
 
     A replica that works in parallel leaves gaps: it is only as far as it has everything from the beginning on.
     """

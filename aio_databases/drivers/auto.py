@@ -21,7 +21,7 @@ __all__ = ("Choice",)
 
 
 class Choice(Driver):
-    """Stands for the driver that serves the event loop, as long as there is none."""
+    """Stands for the driver that serves the event loop, before one runs."""
 
     asyncio: ClassVar[tuple[str, ...]]
     """The names of the drivers that serve asyncio, the best one first."""

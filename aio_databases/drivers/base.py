@@ -6,7 +6,7 @@ These hold for every driver, and a conformance test checks each:
 * after `Driver.connect` a connection is in autocommit mode, and read-only by the server's own means if that was asked;
 * a driver never parses SQL, retries, caches results, pools or logs;
 * no result is left open after a verb; only a `Cursor` keeps one;
-* errors of the library pass unchanged; `Driver.diagnose` tells what they mean and the caller translates them;
+* errors of the library pass unchanged; `Driver.diagnose` says what they mean and the caller translates them;
 * a connection is used by one task at a time; that is the caller's promise;
 * after a lost link, or a cancelled verb that cannot be recovered, the connection says `is_closed`;
 * `close` may be called twice; `terminate` never waits, may be called again and again, and closes no file descriptor
@@ -46,7 +46,7 @@ class Capabilities:
     trio: bool = True
     """Runs on trio."""
     lastrowid: bool = False
-    """`Result.lastrowid` tells the id of an inserted row."""
+    """`Result.lastrowid` is the id of an inserted row."""
     isolation_levels: frozenset[str] = frozenset()
     """Isolation levels that a transaction can ask for, in lower case."""
     deferrable: bool = False
@@ -117,7 +117,7 @@ class Driver(ABC):
 
     @property
     def sessionless(self) -> bool:
-        """Whether a proxy gives each transaction another session of the server, so that there is none to reset."""
+        """Whether a proxy gives each transaction another session of the server, so that a reset makes no sense."""
         return bool(self.options.get("pgbouncer"))
 
     @property
@@ -146,7 +146,7 @@ class Driver(ABC):
 
     @abstractmethod
     def diagnose(self, exc: Exception) -> Diagnosis | None:
-        """Tell what an exception means, or None if it does not come from the library or the network."""
+        """Return what an exception means, or None if it does not come from the library or the network."""
 
     def check_options(self, options: TransactionOptions) -> None:
         """Raise NotSupportedError for options of a transaction that the database cannot honour."""
@@ -223,10 +223,10 @@ class DriverConnection(ABC):
 
     @abstractmethod
     def terminate(self) -> None:
-        """Cut the connection at once, without waiting for anybody."""
+        """Cut the connection at once, without waiting for anything."""
 
     async def ping(self) -> None:
-        """Ask the server for a sign of life; raises if there is none."""
+        """Ask the server for a sign of life; raises if it does not come."""
         await self.fetch("SELECT 1", (), 1)
 
     def has_hung_up(self) -> bool:
@@ -339,7 +339,7 @@ def one_by_one(rows: Sequence[Any], *, ahead: bool = False) -> Generator[Iterato
 
 
 def diagnose_builtin(exc: Exception) -> Diagnosis | None:
-    """Tell what an exception of Python's own means: the network's, or that of a value out of range; else None."""
+    """Return what an exception of Python's own means: the network's, or that of a value out of range; else None."""
     text = str(exc) or type(exc).__name__
     if isinstance(exc, OSError):
         return errors.Diagnosis(errors.ConnectionLost, errno=exc.errno, text=text)

@@ -44,7 +44,7 @@ class CursorConnection(DriverConnection):
         return cursor
 
     def lastrowid(self, cursor: Any) -> Any:
-        """Return the id of the row that a statement has inserted, where the library tells."""
+        """Return the id of the row that a statement has inserted, where the library knows it."""
         return cursor.lastrowid
 
     async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:

@@ -44,7 +44,7 @@ def one_host(value: Any) -> Any:
 
 
 def statement_timeout(value: Any) -> float | None:
-    """Return a duration in seconds that servers can tell from none; 0 and infinity mean none."""
+    """Return a duration in seconds that a server does not take for 0; 0 and infinity mean no limit."""
     timeout = seconds(value)
     return max(timeout, _A_MILLISECOND) if 0 < timeout < float("inf") else None
 
@@ -105,7 +105,7 @@ class NetworkDriver(Driver):
 
     @property
     def gives_up_after(self) -> int:
-        """After how many seconds a library shall give up connecting, if nobody could tell it so before."""
+        """After how many seconds a library gives up connecting, if it cannot be stopped before."""
         within: float = self.options["connect_timeout"]
         return ceil(min(within, _AN_HOUR)) + 1
 
@@ -123,7 +123,7 @@ class NetworkDriver(Driver):
 
     @property
     def keepalive_words(self) -> dict[str, int]:
-        """What libpq is told of `keepalive`."""
+        """The parameters of libpq for `keepalive`."""
         if self.keepalive is not None:
             return self.keepalive._asdict()
         return {} if self.options.get("keepalives", True) else {"keepalives": 0}

@@ -100,7 +100,7 @@ class CallConnection(DriverConnection):
         return read(cursor, limit)
 
     def lastrowid(self, cursor: Any) -> Any:
-        """Return the id of the row that a statement has inserted, where the library tells."""
+        """Return the id of the row that a statement has inserted, where the library knows it."""
         return cursor.lastrowid
 
     def _executemany(self, sql: str, rows: Sequence[Any]) -> Result:
@@ -212,7 +212,7 @@ class ThreadConnection(CallConnection):
         call = self._call = Call(self._outbox, function, args)
         self._inbox.put(call)
         await call.wait()
-        self._call = None  # its result is nobody else's
+        self._call = None  # its result belongs to this call
         error, call.error = call.error, None
         if error is not None:
             try:

@@ -61,7 +61,7 @@ class Call:
 
     def _report(self) -> None:
         if not self._waiter.wake() and self.error is not None:
-            clear_frames(self.error.__traceback__)  # nobody will raise it; its variables may keep a connection open
+            clear_frames(self.error.__traceback__)  # it will not be raised; its variables may keep a connection open
             self.error = None
 
 

@@ -81,7 +81,7 @@ class PhysicalConnection:
         self.session_changed = False
         self.in_manual_transaction = False  # that was begun by SQL of the caller's own
         self._manual_caller: Caller | None = None  # the lease that has begun it, unless that was for one statement
-        self._lost_manual_transaction = False  # the database rolled it back, and the caller was not told yet
+        self._lost_manual_transaction = False  # the database rolled it back, and the caller does not know yet
         self._needs_cleanup = False
         self._cursors: set[Cursor] = set()
         self._orphaned_cursors: list[Cursor] = []
@@ -106,7 +106,7 @@ class PhysicalConnection:
         self._renew()
 
     def forget_caller(self, caller: Caller) -> None:
-        """Note that a lease has ended: a transaction that it has begun by SQL is nobody's."""
+        """Note that a lease has ended: a transaction that it has begun by SQL has no caller any more."""
         if self._manual_caller is caller:
             self._manual_caller = None
 
@@ -461,7 +461,7 @@ class PhysicalConnection:
         """
         try:
             await shielded(lambda: self._say_good_bye(within), self._options.cleanup_timeout)
-        except Exception:  # noqa: BLE001, S110 - a server that is gone cannot be told good-bye
+        except Exception:  # noqa: BLE001, S110 - a server that is gone hears no good-bye
             pass
         finally:
             self.driver.terminate()

@@ -39,7 +39,7 @@ class Connector(Protocol):
 
 
 class Server(Protocol):
-    """What is told of the server of a connection, for other connections to it; a `Pool`."""
+    """What a connection asks about its server, and reports of it for other connections; a `Pool`."""
 
     options: PoolOptions
     read_only: bool

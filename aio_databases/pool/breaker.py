@@ -76,7 +76,7 @@ class CircuitBreaker:
         if self.is_open:
             return 0.0  # others have found out the same
         rest = max(self._cool_down, min(self._cool_down * 2.0 ** min(self.failures, 9), _LONGEST_REST))
-        # Those who left it at the same time shall not all come back at the same time.
+        # Pools that have left it at the same time must not all come back at the same time.
         rest *= random.uniform(0.8, 1.2)  # noqa: S311 - there is nothing to gain from guessing it
         self.failures += 1
         self._is_tried = False

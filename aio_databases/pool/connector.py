@@ -204,7 +204,7 @@ class Connector:
     def _has_no_roles(self) -> errors.ConfigurationError:
         dialect = self.driver.dialect
         message = f"the option target={self.target!r} of {self.driver.address} cannot be followed: nothing is known "
-        hint = ", or tell by db_type= what database it is" if self._dialect.may_have_roles else ""
+        hint = ", or say by db_type= what database it is" if self._dialect.may_have_roles else ""
         return errors.ConfigurationError(f"{message}of primaries and replicas of {dialect}; leave it out{hint}")
 
     def _translated(self, driver: Driver, exc: Exception, within: float) -> Exception:
@@ -241,8 +241,10 @@ class Connector:
         last, reasons = failures[-1], "; ".join(map(str, failures))
         without_role = (isinstance(failure, errors.TargetNotFound) or is_not_ready(failure) for failure in failures)
         if self.target != "any" and any(without_role):
-            message = f"cannot connect to {self.driver.address} with target={self.target!r}: {reasons}; if this is no "
-            error = errors.TargetNotFound(message + "failover that ends soon, check the hosts, or say target='any'")
+            error = errors.TargetNotFound(
+                f"cannot connect to {self.driver.address} with target={self.target!r}: {reasons}; "
+                "retry if a failover is in progress, otherwise check the hosts or set target='any'"
+            )
             error.__cause__ = last
             return error
         if len(self._drivers) > 1:

@@ -1,7 +1,7 @@
-"""How far replicas are behind the primary, and whether that is near enough for a reader.
+"""Find out how far replicas are behind the primary, and whether that is near enough for a reader.
 
-No clock of a server is asked, and no privilege needed: the primary tells its position now and then, a replica tells
-which it has replayed, and when the primary was there is how old the replica's data can be at most.
+No clock of a server is asked, and no privilege needed: the primary is asked for its position now and then, a replica
+for the one that it has replayed; its data are at most as old as the time since the primary was there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ("LagTracker", "PositionHistory", "ReadRequirement")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05  # seconds between two looks whether a replica has come on
 _SAMPLES = 4  # positions of the primary to know of for as long as a replica may be behind
 _MOST_SAMPLES = 1000
-_IN_VAIN = 1.0  # seconds after which a primary that did not tell is asked again
+_IN_VAIN = 1.0  # seconds after which a primary that did not answer is asked again
 
 
 class ReadRequirement(NamedTuple):
@@ -192,7 +192,7 @@ class LagTracker:
             return
         await primary.position_lock.acquire(float("inf"))
         try:
-            # Those who had to wait do not ask again, even if it was done in vain: they may be many.
+            # Tasks that had to wait do not ask again, even if there was no answer: they may be many.
             if now > self._asked_at and primary.has_room:
                 await self._ask_primary()
         except errors.OperationalError:
@@ -226,7 +226,7 @@ class LagTracker:
 
 
 async def _replayed(pool: Pool, physical: PhysicalConnection) -> Position | None:
-    """Return how far a replica is, or None if it does not tell."""
+    """Return how far a replica is, or None if it does not report that."""
     try:
         return await _ask(pool, physical)
     except (errors.NotSupportedError, errors.ProgrammingError):
@@ -243,7 +243,7 @@ async def _ask(
             with anyio.fail_after(within):
                 rows = await physical.driver.fetch(query, (), 1)
         except TimeoutError as exc:
-            message = f"{pool.driver.address} did not tell its position within {within:g} s"
+            message = f"{pool.driver.address} did not report its position within {within:g} s"
             raise errors.ConnectionLost(message) from exc
         except Exception as exc:
             error = translate_error(pool.driver, exc, closed=physical.driver.is_closed)
@@ -256,6 +256,6 @@ async def _ask(
 
 
 def _is_same_file(one: Driver, other: Driver) -> bool:
-    """Return whether two SQLite databases are one file, of which everybody sees all; of a copy nothing is known."""
+    """Return whether two SQLite databases are one file, of which each connection sees all; a copy counts as another."""
     places = [(f"{driver.address}", driver.options.get("dsn")) for driver in (one, other)]
     return places[0] == places[1] and not one.shared

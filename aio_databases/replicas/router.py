@@ -35,8 +35,8 @@ class Replica:
     def __init__(self, pool: Pool, weight: float = 1.0) -> None:
         self.pool = pool
         self.weight = weight
-        self.behind_until = 0.0  # not to be waited for, as a block has just done so in vain
-        self.alike_until = 0.0  # its other connections were asked in vain a moment ago
+        self.behind_until = 0.0  # not to be waited for, as a block has just done so without success
+        self.alike_until = 0.0  # its other connections were asked without success a moment ago
 
     def note_alike(self) -> None:
         """Note that its other connections were asked, and none has what is wanted."""
@@ -104,8 +104,10 @@ class Replicas:
         if fallback:
             return self.fallback, await self._fall_back(wanted, failure)
         if failure is None:
-            message = "no replica can be used: none is configured, or all failed a moment ago; allow the fallback"
-            raise errors.ConnectError(message)
+            raise errors.ConnectError(
+                "no replica is available: none is configured, or all failed recently; "
+                "pass fallback=True to read from the primary"
+            )
         raise failure
 
     async def _lease(self, pool: Pool) -> PhysicalConnection:
@@ -122,7 +124,7 @@ class Replicas:
             # A caller's time limit may be shorter than our patience: then its end is all that is heard of the server.
             gave_up = waits_for_server and not isinstance(exc, Exception)
             if gave_up and breaker.is_silent(began, pool.connector.patience, pool.used_at):
-                pool.leave_alone(f"{pool.driver.address} did not answer those who gave up waiting for it")
+                pool.leave_alone(f"{pool.driver.address} did not answer the tasks that gave up waiting for it")
             raise
         finally:
             if is_trial:
@@ -212,13 +214,13 @@ class Replicas:
                 if await self._lag.is_met(pool, another, wanted, 0.0):
                     return another
         except errors.OperationalError:
-            pool.suspect()  # the connection at hand is none the worse for that
+            pool.suspect()  # the connection at hand may be in order
         return None
 
     async def _come_to(
         self, replica: Replica, physical: PhysicalConnection, wanted: ReadRequirement, deadline: float
     ) -> PhysicalConnection | None:
-        """Wait for a replica to come on, unless that was done in vain a moment ago."""
+        """Wait for a replica to come on, unless that was done without success a moment ago."""
         if wanted.after is None or monotonic() < replica.behind_until:
             return None
         if monotonic() < deadline and await self._lag.is_met(replica.pool, physical, wanted, deadline):
@@ -250,14 +252,14 @@ _OTHERS = 2  # connections that are asked besides, where one host is named, behi
 
 
 def _is_promising(pool: Pool, failure: errors.Error | None) -> bool:
-    """Return whether a replica is neither silent, nor as busy as another one that was just waited for in vain."""
+    """Return whether a replica is neither silent, nor as busy as one that was just waited for without success."""
     return pool.connector.breaker.allows_request and (pool.has_room or not isinstance(failure, errors.PoolTimeout))
 
 
 def _too_far_behind(wanted: ReadRequirement) -> str:
     has = [f"has replayed the position within {wanted.wait:g} s"] if wanted.after is not None else []
     has += [f"is known to be at most {wanted.max_lag:g} s behind"] if wanted.max_lag is not None else []
-    return f"no replica {' and '.join(has)}; allow the fallback to the primary, or ask for less"
+    return f"no replica {' and '.join(has)}; pass fallback=True to read from the primary, or ask for less"
 
 
 def make_pools(

@@ -1,4 +1,4 @@
-"""Which class the annotation of a field names, wherever that can be told."""
+"""Find the class that the annotation of a field names, where that is possible."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _names_around(owner: Any, field: str) -> Mapping[str, Any]:
 
 
 def _scalars() -> dict[str, Any]:
-    # Imported here, because this takes long and is for those who map rows.
+    # Imported here, because this takes long and only mappings of rows need it.
     from datetime import date, datetime, time, timedelta  # noqa: PLC0415 - see above
     from decimal import Decimal  # noqa: PLC0415 - see above
     from uuid import UUID  # noqa: PLC0415 - see above

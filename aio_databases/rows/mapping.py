@@ -208,7 +208,7 @@ class _Fields(NamedTuple):
 def _fields_of_signature(kind: Any) -> _Fields:
     try:
         parameters = signature(kind, **_SIGNATURE).parameters.values()
-    except ValueError:  # some types written in C do not tell
+    except ValueError:  # some types written in C have no signature
         return _Fields(accepted=None)
     kinds = {each.kind for each in parameters}
     anywhere = tuple(each.name for each in parameters if each.kind is Parameter.POSITIONAL_OR_KEYWORD)
@@ -274,7 +274,7 @@ def _scalar_converter(kind: Any) -> Mapper | None:
 
 
 def _test_of(kind: type) -> Callable[[object], bool]:
-    """Return what tells whether a value is of a type, and of none that only inherits from it: a bool is no number."""
+    """Return a test for values of a type, and not of one that only inherits from it: a bool is not a number."""
     wrong = tuple(each for each in _converters() if each is not kind and issubclass(each, kind))
     return lambda value: isinstance(value, kind) and not isinstance(value, wrong)
 
@@ -336,7 +336,7 @@ def _refuse(_value: Any) -> Any:
 @cache
 def _converters() -> dict[type, Mapper]:
     """Return what converts values to each type of scalars."""
-    # Imported here, because this takes long and is for those who map rows.
+    # Imported here, because this takes long and only mappings of rows need it.
     from datetime import date, datetime, time, timedelta  # noqa: PLC0415 - see above
     from decimal import Decimal  # noqa: PLC0415 - see above
     from uuid import UUID  # noqa: PLC0415 - see above
@@ -387,7 +387,7 @@ def _refusal(kind: Any, exc: Exception, field: str | None = None) -> Configurati
     elif library == "msgspec" and (match := _MSGSPEC_FIELD.search(str(exc))):
         fields = [match[1]]
     refused = f"the value of {', '.join(dict.fromkeys(fields))}" if fields else "a value of the row"
-    error = DataError(f"{_name_of(kind)} refuses {refused}: correct the row or the type, the cause tells why")
+    error = DataError(f"{_name_of(kind)} refuses {refused}: correct the row or the type; the cause says why")
     error.column = fields[0] if len(fields) == 1 else None
     return error
 

@@ -14,7 +14,7 @@ __all__ = ("Record", "Result", "record_type")
 class Result(NamedTuple):
     """What a statement did.
 
-    ``rowcount`` is the number of rows it changed, -1 where the database does not tell.  ``lastrowid`` is the id of the
+    ``rowcount`` is the number of rows it changed, -1 where that is unknown.  ``lastrowid`` is the id of the
     inserted row on databases that report one, else None.
     """
 

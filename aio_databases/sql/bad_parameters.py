@@ -1,4 +1,4 @@
-"""Which parameter it was that a library could not send."""
+"""Name the parameter that a library could not send."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ("add_parameter_hint", "add_placeholder_hint")
 
 
 def add_parameter_hint(error: DataError, plan: CompiledQuery, values: Any = ()) -> None:
-    """Have an error tell the name, or the number, and the type of the value that could not be sent; never the value.
+    """Add to an error the name, or the number, and the type of the value that could not be sent; never the value.
 
-    Some libraries tell which one it was; for the others it is the first that is out of the ordinary, or else perhaps
+    Some libraries report which one it was; for the others it is the first that is out of the ordinary, or else perhaps
     one that is made of others.
     """
     if error.parameter is None and (error.sqlstate or error.errno):
@@ -115,7 +115,7 @@ _LIMIT = 1 << 63
 
 @cache
 def _extremes() -> tuple[tuple[Any, Callable[[Any], bool]], ...]:
-    """Return the types that all libraries know, each with what tells whether a value is too odd for one of them."""
+    """Return the types that all libraries know, each with a function that finds values too odd for one of them."""
     # Imported here, because this takes long and mistakes are rare.
     import json  # noqa: PLC0415 - see above
     from datetime import UTC, date, datetime, time, timedelta  # noqa: PLC0415 - see above

@@ -25,7 +25,7 @@ def split_values(sql: str) -> Split | None:
     """Return the parts of an INSERT or REPLACE whose row of values may be repeated, else None.
 
     None comes, too, when many rows in one statement would mean something else than many statements, or in doubt: a
-    backslash ends a string or not, as the server is set up.  A percent sign that is none of a mark stays doubled.
+    backslash ends a string or not, as the server is set up.  A percent sign outside of a mark stays doubled.
     """
     if "\\" in sql or _VERSION_COMMENT.search(sql):
         return None

@@ -35,7 +35,7 @@ class ListPlaces(NamedTuple):
 
     text: str
     places: tuple[Place, ...]
-    escaped: tuple[Place, ...]  # question marks that are none
+    escaped: tuple[Place, ...]  # question marks that are not placeholders
     lists: tuple[int, ...]  # the numbers of the values behind IN
     rows: frozenset[int] = frozenset()  # the numbers of those among them that are compared with rows: (a, b) IN (?)
 

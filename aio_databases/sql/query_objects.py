@@ -1,6 +1,6 @@
 """Turn template strings, SQLAlchemy statements and other query objects into SQL text and parameters.
 
-They are told by their shape, so that neither SQLAlchemy nor a new Python has to be there.
+They are recognised by their shape, so that neither SQLAlchemy nor a new Python has to be there.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Rows(list[Any]):
 def rows_of(params: tuple[Any, ...]) -> Rows:
     """Return the rows that executemany() was given: one by one, or as one container or iterator of them.
 
-    What stands alone and is none of `_CONTAINERS` is one row, and so is one list of bare values, as it was in 1.x.
+    What stands alone and is not one of `_CONTAINERS` is one row, and so is one list of bare values, as it was in 1.x.
 
     Raises `ProgrammingError` for a generator that was read before.
     """
@@ -151,7 +151,7 @@ def _compile(statement: Any, rows: list[dict[str, Any]], dialect: Any) -> list[t
     filled: list[tuple[str, dict[str, Any]]] = []
     try:
         for row in rows:
-            filled.append(_fill(compiled, row))  # noqa: PERF401 - its length tells which row has failed
+            filled.append(_fill(compiled, row))  # noqa: PERF401 - its length shows which row has failed
     except ProgrammingError as error:
         if len(rows) > 1:
             name_row(error, len(filled) + 1)

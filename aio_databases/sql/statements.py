@@ -1,4 +1,4 @@
-"""What an SQL text is made of, and what it does, as far as its words tell.
+"""Split an SQL text into tokens, and find out from its words what it does.
 
 A text is scanned once, in one pass, by a lexer that knows where the strings, quoted identifiers and comments of its
 dialect end.  What is said about writing and about the session is a fence, not a proof: in doubt it is yes.

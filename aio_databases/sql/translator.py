@@ -147,7 +147,7 @@ class Translator:
         if set(map(type, rows)) == {tuple}:
             plan = self._positional.get(text) or self._remember(self._positional, text)
             if set(map(len, rows)) == {plan.takes}:
-                return plan, rows  # as most are, and told without looking at each
+                return plan, rows  # as most are, which shows without looking at each
         pairs = [_kind_and_params(row) for row in rows]
         if not pairs:
             return self.bind(text, ())[0], []
@@ -173,7 +173,7 @@ class Translator:
         return plan, fitted
 
     def _check_alone(self, text: str) -> None:
-        """Raise DataError for a list that comes alone to a place which takes one value, as far as the text tells."""
+        """Raise DataError for a list that comes alone to a place which takes one value, as far as the text shows."""
         if self._dialect.has_arrays:
             return
         plan = self._positional.get(text) or self._remember(self._positional, text)

@@ -60,13 +60,13 @@ class Hooks:
     async def call(self, became: When | None, leaving: BaseException | None, logger: logging.Logger) -> None:
         """Call, in the order in which they were added, the hooks that wait for what the transaction ``became``.
 
-        None means that nobody knows.  All of them are called, whatever happens in some; then a cancellation goes on,
+        None means that this is unknown.  All of them are called, whatever happens in some; then a cancellation goes on,
         unless something that is no error is ``leaving`` the block already.  Errors are raised in an ExceptionGroup, or
         logged if there is something else to raise.
         """
         wanted = {When.ENDED, became}
         if became is None and (dropped := sum(hook.when not in wanted for hook in self._hooks)):
-            logger.warning("nobody knows whether a transaction was committed: %d of its hooks are not called", dropped)
+            logger.warning("it is unknown whether a transaction was committed: %d of its hooks are not called", dropped)
         failures: list[Exception] = []
         interruption: BaseException | None = None
         try:

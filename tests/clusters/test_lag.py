@@ -64,7 +64,7 @@ async def test_a_read_after_a_position_that_no_replica_has_goes_to_the_primary(f
         position = await db.position()
         for wait in (0.1, 0.1, 0):
             assert await read(db, after=position, wait=wait) == (1, "primary")
-        with pytest.raises(ReplicaLag, match=r"no replica has replayed the position within 0 s; allow the fallback"):
+        with pytest.raises(ReplicaLag, match=r"no replica has replayed the position within 0 s; pass fallback=True"):
             await read(db, after=position, wait=0, fallback=False)
         assert await read(db) == (0, "replica")
         for name, stats in db.stats().items():

@@ -143,7 +143,7 @@ WORDS = {
 }
 
 LIMITS: dict[str, dict[str, str]] = {
-    "application_name": {"odbc-mysql": "The ODBC drivers for MySQL tell the server their own name."},
+    "application_name": {"odbc-mysql": "The ODBC drivers for MySQL send their own name."},
     "busy_timeout": {
         "odbc-sqlite": "SQLite's ODBC driver waits for a lock as long as it was told to when it connected."
     },

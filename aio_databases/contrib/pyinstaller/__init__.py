@@ -1,4 +1,4 @@
-"""What PyInstaller has to be told of this package; it asks by the entry point ``pyinstaller40``."""
+"""What PyInstaller has to know of this package; it asks by the entry point ``pyinstaller40``."""
 
 from __future__ import annotations
 

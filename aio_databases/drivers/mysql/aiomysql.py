@@ -51,7 +51,7 @@ class AiomysqlConnection(MySQLConnection):
         try:
             await self.raw._connect()
         except aiomysql.OperationalError as exc:
-            if exc.__cause__ is not None:  # aiomysql does not tell why there is no connection
+            if exc.__cause__ is not None:  # aiomysql does not say why there is no connection
                 raise aiomysql.OperationalError(exc.args[0], f"{exc.args[1]} ({exc.__cause__})") from exc.__cause__
             raise
 

@@ -1,7 +1,7 @@
 # ruff: noqa: SLF001 - asyncmy keeps to itself what is needed to cut a connection
 """MySQL and MariaDB through asyncmy, on asyncio."""
 
-# Its types tell nothing of what is used here.
+# Its types do not cover what is used here.
 # pyright: basic
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class _Connection(Guard, asyncmy.connection.Connection):
 
 
 class _Portions(asyncmy.connection._MySQLProtocol):  # type: ignore[name-defined, misc]  # its types leave it out
-    """Takes no more at a time than a portion: uvloop reads 32 times before the reader can tell it to wait."""
+    """Takes no more at a time than a portion: uvloop reads 32 times before the reader can make it wait."""
 
     def get_buffer(self, sizehint: int) -> memoryview:
         buffer: memoryview = super().get_buffer(sizehint)

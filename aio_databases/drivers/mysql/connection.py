@@ -65,7 +65,7 @@ class MySQLCursor(Cursor):
         return rows
 
     async def load(self) -> None:
-        """Read the rest into memory; if that fails, the next fetch tells."""
+        """Read the rest into memory; if that fails, the next fetch raises."""
         try:
             rows = await self._read(None)
         except Exception as exc:  # noqa: BLE001 - it is raised by the fetch that it belongs to
@@ -142,7 +142,7 @@ class MySQLConnection(DriverConnection):
         self._read_only = read_only
         self.stream: MySQLCursor | None = None
         self.server: Any = None
-        """Which server it is, and with which role, as far as it tells."""
+        """Which server it is, and with which role, as far as they are known."""
         self._identity = ""  # the question for that
         self._longest = sys.maxsize  # bytes that a statement may have
         self._talking = False  # a statement was sent, and its answer not read to the end
@@ -189,7 +189,7 @@ class MySQLConnection(DriverConnection):
             return False
         await self._begin_session()
         if self.raw.character_set_name() != "utf8mb4":
-            return False  # the library was told so by its own methods, and goes on to read another one
+            return False  # the caller has asked the library for it, which goes on to read another one
         # The role stays, on MariaDB at least.
         return not self._identity or self.server == await self._ask_identity()
 
@@ -225,7 +225,7 @@ class MySQLConnection(DriverConnection):
         return self.is_closed or hung_up(self.socket.fileno())
 
     async def settle(self) -> bool:
-        """Stop a cancelled statement on the server; its answer cannot be told from the next one's any more."""
+        """Stop a cancelled statement on the server; its answer would be taken for that of the next one."""
         if not self._talking:
             return not self.is_closed
         self._talking = False
@@ -449,7 +449,7 @@ class MySQLConnection(DriverConnection):
         return answer
 
     async def _recover(self, exc: Exception) -> bool:
-        """Get over an error, and return whether it is one: an empty query is none."""
+        """Recover from an error, and return whether it is one: an empty query is not."""
         if isinstance(exc, DataError):
             self._talking = False  # it is of our own, and comes before a statement is sent or after its answer is read
             return True
@@ -458,7 +458,7 @@ class MySQLConnection(DriverConnection):
         if not errno or errno in _CLIENT_ERRORS or errno in _FATAL or issubclass(kind, ConnectionLost):
             self.terminate()  # if the server is still there, it is in the middle of an answer
         elif self.in_transaction and not issubclass(kind, IntegrityError | DataError | ProgrammingError):
-            # An error does not tell whether the transaction is gone with it, as after a deadlock; the next answer does.
+            # An error does not say whether the transaction is gone with it, as after a deadlock; the next answer does.
             try:
                 await self._command(_PING)
             except Exception:  # noqa: BLE001 - the first error is the one to see

@@ -102,7 +102,7 @@ class Guard:
     """
 
     refusal: str | None = None
-    """What to tell instead of logging in without encryption; None: log in all the same."""
+    """The error instead of a login without encryption; None: log in all the same."""
     server_capabilities: int
 
     def _request_authentication(self) -> Any:
@@ -118,7 +118,7 @@ class Guard:
 
 
 class MySQLDriver(_OfMySQL, NetworkDriver):
-    """Knows what to tell the library and the server when a session begins, and what their errors mean."""
+    """Knows what the library and the server need when a session begins, and what their errors mean."""
 
     library_error: ClassVar[type[Exception]]
     """The class of all errors of the library."""
@@ -259,7 +259,7 @@ _FOUND_ROWS = 1 << 1
 _TLS = 1 << 11
 MULTI_STATEMENTS = 1 << 16
 _PATIENCE = 600  # seconds that the server waits for the slow reader of a stream, instead of 60
-_LONGEST_NAME = 64  # bytes; aiomysql and asyncmy have 255 for all that they tell about themselves
+_LONGEST_NAME = 64  # bytes; aiomysql and asyncmy have 255 for all that they say about themselves
 _OF_THE_SESSION = ("autocommit", "charset", "collation", "init_command", "sql_mode")
 """What is done when a session begins, and again after a reset, by us instead of the libraries."""
 
@@ -281,7 +281,7 @@ _ADVICE: dict[int, str] = dict.fromkeys((1148, 3948, 4166), _NO_FILES)
 
 
 def row_of(exc: Exception) -> int | None:
-    """Return which row of a statement an error of the server is about, counted from 1, if it tells."""
+    """Return which row of a statement an error of the server is about, counted from 1, if it says so."""
     match = _AT_ROW.search(str(exc.args[-1])) if exc.args else None
     return int(match[1]) if match else None
 

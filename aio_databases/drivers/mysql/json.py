@@ -1,7 +1,7 @@
 """Columns of JSON in the results of MySQL and MariaDB.
 
 MySQL has a type for them.  To MariaDB a column of JSON is a LONGTEXT in binary order with a CHECK constraint, and its
-clients are told no more than the former; so the constraint is looked up, once for each column.
+clients only see the former; so the constraint is looked up, once for each column.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _column(field: Any) -> Column | None:
     is_candidate = field.type_code == _BLOB and field.length == _LONGEST and field.flags & _BINARY and field.org_table
     if not is_candidate or field.charsetnr == _NO_TEXT:
         return None
-    data: bytes = field.get_all_data()  # not every library tells the database
+    data: bytes = field.get_all_data()  # not every library has the name of the database
     start = data[0] + 1
     return data[start + 1 : start + 1 + data[start]].decode(), field.org_table, field.org_name
 

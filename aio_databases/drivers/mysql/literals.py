@@ -27,7 +27,7 @@ __all__ = ("literal", "rows_with_values", "with_values")
 def with_values(sql: str, params: Any, *, backslashes: bool, to_json: Callable[[Any], str] = dumps) -> str:
     """Return the SQL with a literal for every ``%s`` or ``%(name)s``, and one percent sign for every two.
 
-    ``backslashes`` tells whether they escape the next character in the session; ``to_json`` writes dict and list.
+    ``backslashes`` says whether they escape the next character in the session; ``to_json`` writes dict and list.
     Raises DataError for a value that MySQL does not have, and ProgrammingError if values and placeholders do not match.
     """
     values: Any = params

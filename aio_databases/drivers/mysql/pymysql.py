@@ -39,7 +39,7 @@ class LibraryConnection(Guard, pymysql.Connection):  # type: ignore[misc]  # it 
 
     def connect(self, sock: Any = None) -> None:
         """Open the connection."""
-        if self.unix_socket:  # PyMySQL would not close a socket that nobody listens on
+        if self.unix_socket:  # PyMySQL would not close a socket on which no server listens
             sock = socket.socket(socket.AF_UNIX)
             sock.settimeout(self.connect_timeout)
             try:
@@ -158,7 +158,7 @@ class PyMySQLConnection(ThreadConnection):
 
     @property
     def server(self) -> Any:
-        """Which server it is, as far as it tells."""
+        """Which server it is, as far as it is known."""
         return self.session.server
 
     @property

@@ -1,4 +1,4 @@
-# ruff: noqa: SLF001 - a library that nobody repairs any more is repaired from outside
+# ruff: noqa: SLF001 - a library without releases any more is repaired from outside
 """MySQL and MariaDB through trio-mysql, on trio."""
 
 # It has no types.
@@ -54,7 +54,7 @@ class RepairedConnection(Guard, trio_mysql.Connection):  # type: ignore[misc]  #
                 self._force_close()
 
     def _request_authentication(self) -> Any:
-        # trio-mysql forgets to await these two: as if it had not heard of them, it is told to by the server, and does.
+        # trio-mysql forgets to await these two.  As if it did not know them, it waits for the server to ask for them.
         if self._auth_plugin_name in {"caching_sha2_password", "sha256_password"}:
             self._auth_plugin_name = ""
         return super()._request_authentication()
@@ -97,7 +97,7 @@ class RepairedConnection(Guard, trio_mysql.Connection):  # type: ignore[misc]  #
         try:
             await super()._write_bytes(data)
         except BaseException:
-            self._force_close()  # nobody knows how much of it was sent
+            self._force_close()  # it is unknown how much of it was sent
             raise
 
     async def _execute_command(self, command: int, sql: Any) -> None:

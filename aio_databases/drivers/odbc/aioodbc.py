@@ -82,7 +82,7 @@ class _Executor:
                 return
             try:
                 future.set_result(function(*args))
-            except BaseException as exc:  # noqa: BLE001 - whoever awaits it raises it
+            except BaseException as exc:  # noqa: BLE001 - the task that awaits it raises it
                 future.set_exception(exc)
 
         self._put(call)

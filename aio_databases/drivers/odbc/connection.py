@@ -29,7 +29,7 @@ class OdbcCursor:
     """A cursor of pyodbc's that can be stopped, whose rows are tuples, and whose rows are those of the first result.
 
     A procedure, or several statements in one text, give several results, some of them without rows.  An error in one of
-    them is told when that result comes, so all of them have to be read.
+    them is reported when that result comes, so all of them have to be read.
     """
 
     def __init__(self, connection: OdbcConnection, cursor: Any) -> None:
@@ -68,7 +68,7 @@ class OdbcCursor:
 
     @property
     def lastrowid(self) -> Any:
-        """The id of the row that the statement has inserted, where it is told."""
+        """The id of the row that the statement has inserted, where it is reported."""
         return self._connection.inserted_id() if self.rowcount > 0 else None
 
     def fetchall(self) -> list[tuple[Any, ...]]:
@@ -99,7 +99,7 @@ T = TypeVar("T")
 class OdbcConnection(ThreadConnection):
     """The verbs, for whatever database.
 
-    ODBC does not tell whether a transaction is open, so it is told by the first words of each statement; what a
+    ODBC does not report whether a transaction is open, so the first words of each statement decide; what a
     procedure or a second statement in the same text does is not seen.
     """
 
@@ -109,7 +109,7 @@ class OdbcConnection(ThreadConnection):
         self._read_only = read_only
         self._text = ""
         self._lost = False
-        self._begun = False  # a transaction, as far as SQL can tell
+        self._begun = False  # a transaction, as far as the texts show
         self._failed = False  # the last statement in it
         self._after: Sequence[str] = ()
         self._sql = ""
@@ -153,7 +153,7 @@ class OdbcConnection(ThreadConnection):
 
     @property
     def in_transaction(self) -> bool:
-        """Whether a transaction is open, as far as can be told."""
+        """Whether a transaction is open, as far as is known."""
         if self.is_closed or self.db is None:
             return False
         return not self.db.autocommit if self.driver.ways.begins is None else self._begun
@@ -394,7 +394,7 @@ class OdbcConnection(ThreadConnection):
             self._insist(self._send, statement)
 
     def _is_doomed(self) -> bool:
-        """Return whether the transaction can only be rolled back, which PostgreSQL does not tell when it commits."""
+        """Return whether the transaction can only be rolled back, which PostgreSQL does not report when it commits."""
         try:
             self._ask(self.driver.ways.question)
         except Exception as exc:
@@ -443,7 +443,7 @@ class OdbcConnection(ThreadConnection):
             self.stop.close(self.db)
 
     def inserted_id(self) -> Any:
-        """Return the id of the row that the last statement has inserted, if it is cheaply told; part of a call."""
+        """Return the id of the row that the last statement has inserted, if that takes no query; part of a call."""
         inserts = self.driver.capabilities.lastrowid and _INSERT.match(self._sql)
         return self._ask("SELECT last_insert_rowid()") if inserts else None
 

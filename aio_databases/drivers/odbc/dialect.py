@@ -32,7 +32,7 @@ ENDS = r"ABORT|COMMIT|END|ROLLBACK(?!\s+(?:\w+\s+)?TO\b)"
 
 
 class Failure(NamedTuple):
-    """What an exception of pyodbc tells."""
+    """What an exception of pyodbc says."""
 
     kind: type[errors.Error]
     """What its class stands for."""
@@ -73,7 +73,7 @@ class OdbcDialect:
     has_several: ClassVar[re.Pattern[str] | None] = None
     """Statements that may give several results; None: any may, and the ODBC driver can be asked after all of them."""
     counts: ClassVar[re.Pattern[str] | None] = None
-    """Statements whose rows the ODBC driver counts; None: it tells of any statement whether it does."""
+    """Statements whose rows the ODBC driver counts; None: it says of any statement whether it does."""
     keeps_failed_rows: ClassVar[bool] = False
     """In a transaction, what executemany() did before it failed is still there, unless a savepoint takes it back."""
     keeps_refused_rows: ClassVar[bool] = False
@@ -92,7 +92,7 @@ class OdbcDialect:
     """The statement that frees what others may wait for, which a server does a little late for a closed connection."""
 
     identity: ClassVar[str] = ""
-    """A query for the number of the connection, and what tells its server from others behind a load balancer."""
+    """A query for the number of the connection, and for what distinguishes its server behind a load balancer."""
     stop: ClassVar[str] = ""
     """The statement by which another connection stops what the one with this number runs."""
 
@@ -162,7 +162,7 @@ class OdbcDialect:
         return for_any(positional(params), to_json)
 
     def told(self, text: str) -> str:
-        """Return the text of an error without what may be somebody's values."""
+        """Return the text of an error without what may be values of a user."""
         return text
 
     def column(self, name: str) -> str:

@@ -86,7 +86,7 @@ class AnyODBC(Choice):
 
 
 class OdbcDriver(LibraryDriver):
-    """Knows the connection string, and what to tell the database when a session begins."""
+    """Knows the connection string, and what the database needs when a session begins."""
 
     dialect: ClassVar[str] = "odbc"
     paramstyle: ClassVar[str] = "qmark"
@@ -110,7 +110,7 @@ class OdbcDriver(LibraryDriver):
         _check_hosts(self)
         self.is_known = self.dialect != "odbc"
         if self.options.get("json") is True:
-            message = f"json=True does not go with {address}: ODBC does not tell which columns are JSON"
+            message = f"json=True does not go with {address}: ODBC does not report which columns are JSON"
             raise ConfigurationError(message)
         if isinstance(self.ssl, SSLContext):
             message = f"ODBC drivers encrypt by themselves, and cannot use the SSLContext for {address}: give it a word"
@@ -135,7 +135,7 @@ class OdbcDriver(LibraryDriver):
     def _check(self) -> None:
         self.ways = _DIALECTS.get(self.dialect, _UNKNOWN)
         if self.dialect != "postgresql" and (given := self.options.keys() & {"keepalive", *LIBPQ_OPTIONS}):
-            raise refusal(self, min(given), "only PostgreSQL's ODBC driver can be told so")
+            raise refusal(self, min(given), "only PostgreSQL's ODBC driver has an option for it")
         self.ways.check(self)
         self.ways.encryption(self)
 
@@ -226,7 +226,7 @@ def _dialect_of(address: Address, source: str, options: Mapping[str, Any], sourc
 
 def _check_hosts(driver: Driver) -> None:
     if len(driver.address.hosts) > 1 and driver.dialect not in {"mysql", "postgresql"}:
-        message = f"{driver.address} has several hosts, but the name of the ODBC driver does not tell what they are"
+        message = f"{driver.address} has several hosts, but the name of the ODBC driver does not show what they are"
         raise ConfigurationError(f"{message}: add db_type='postgresql' or db_type='mysql', if they are like it")
 
 
@@ -238,7 +238,7 @@ def _speak(driver: Driver, dialect: str) -> None:
 
 
 def _name_in(text: str) -> str:
-    """Return the dialect that the name of an ODBC driver or of a database product tells, else ``odbc``."""
+    """Return the dialect that the name of an ODBC driver or of a database product stands for, else ``odbc``."""
     return next((name for word, name in _WORDS.items() if word in text.lower()), "odbc")
 
 

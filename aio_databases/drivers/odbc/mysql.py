@@ -26,7 +26,7 @@ __all__ = ("MySQL",)
 class MySQL(OdbcDialect):
     """MySQL or MariaDB, through the ODBC driver of either."""
 
-    # LAST_INSERT_ID() would cost a round trip, and tells of an older row where this one has got its id from the user.
+    # LAST_INSERT_ID() would cost a round trip, and is that of an older row where this one has got its id from the user.
     capabilities: ClassVar[Capabilities] = Capabilities(
         isolation_levels=MYSQL.isolation_levels, ddl_commits=True, reusable_after_cancel=True
     )
@@ -68,7 +68,7 @@ class MySQL(OdbcDialect):
     def check(self, driver: LibraryDriver) -> None:
         """Raise ConfigurationError for options that cannot be followed."""
         if "application_name" in driver.options:
-            raise refusal(driver, "application_name", "the ODBC drivers for MySQL tell the server their own")
+            raise refusal(driver, "application_name", "the ODBC drivers for MySQL send their own")
 
     def prepare(self, db: Any, driver: LibraryDriver) -> None:
         """Keep long texts whole, and read TIME with its fraction, as the duration that it is."""
@@ -95,7 +95,7 @@ class MySQL(OdbcDialect):
         """Tell what a failure means, by its number."""
         found = super().diagnosis(failure)
         kind = kind_of_mysql_errno(failure.number)
-        if kind is errors.DatabaseError:  # a number of nobody's
+        if kind is errors.DatabaseError:  # an unknown number
             kind = errors.ConnectionLost if failure.number == _SOCKET_ERROR else found.kind
         return Diagnosis(kind, found.sqlstate, found.errno, **details(failure.message))
 
@@ -113,7 +113,7 @@ class MySQL(OdbcDialect):
     def survives(self, sql: str, diagnosis: Diagnosis, ask: Callable[[str], object]) -> bool:
         """Return whether the transaction is still open: a deadlock ends it, and so does DDL, even if it fails."""
         try:
-            return bool(ask("SELECT @@in_transaction"))  # MariaDB tells
+            return bool(ask("SELECT @@in_transaction"))  # on MariaDB
         except Exception:  # noqa: BLE001 - the class is pyodbc's, which is not to be imported here
             return diagnosis.kind is not errors.DeadlockDetected and super().survives(sql, diagnosis, ask)
 

@@ -126,7 +126,7 @@ def _literal(text: str) -> str:
 
 
 def _for_libpq(driver: LibraryDriver, files: Mapping[str, str]) -> dict[str, str]:
-    """Return the keyword with what libpq has to be told, which psqlodbc hands on."""
+    """Return the keyword with the parameters of libpq, which psqlodbc hands on."""
     words = ("channel_binding", "fallback_application_name", "gssencmode", "options")
     told: dict[str, Any] = {
         **files,

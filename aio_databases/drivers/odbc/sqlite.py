@@ -30,7 +30,7 @@ class SQLite(OdbcDialect):
     connect_hint: ClassVar[str] = CONNECT_HINT
     takes_braces: ClassVar[bool] = False
     begins: ClassVar[re.Pattern[str] | None] = beginning_with(BEGINS)
-    # Of others it tells 0, and of a comment what the statement before has changed.
+    # For others it reports 0, and for a comment what the statement before has changed.
     counts: ClassVar[re.Pattern[str] | None] = beginning_with("INSERT|REPLACE|UPDATE|DELETE")
     keeps_failed_rows: ClassVar[bool] = True
 
@@ -70,7 +70,7 @@ class SQLite(OdbcDialect):
             db.setencoding("utf-8")
 
     def column(self, name: str) -> str:
-        """Return the name of a column: such an ODBC driver tells its bytes, or too large a length."""
+        """Return the name of a column: such an ODBC driver reports its bytes, or too large a length."""
         name = name.partition("\0")[0]
         try:
             return name.encode("latin-1").decode()

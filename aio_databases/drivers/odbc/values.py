@@ -79,7 +79,7 @@ def _interval(value: timedelta) -> str:
 
 def _outer_array(values: list[object]) -> str:
     if not values:
-        message = "ODBC does not tell whether an empty list is to be an array or JSON; pass the text '{}' or '[]'"
+        message = "ODBC does not report whether an empty list is to be an array or JSON; pass the text '{}' or '[]'"
         raise DataError(message)
     return array_text(values, _element)
 

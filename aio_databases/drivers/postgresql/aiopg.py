@@ -91,10 +91,10 @@ class PatientConnection(aiopg.Connection):
 
     def _close(self) -> None:
         if self._loop.is_closed():
-            self._fileno = None  # it watches nothing any more, and refuses to be told so
+            self._fileno = None  # it watches nothing any more, and raises if it is asked to stop
         super()._close()
         self._fileno = self._number = None  # the next socket of the process will have the number
-        closed = self._notifies_proxy._close_event  # noqa: SLF001 - nobody else has it
+        closed = self._notifies_proxy._close_event  # noqa: SLF001 - nothing else has it
         if closed.done():
             closed.exception()  # looked at by aiopg, too, but only if the event loop goes on
 

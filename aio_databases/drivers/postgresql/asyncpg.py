@@ -84,7 +84,7 @@ class AsyncpgConnection(DriverConnection):
         return not (raw.is_closed() or raw.is_in_transaction())
 
     def writes_by_default(self) -> bool:
-        """Return whether transactions may write unless they say otherwise; servers before 14 do not tell: no."""
+        """Return whether transactions may write unless they say otherwise; servers before 14 do not report that: no."""
         raw = self.raw
         return not raw.is_closed() and getattr(raw.get_settings(), "default_transaction_read_only", "") == "off"
 
@@ -308,7 +308,7 @@ _STOPPED = "the statement was cancelled"
 
 
 def _take_notice(task: asyncio.Task[Any]) -> None:
-    _ = task.cancelled() or task.exception()  # whoever waited for it may be gone
+    _ = task.cancelled() or task.exception()  # the task that waited for it may be gone
 
 
 def _affected(status: str) -> int:
@@ -368,7 +368,7 @@ class AsyncpgDriver(PostgreSQLDriver):
             "database": self.located("database"),
             "timeout": self.gives_up_after,
             "server_settings": self._all_settings(read_only=read_only),
-            # asyncpg tries without encryption, too, if it is told so by a word
+            # asyncpg tries without encryption, too, if a word asks for it
             "ssl": self.ssl if self.ssl in {"allow", "prefer"} else self.ssl_context() or self.ssl,
             "user": self.located("user"),
             **self.place(),

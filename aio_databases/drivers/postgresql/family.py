@@ -80,7 +80,7 @@ class AnyPostgreSQL(Choice):
 
 
 class PostgreSQLDriver(NetworkDriver):
-    """Knows what to tell the server when a session begins."""
+    """Knows what the server needs when a session begins."""
 
     dialect: ClassVar[str] = "postgresql"
     paramstyle: ClassVar[str] = "numeric_dollar"
@@ -153,7 +153,7 @@ class PostgreSQLConnection(DriverConnection):
         """Return the value of a setting that the server reports by itself; empty for one that it does not report."""
 
     def writes_by_default(self) -> bool:
-        """Return whether transactions may write unless they say otherwise; servers before 14 do not tell: no."""
+        """Return whether transactions may write unless they say otherwise; servers before 14 do not report that: no."""
         return not self.is_closed and self.reported("default_transaction_read_only") == "off"
 
     async def set_styles(self) -> None:
@@ -162,7 +162,7 @@ class PostgreSQLConnection(DriverConnection):
             await self.execute(wrong, ())
 
     def lastrowid(self, cursor: Any) -> None:
-        """Return nothing: PostgreSQL tells ids by RETURNING."""
+        """Return nothing: PostgreSQL returns ids by RETURNING."""
 
     def cursor(self, sql: str, params: Any, /) -> Cursor:
         """Return a cursor; outside of a transaction it begins one and commits it when it is closed."""

@@ -74,7 +74,7 @@ class PsycopgConnection(ListConnection):
         return cursor
 
     def check_batch(self) -> None:
-        """Raise InterfaceError where a batch could not tell what became of it."""
+        """Raise InterfaceError where a batch would not learn what became of it."""
         if self.raw.pgconn.pipeline_status:
             message = "a batch cannot run inside of psycopg's pipeline(): leave that block before executemany()"
             raise InterfaceError(message)
@@ -89,7 +89,7 @@ class PsycopgConnection(ListConnection):
         self._row_factory = self.raw.row_factory
 
     async def reset(self) -> bool:
-        """Undo what was changed in the session, unless psycopg itself was told to treat statements in another way."""
+        """Undo what was changed in the session, unless psycopg itself was set to treat statements in another way."""
         if not self.raw.autocommit or self.raw.row_factory is not self._row_factory:
             return False
         self.raw._prepared.clear()  # noqa: SLF001 - what follows makes the server forget them
@@ -381,7 +381,7 @@ class _TypedDumper(Dumper):
 
 
 def _take_notice(task: asyncio.Task[Result]) -> None:
-    _ = task.cancelled() or task.exception()  # whoever waited for it may be gone
+    _ = task.cancelled() or task.exception()  # the task that waited for it may be gone
 
 
 def _request(connection: Any) -> None:

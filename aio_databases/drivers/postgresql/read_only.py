@@ -1,7 +1,7 @@
 """Read-only connections to PostgreSQL whose sessions do not, or do not any more, refuse writes by themselves.
 
 Behind PgBouncer in transaction mode a setting of the session would reach others; elsewhere it does its work until
-somebody's function changes it.  In both cases every transaction is begun read-only instead.
+a function in the database changes it.  In both cases every transaction is begun read-only instead.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ReadOnlyTransactions(DriverConnection):
     """A connection whose statements all run in read-only transactions, whenever its session would let them write."""
 
     def __init__(self, connection: DriverConnection, may_write: Callable[[], bool]) -> None:
-        """Fence ``connection``; ``may_write`` tells whether a transaction that says nothing about it could write."""
+        """Guard ``connection``; ``may_write`` says whether a transaction that says nothing about it could write."""
         self._connection = connection
         self._may_write = may_write
         self.raw = connection.raw

@@ -1,4 +1,4 @@
-# ruff: noqa: SLF001 - aiosqlite keeps to itself what the class below tells the need for
+# ruff: noqa: SLF001 - aiosqlite keeps to itself what the class below needs
 """SQLite through aiosqlite, on asyncio."""
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class AiosqliteDriver(SQLiteDriver):
         except BaseException:
             # The thread still has to report its end, to an event loop that has to be there.
             with anyio.move_on_after(_LAST_WORDS, shield=True):
-                while raw._thread.is_alive():  # noqa: ASYNC110 - nothing tells  # pyright: ignore[reportPrivateUsage]
+                while raw._thread.is_alive():  # noqa: ASYNC110 - there is no event for it  # pyright: ignore[reportPrivateUsage]
                     await anyio.sleep(_POLL_EVERY)
             raise
         connection.use_json(self.json)

@@ -211,7 +211,7 @@ class SQLiteVerbs(CallConnection):
                 raise refusal
 
     def with_rows(self, cursor: Any) -> Any:
-        """Return a cursor whose rows are tuples, whatever the connection of sqlite3 was told to make of them."""
+        """Return a cursor whose rows are tuples, whatever the connection of sqlite3 was set to make of them."""
         if cursor.row_factory is not None:
             cursor.row_factory = None
         return cursor
@@ -299,7 +299,7 @@ class SQLiteVerbs(CallConnection):
 class _ReadOnlyView(SQLiteVerbs):
     """A connection that others write on, for one reader, who cannot write."""
 
-    _begins_late = False  # what is due stands in the connection itself, for everybody
+    _begins_late = False  # what is due stands in the connection itself, for all calls
     _looks_ahead = True
 
     def __init__(self, connection: SQLiteVerbs) -> None:

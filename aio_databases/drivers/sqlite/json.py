@@ -1,6 +1,6 @@
 """Columns of JSON in the results of SQLite.
 
-To SQLite they are text.  What tells them is the type that they were declared with, and sqlite3 does not tell it with a
+To SQLite they are text.  What shows them is the type that they were declared with, and sqlite3 does not give it with a
 result; but SQLite does of the columns of a view.  So the query of a new text is made a view, once per text, in an empty
 database in memory that has the tables which the text may name.  In the database itself a view, even a temporary one,
 would stop what is half read.  Where no table has such columns, this is never done.
@@ -238,7 +238,7 @@ def _quoted(name: str) -> str:
 
 
 def query_of(sql: str) -> str | None:
-    """Return a query without parameters that has the columns of a statement's rows, or None if there is none."""
+    """Return a query without parameters that has the columns of a statement's rows, or None if it has no such query."""
     tokens = scan(sql, SQLITE.lexer)
     while tokens and tokens[0].text == ";":
         del tokens[0]
@@ -309,7 +309,7 @@ _UNKNOWN = re.compile(
 )
 _DOUBLED = re.compile(r"[\"'`]")  # in a quoted name
 _JOINS = frozenset({".", "AS"})
-_HIDDEN = 1  # as table_xinfo tells it of a column that * leaves out
+_HIDDEN = 1  # as table_xinfo has it for a column that * leaves out
 _FOR = 1.0  # seconds
 _MOST = 2048  # texts
 _MOST_UNKNOWN = 64  # functions and collations

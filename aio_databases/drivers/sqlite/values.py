@@ -52,7 +52,7 @@ def _are_numbers(values: Sequence[object]) -> bool:
 
 
 def _number(value: Any) -> Any:
-    if value != value:  # noqa: PLR0124 - so is NaN told, of all types of numbers
+    if value != value:  # noqa: PLR0124 - only NaN is not, of all types of numbers
         message = "SQLite has no NaN, and would store NULL: pass None for that"
         raise DataError(message)
     return value
@@ -92,7 +92,7 @@ def _other(value: Any, to_json: Callable[[Any], str]) -> Any:
 
 
 def _has_adapter(value: object) -> bool:
-    """Return whether sqlite3 was told what to make of a value."""
+    """Return whether sqlite3 has an adapter for a value."""
     library = sys.modules.get("sqlite3")  # not imported here, since ODBC has no use for it
     return library is not None and ((type(value), library.PrepareProtocol) in library.adapters)
 

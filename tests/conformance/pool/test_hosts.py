@@ -76,7 +76,7 @@ async def test_a_refused_login_is_told_at_once(make_database, url, closed):
 async def test_a_primary_is_no_replica(make_database, url, closed):
     address = with_option(on_hosts(url, closed, None), "target=read-only&timeout=0.05")
     place = urlsplit(url).netloc.rpartition("@")[2]
-    with pytest.raises(TargetNotFound, match=f"failed .*{place} is a primary; if this is no failover"):
+    with pytest.raises(TargetNotFound, match=f"failed .*{place} is a primary; retry if a failover"):
         await (await make_database(address)).fetchval("select 1")
 
 

@@ -53,7 +53,8 @@ EXTRAS = {
         quoted("$tag$", "$tag$", but=["$tag"]).filter(
             lambda piece: piece.endswith("$tag$") and "$$" not in piece[3:-3]
         ),
-        INSIDE.map(lambda inside: "E'" + inside.replace("\\", "\\\\").replace("'", "\\'") + "'"),
+        # Without the comma a literal in the next line would go on with it.
+        INSIDE.map(lambda inside: "E'" + inside.replace("\\", "\\\\").replace("'", "\\'") + "' ,"),
         quoted("/* /* ", " */ ? */", but=["*", "/"]),
         st.sampled_from(["a::int", "a := 1", "data ->> 'a'", "a[1:n]", "a #> b", "d @> e"]),
     ],

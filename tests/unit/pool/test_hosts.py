@@ -234,7 +234,7 @@ async def test_when_no_host_has_the_role_each_is_told():
     with pytest.raises(TargetNotFound) as caught:
         await db.connect()
     message = "cannot connect to fake://a,b,c/db with target='read-write': a is a replica; b failed (refused); c is a "
-    message += "replica; if this is no failover that ends soon, check the hosts, or say target='any'"
+    message += "replica; retry if a failover is in progress, otherwise check the hosts or set target='any'"
     assert message == str(caught.value)
     assert isinstance(caught.value, ConnectError)
 

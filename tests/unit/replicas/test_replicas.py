@@ -61,7 +61,7 @@ async def test_without_fallback_the_last_error_is_raised_and_then_that_none_is_l
         db.replica_backends[0].fail("connect", FakeError("down", ConnectError))
         with pytest.raises(ConnectError, match="cannot connect to fake://one/db: down"):
             await db.replica(fallback=False).__aenter__()
-        with pytest.raises(ConnectError, match="no replica can be used"):
+        with pytest.raises(ConnectError, match="no replica is available"):
             await db.replica(fallback=False).__aenter__()
 
 

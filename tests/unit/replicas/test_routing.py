@@ -318,7 +318,7 @@ async def test_another_replica_that_has_the_position_is_taken():
 async def test_without_fallback_a_replica_that_is_behind_is_an_error():
     async with connected(replicas=TWO[:1]) as (db, _):
         place(db, primary="0/A", one="0/9")
-        with pytest.raises(ReplicaLag, match=r"no replica has replayed the position within 0.01 s; allow the fallback"):
+        with pytest.raises(ReplicaLag, match=r"no replica has replayed the position within 0.01 s; pass fallback=True"):
             await db.replica(after=f"{HISTORY}0/A", wait=0.01, fallback=False).__aenter__()
         with pytest.raises(
             ReplicaLag, match=r"has replayed the position within 0 s and is known to be at most 5 s behind"

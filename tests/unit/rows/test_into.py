@@ -472,7 +472,7 @@ def test_a_subclass_of_the_scalar_passes_unchanged():
 def test_a_scalar_refuses_what_it_would_have_to_guess_or_cut(into, value):
     with pytest.raises(DataError) as caught:
         mapper(into, ("column",))((value,))
-    assert f"{into.__name__} refuses a value of the row: correct the row or the type, the cause tells why" == str(
+    assert f"{into.__name__} refuses a value of the row: correct the row or the type; the cause says why" == str(
         caught.value
     )
     assert isinstance(caught.value.__cause__, (ValueError, TypeError, ArithmeticError))
@@ -571,7 +571,7 @@ class PickyModel(pydantic.BaseModel):
 def test_a_refused_row_names_the_type_and_keeps_the_cause_but_never_the_value(into):
     with pytest.raises(DataError) as caught:
         mapper(into, ("id",))((1,))
-    expected = f"{into.__name__} refuses a value of the row: correct the row or the type, the cause tells why"
+    expected = f"{into.__name__} refuses a value of the row: correct the row or the type; the cause says why"
     assert (expected, None) == (str(caught.value), caught.value.column)
     assert SECRET in str(caught.value.__cause__)
 
@@ -582,7 +582,7 @@ def test_a_refused_value_names_its_field(into, names):
     row = tuple({"id": SECRET, "name": "Ann", "age": 30}[name] for name in names)
     with pytest.raises(DataError) as caught:
         mapper(into, names)(row)
-    expected = f"{into.__name__} refuses the value of id: correct the row or the type, the cause tells why"
+    expected = f"{into.__name__} refuses the value of id: correct the row or the type; the cause says why"
     assert (expected, "id") == (str(caught.value), caught.value.column)
     assert caught.value.__cause__ is not None
 

@@ -77,7 +77,7 @@ async def test_nothing_is_called_when_nobody_knows_whether_it_was_committed(capl
                     calls.add(nested, "nested")
                     await nested.rollback()
     assert calls == ["nested rolled back"]
-    assert "nobody knows whether a transaction was committed: 2 of its hooks are not called" in caplog.text
+    assert "it is unknown whether a transaction was committed: 2 of its hooks are not called" in caplog.text
 
 
 async def test_nothing_is_called_when_a_statement_has_ended_the_transaction():

@@ -43,7 +43,7 @@ async def test_options_are_those_of_each_transaction():
 async def test_any_function_that_gives_a_coroutine_will_do():
     async with connected() as (db, fake):
         assert await db.run_transaction(lambda: insert(db, number=3)) == 3
-        with pytest.raises(TypeError, match=r"runs a coroutine function, and .* is none"):
+        with pytest.raises(TypeError, match=r"runs a coroutine function, which .* is not"):
             await db.run_transaction(lambda: 3)
         assert fake.sent == ["BEGIN", "insert 3", "COMMIT", "BEGIN", "ROLLBACK"]
 

@@ -305,7 +305,7 @@ def test_the_link_is_described_in_the_words_of_the_odbc_driver(library, options,
         ("SQLite3", {"ssl": "require"}, "no network connection that could be encrypted"),
         ("Something", {"ssl": "disable"}, "every ODBC driver has words of its own"),
         ("Something", {"sslcert": "/c"}, "every ODBC driver has words of its own"),
-        ("MariaDB", {"application_name": "me"}, "tell the server their own"),
+        ("MariaDB", {"application_name": "me"}, "send their own"),
         ("Something", {"application_name": "me"}, "no word for it that every ODBC driver knows"),
         ("SQLite3", {"statement_timeout": 1}, "has none; the scheme sqlite:// has"),
     ],
@@ -325,7 +325,7 @@ def test_an_ssl_context_is_refused():
 
 
 def test_json_cannot_be_parsed():
-    with pytest.raises(ConfigurationError, match="ODBC does not tell which columns are JSON"):
+    with pytest.raises(ConfigurationError, match="ODBC does not report which columns are JSON"):
         make("odbc://h", driver="psqlodbc", json=True)
 
 

@@ -250,7 +250,7 @@ async def test_systems_give_the_right_answers(anyio_backend, entry):
                 count = 2 * workload.step
                 place.empty()
                 sample = await system.run(name, count)
-                assert expected(name, count, ROWS + 1) == sample.answer, name
+                assert sample.answer == expected(name, count, ROWS + 1), name
                 assert sample.seconds > 0
                 assert ("rate" in sample.extra) == (name == "w8")
         finally:

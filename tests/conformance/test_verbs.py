@@ -106,14 +106,14 @@ async def test_execute_outside_a_transaction_commits(users):
 )
 async def test_executemany_takes_rows_in_every_form(users, make_rows):
     await users.executemany(INSERT, *make_rows())
-    assert [*ROWS, *NEW_ROWS] == await users.fetchall(ALL)
+    assert await users.fetchall(ALL) == [*ROWS, *NEW_ROWS]
 
 
 @pytest.mark.parametrize("as_list", [True, False])
 async def test_executemany_takes_mappings(users, as_list):
     rows = [{"id": number, "name": name} for number, name in NEW_ROWS]
     await users.executemany(NAMED_INSERT, *([rows] if as_list else rows))
-    assert [*ROWS, *NEW_ROWS] == await users.fetchall(ALL)
+    assert await users.fetchall(ALL) == [*ROWS, *NEW_ROWS]
 
 
 async def test_executemany_takes_records(users):
@@ -192,7 +192,7 @@ async def test_fetchone_returns_the_first_row(caller):
 
 async def test_fetchval_returns_a_column_by_number_or_name(caller):
     for column, expected in ((0, 1), (1, "Ann"), (-1, "Ann"), ("id", 1), ("name", "Ann")):
-        assert expected == await caller.fetchval(ALL, column=column)
+        assert await caller.fetchval(ALL, column=column) == expected
 
 
 async def test_fetchval_returns_the_first_column_by_default(caller):
@@ -251,8 +251,8 @@ async def rows_of_stream(caller, query):
     ids=["fetchall", "fetchmany", "fetchmany more", "fetchone", "fetchval", "iterate"],
 )
 async def test_insert_returning_inserts_all_rows_and_commits(users, fetch, expected):
-    assert expected == await fetch(users, RETURNING)
-    assert [*ROWS, *NEW_ROWS] == await rows_on_another_connection(users)
+    assert await fetch(users, RETURNING) == expected
+    assert await rows_on_another_connection(users) == [*ROWS, *NEW_ROWS]
 
 
 @pytest.mark.parametrize("verb", ["execute", "executemany", "fetchall", "fetchone", "fetchval"])

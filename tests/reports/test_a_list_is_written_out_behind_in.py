@@ -44,7 +44,7 @@ async def test_a_list_behind_in_is_a_list_of_values_in_each_style_of_placeholder
             if target.odbc and params and any(len(p) > 1000 for p in params if isinstance(p, list)):
                 continue
             query = f"select id from users where {condition} order by id"
-            assert expected == await people.fetchall(query, *params, into=int), condition
+            assert await people.fetchall(query, *params, into=int) == expected, condition
         assert [
             row.id async for row in people.iterate(f"select id from users where {EXPECTED[4][0]}", *EXPECTED[4][1])
         ] == [1, 2]
@@ -109,6 +109,6 @@ async def test_names_behind_a_bracket_are_placeholders_where_the_mapping_has_the
         ("select a[:n] from (select array[1, 2, 3] as a, 2 as n where :one = 1) x", {"one": 1}, [1, 2]),
         ("select a[:n] from (select array[1, 2, 3] as a) x", {"n": 3}, 3),
     ):
-        assert expected == await people.fetchval(query, values), query
+        assert await people.fetchval(query, values) == expected, query
     with pytest.raises(Error):
         await people.fetchval("select array[:a]", {})

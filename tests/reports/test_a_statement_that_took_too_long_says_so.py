@@ -37,10 +37,10 @@ async def test_sqlite_names_the_limit_and_what_to_do(make_database, words):
     database = await make_database(statement_timeout=LIMIT)
     wanted = TOO_SLOW.format("statement_timeout")
     for called in called_in_every_way(database, words.endless):
-        assert wanted == await outcome(called)
+        assert await outcome(called) == wanted
     for block in (database.transaction, database.replica):
         async with block():
-            assert wanted == await outcome(database.fetchval(words.endless))
+            assert await outcome(database.fetchval(words.endless)) == wanted
     assert await database.fetchval("select 1") == 1
 
 

@@ -34,7 +34,7 @@ async def test_it_is_refused_by_every_verb(db, words, text):
                 await read
             assert text not in str(caught.value)
     for into, expected in ((int, 7), (float, 7.0), (Decimal, Decimal(7)), (Price, Price(Decimal(7)))):
-        assert expected == await db.fetchone(query, {"text": " 7 "}, into=into)
+        assert await db.fetchone(query, {"text": " 7 "}, into=into) == expected
 
 
 @pytest.mark.targets(scheme="sqlite", loop="asyncio", pooled=True, memory=True)

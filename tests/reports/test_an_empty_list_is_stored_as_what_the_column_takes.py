@@ -51,7 +51,7 @@ async def test_arrays_of_json_take_what_json_takes(db):
         await db.execute("delete from t")
         await db.execute("insert into t values (:j, :k)", {"j": value, "k": value})
         expected = ["x" if each == '"x"' else [1] if each == "[1]" else each for each in value]
-        assert (expected, expected) == await db.fetchone("select * from t")
+        assert await db.fetchone("select * from t") == (expected, expected)
 
 
 async def test_a_domain_of_text_is_no_place_for_a_list(db):

@@ -116,7 +116,7 @@ def test_a_uri_with_a_host_is_refused(target):
     ],
 )
 def test_sqlite_is_told_by_percent_encoding(target, place, expected):
-    assert (expected, True) == place.name(read_only=False)
+    assert place.name(read_only=False) == (expected, True)
 
 
 @pytest.mark.targets(scheme=FILES)

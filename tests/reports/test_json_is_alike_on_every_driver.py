@@ -59,10 +59,10 @@ async def test_columns_of_json_are_known_to_be_some(make_database):
         await db.executemany("insert into t values (?, ?, ?)", [(n, v, "[1]") for n, v in enumerate(VALUES)])
         query = "select j as k, x, id, j from t as other order by id"
         expected = [(value, "[1]", number, value) for number, value in enumerate(VALUES)]
-        assert expected == [tuple(row) async for row in db.iterate(query, chunk_size=2)]
-        assert expected == [tuple(row) for row in await db.fetchall(query)]
-        assert expected[:2] == [tuple(row) for row in await db.fetchmany(2, query)]
-        assert VALUES[0] == await db.fetchval("select j from t where id = :id", {"id": 0})
+        assert [tuple(row) async for row in db.iterate(query, chunk_size=2)] == expected
+        assert [tuple(row) for row in await db.fetchall(query)] == expected
+        assert [tuple(row) for row in await db.fetchmany(2, query)] == expected[:2]
+        assert await db.fetchval("select j from t where id = :id", {"id": 0}) == VALUES[0]
         await db.execute("alter table t modify j longtext collate utf8mb4_bin, modify x json")
         assert (json.dumps(VALUES[0], ensure_ascii=True), [1]) == await db.fetchone("select j, x from t order by id")
     texts = await make_database(json=False)

@@ -31,8 +31,8 @@ class Colour(Enum):
     ],
 )
 async def test_a_list_is_sent(db, kind, given, expected):
-    assert expected == await db.fetchval(f"select cast(:value as {kind})", {"value": given})
+    assert await db.fetchval(f"select cast(:value as {kind})", {"value": given}) == expected
     async with db.connection():
         await db.execute(f"create temporary table kept (value {kind})")
         await db.executemany(f"insert into kept values (cast(:value as {kind}))", {"value": given}, {"value": given})
-        assert [(expected,), (expected,)] == await db.fetchall("select value from kept")
+        assert await db.fetchall("select value from kept") == [(expected,), (expected,)]

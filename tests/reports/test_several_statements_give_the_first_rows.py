@@ -25,7 +25,7 @@ async def test_the_first_rows_are_given(db, target, text):
     rows = [] if expected is None else [(expected,)]
     assert rows == await db.fetchall(text)
     assert rows == await db.fetchmany(2, text)
-    assert expected == await db.fetchval(text)
+    assert await db.fetchval(text) == expected
 
 
 @pytest.mark.targets(scheme={"psycopg", "aiopg"}, pooled=True)

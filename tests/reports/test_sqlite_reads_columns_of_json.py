@@ -52,13 +52,13 @@ async def filled(db):
 )
 async def test_columns_of_json_are_known_wherever_they_are_named(filled, query, params, expected):
     async with filled.transaction() as transaction:
-        assert expected == list(await filled.fetchone(query, *params))
+        assert list(await filled.fetchone(query, *params)) == expected
         await transaction.rollback()
     async with filled.transaction() as transaction:
-        assert [expected] == [list(row) for row in await filled.fetchall(query, *params)]
+        assert [list(row) for row in await filled.fetchall(query, *params)] == [expected]
         await transaction.rollback()
     async with filled.transaction() as transaction:
-        assert [expected] == [list(row) async for row in filled.iterate(query, *params)]
+        assert [list(row) async for row in filled.iterate(query, *params)] == [expected]
         await transaction.rollback()
 
 
@@ -186,7 +186,7 @@ async def test_what_is_half_read_goes_on_while_other_texts_are_new(filled, query
         async for row in filled.iterate(query, chunk_size=1):
             assert await filled.fetchval(f"select doc from t where id = 1 and {len(found)} = {len(found)}") == DOC
             found.append(list(row))
-        assert expected == found
+        assert found == expected
         assert 3 <= len(expected) == len(await call(by_hand.fetchall))
         await call(by_hand.close)
 
@@ -207,12 +207,12 @@ async def test_a_schema_of_the_same_version_is_another_one(filled):
             async with filled.transaction() as transaction:
                 await filled.execute(f"create table o (doc {kind})")
                 await filled.execute("insert into o values ('[1]')")
-                assert expected == await filled.fetchval("select doc from o")
+                assert await filled.fetchval("select doc from o") == expected
                 await transaction.rollback()
             await filled.execute("attach ':memory:' as other")
             await filled.execute(f"create table other.o (doc {kind})")
             await filled.execute("insert into o values ('[1]')")
-            assert expected == await filled.fetchval("select doc from o")
+            assert await filled.fetchval("select doc from o") == expected
             await filled.execute("detach other")
 
 

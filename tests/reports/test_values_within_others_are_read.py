@@ -34,8 +34,8 @@ async def things(make_database):
     ],
 )
 async def test_json_within_other_values(things, query, expected):
-    assert expected == await things.fetchval(query)
-    assert [expected] == [row[0] async for row in things.iterate(query)]
+    assert await things.fetchval(query) == expected
+    assert [row[0] async for row in things.iterate(query)] == [expected]
 
 
 @pytest.mark.targets(scheme="asyncpg")
@@ -47,7 +47,7 @@ async def test_json_travels_within_parameters_and_copies(things):
     async with things.connection() as connection:
         await connection.raw.copy_records_to_table("things", records=[(4, {"e": 1}, {})])
     expected = [(1, {"a": 1}), (2, {"c": [1]}), (3, None), (4, {"e": 1})]
-    assert expected == [tuple(row) for row in await things.fetchall("select id, j from things order by id")]
+    assert [tuple(row) for row in await things.fetchall("select id, j from things order by id")] == expected
 
 
 @pytest.mark.targets(dialect="postgresql", loop={"asyncio", "trio"})

@@ -41,10 +41,10 @@ async def test_the_best_library_is_picked_at_the_first_connect(address, expected
     database = Database(address, replicas=[address], max_size=3)
     assert database.backend.dialect == database.backend.name in {"postgresql", "mysql"}
     async with database:
-        assert expected == database.backend.name
-        assert [expected] == [driver.name for driver in database.replica_backends]
+        assert database.backend.name == expected
+        assert [driver.name for driver in database.replica_backends] == [expected]
         await everything(database)
-    assert expected == database.backend.name
+    assert database.backend.name == expected
 
 
 async def everything(database):
@@ -66,7 +66,7 @@ async def everything(database):
 async def test_without_connect_the_best_library_is_picked_at_the_first_statement(address, expected):
     database = Database(address)
     assert await database.fetchval("select 1") == 1
-    assert expected == database.backend.name
+    assert database.backend.name == expected
 
 
 async def test_a_wrong_password_is_told(address):

@@ -158,7 +158,7 @@ async def test_a_cursor_gives_fewer_rows_than_asked_for_only_at_the_end(connecti
         chunk = await cursor.fetch(size)
         counts.append(len(chunk))
         rows += chunk
-    assert expected == counts
+    assert counts == expected
     assert list(range(1, 11)) == [row["i"] for row in rows]
     await cursor.close()
 
@@ -234,11 +234,11 @@ async def test_the_id_of_an_inserted_row_is_told_if_the_capabilities_say_so(conn
 
 async def test_a_reset_undoes_what_was_changed_or_says_that_it_cannot(connection, words):
     change, look, expected = words.session
-    assert expected == await value(connection, look)
+    assert await value(connection, look) == expected
     await connection.execute(change, ())
     assert expected != await value(connection, look)
     if await connection.reset():
-        assert expected == await value(connection, look)
+        assert await value(connection, look) == expected
         assert await value(connection, COUNT) == 1
 
 

@@ -51,7 +51,7 @@ async def test_the_reset_can_be_chosen(make_database, reset, expected):
         "as $$ select set_config('application_name', 'mine', false) $$"
     )
     await database.fetchval("select change()")
-    assert expected == await database.fetchval("show application_name")
+    assert await database.fetchval("show application_name") == expected
 
 
 @pytest.mark.targets(pooled=True, memory=False)

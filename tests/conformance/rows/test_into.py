@@ -70,10 +70,10 @@ by_kind = pytest.mark.parametrize(("into", "expected"), KINDS, ids=[kind.__name_
 @by_kind
 @pytest.mark.targets(pooled=True)
 async def test_every_verb_makes_what_is_asked_for(users, into, expected):
-    assert expected == await users.fetchone(QUERY, into=into)
-    assert [expected] == await users.fetchmany(1, QUERY, into=into)
+    assert await users.fetchone(QUERY, into=into) == expected
+    assert await users.fetchmany(1, QUERY, into=into) == [expected]
     every = await users.fetchall(QUERY, into=into)
-    assert expected == every[0]
+    assert every[0] == expected
     assert type(expected) is type(every[0])
     assert len(every) == 3
     assert every == [made async for made in users.iterate(QUERY, into=into, chunk_size=2)]
@@ -81,9 +81,9 @@ async def test_every_verb_makes_what_is_asked_for(users, into, expected):
 
 @pytest.mark.parametrize(("into", "expected"), [(int, [1, 2, 3]), (str, ["1", "2", "3"]), (float, [1.0, 2.0, 3.0])])
 async def test_the_only_column_becomes_a_scalar(users, into, expected):
-    assert expected == await users.fetchall("select id from users order by id", into=into)
-    assert expected == [value async for value in users.iterate("select id from users order by id", into=into)]
-    assert expected[0] == await users.fetchone("select id from users order by id", into=into)
+    assert await users.fetchall("select id from users order by id", into=into) == expected
+    assert [value async for value in users.iterate("select id from users order by id", into=into)] == expected
+    assert await users.fetchone("select id from users order by id", into=into) == expected[0]
 
 
 @by_kind

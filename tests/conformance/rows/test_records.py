@@ -63,7 +63,7 @@ ANSWERS = {
 async def test_a_row_answers(row):
     expected = {what: answer for what, (_, answer) in ANSWERS.items()}
     actual = {what: ask(row) for what, (ask, _) in ANSWERS.items()}
-    assert expected == actual
+    assert actual == expected
     assert {what: type(answer) for what, answer in expected.items()} == {what: type(a) for what, a in actual.items()}
 
 

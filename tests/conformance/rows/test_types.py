@@ -118,7 +118,7 @@ async def test_dates_numbers_and_uuids_are_native_or_text(db, target, kind):
     await db.execute("insert into t (value) values (?)", value)
     await db.executemany("insert into t (value) values (:value)", {"value": value})
     expected = RETURNED[target.dialect].get(kind, value)
-    assert [(expected,)] * 2 == await db.fetchall("select value from t")
+    assert await db.fetchall("select value from t") == [(expected,)] * 2
     assert isinstance(await db.fetchval("select value from t"), type(expected))
     assert await db.fetchval("select count(*) from t where value = ?", value) == 2
     if not isinstance(expected, timedelta):
@@ -165,7 +165,7 @@ async def test_sqlite_takes_dictionaries_and_lists_as_json(db, value, text):
     ],
 )
 async def test_postgresql_returns_its_own_types(db, query, expected):
-    assert expected == await db.fetchval(query)
+    assert await db.fetchval(query) == expected
 
 
 @pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 10**30])

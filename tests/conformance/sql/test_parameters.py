@@ -236,7 +236,7 @@ async def test_convert_params_can_be_asked_for_as_in_1x(make_database):
     ids=ascii,
 )
 async def test_the_syntax_of_postgresql_is_understood(db, query, params, expected):
-    assert expected == await db.fetchval(query, *params)
+    assert await db.fetchval(query, *params) == expected
 
 
 @pytest.mark.targets(dialect="sqlite", odbc=False, pooled=True)
@@ -253,4 +253,4 @@ async def test_the_syntax_of_postgresql_is_understood(db, query, params, expecte
     ids=ascii,
 )
 async def test_the_syntax_of_sqlite_is_understood(db, query, params, expected):
-    assert expected == await db.fetchval(query, *params)
+    assert await db.fetchval(query, *params) == expected

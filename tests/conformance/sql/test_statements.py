@@ -24,7 +24,7 @@ async def test_several_statements_are_run_as_a_whole_or_refused_as_a_whole(users
     else:
         expected = [1, 2, 3, 4, 5]
     assert await users.fetchval("select 'own'") == "own"
-    assert expected == await users.fetchall(IDS, into=int)
+    assert await users.fetchall(IDS, into=int) == expected
 
 
 @pytest.mark.needs("several_queries")

@@ -116,7 +116,7 @@ async def test_a_transaction_can_be_started_without_a_block(users, end, expected
         await transaction.start()
     await getattr(transaction, end)()
     assert users.current_conn is None
-    assert expected == await committed_ids(users)
+    assert await committed_ids(users) == expected
 
 
 async def test_a_transaction_of_a_connection_runs_on_it(users):
@@ -165,7 +165,7 @@ async def test_three_transactions_deep_each_undoes_what_is_inside_of_it(users, f
                 await transaction.rollback()
 
     await nest(1)
-    assert [1, 2, 3, *expected] == await committed_ids(users)
+    assert await committed_ids(users) == [1, 2, 3, *expected]
 
 
 async def test_an_exception_of_a_nested_transaction_can_be_caught_in_the_outer_one(users):
@@ -222,7 +222,7 @@ async def test_ending_the_outer_transaction_first_ends_those_inside_of_it(users,
             assert not nested.is_active
             with pytest.raises(TransactionError):
                 await nested.commit()
-    assert expected == await committed_ids(users)
+    assert await committed_ids(users) == expected
 
 
 async def test_transactions_without_blocks_nest_too(users):

@@ -102,7 +102,7 @@ async def test_fifty_writers_of_one_file_all_succeed(users, make_database, datab
         for number in range(50):
             tasks.start_soon(write, number)
     expected = [(100 + number, f"{number}") for number in range(50)]
-    assert expected == await users.fetchall("select id, name from users where id >= 100 order by id")
+    assert await users.fetchall("select id, name from users where id >= 100 order by id") == expected
 
 
 async def test_a_long_query_is_interrupted_by_its_cancellation(users, words):

@@ -104,7 +104,7 @@ def test_placeholders_are_rewritten_in_order_and_literals_stay(dialect, target, 
     plan, sent = Translator(dialect, target).bind(joined(pieces), values)
     marks = [f"${number + 1} " if target == "numeric_dollar" else f"{MARKS[target]} " for number in values]
     expected = wanted(pieces, target, marks, source_is_format=source == "%s ")
-    assert (expected, values, len(values)) == (plan.sql, sent, plan.count)
+    assert (plan.sql, sent, plan.count) == (expected, values, len(values))
 
 
 @pytest.mark.parametrize(("dialect", "target"), DRIVERS)
@@ -119,7 +119,7 @@ def test_numbers_are_rewritten_with_their_order(dialect, target, data):
         assert (joined(pieces), values) == (plan.sql, sent)
     else:
         expected = wanted(pieces, target, [f"{MARKS[target]} "] * len(used), source_is_format=False)
-        assert (expected, tuple(values[number - 1] for number in used)) == (plan.sql, sent)
+        assert (plan.sql, sent) == (expected, tuple(values[number - 1] for number in used))
 
 
 @pytest.mark.parametrize(("dialect", "target"), DRIVERS)
@@ -138,7 +138,7 @@ def test_names_are_rewritten_with_their_values(dialect, target, source, data):
     else:
         marks, values = [f"{MARKS[target]} "] * len(used), tuple(mapping[name] for name in used)
     expected = wanted(pieces, target, marks, source_is_format=source[0] == "%")
-    assert (expected, values) == (plan.sql, sent)
+    assert (plan.sql, sent) == (expected, values)
 
 
 ANY_TEXT = st.one_of(
@@ -206,7 +206,7 @@ def test_the_traits_of_two_statements_are_those_of_either(dialect, first, second
     if may_open_a_literal:
         first = "select 1"
     expected = tuple(one or other for one, other in zip(traits(first), traits(second), strict=True))
-    assert expected == traits(f"{first} ; {second}")
+    assert traits(f"{first} ; {second}") == expected
 
 
 # With quadratic time, one of these would run for minutes.

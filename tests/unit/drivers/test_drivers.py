@@ -147,7 +147,7 @@ def test_a_library_that_is_missing_is_named_with_the_command_that_installs_it(mo
     with pytest.raises(DriverNotInstalled) as caught:
         Database(f"{scheme}://u:secret@/db")
     expected = f"the URL '{scheme}://u:***@/db' needs the library {library}: pip install 'aio-databases[{library}]'"
-    assert expected == str(caught.value)
+    assert str(caught.value) == expected
     assert isinstance(caught.value, ImportError)
 
 

@@ -106,8 +106,8 @@ def test_a_database_without_a_network_cannot_be_encrypted(value):
 @pytest.mark.parametrize("name", ["ssl", "sslmode"])
 def test_both_names_of_the_option_work_in_the_url_and_as_keywords(scheme, name):
     expected = "verify-full"
-    assert expected == backend(f"{scheme}://s/d?{name}=true").ssl
-    assert expected == backend(f"{scheme}://s/d?{name}=disable", **{name: True}).ssl
+    assert backend(f"{scheme}://s/d?{name}=true").ssl == expected
+    assert backend(f"{scheme}://s/d?{name}=disable", **{name: True}).ssl == expected
     assert backend(f"{scheme}://s/d").ssl is None
 
 
@@ -135,7 +135,7 @@ def test_both_names_of_the_option_work_in_the_url_and_as_keywords(scheme, name):
 )
 def test_options_win_over_the_url_and_a_host_with_a_slash_is_a_socket(scheme, url, options, expected):
     driver = backend(scheme + url, **options)
-    assert expected == (*map(driver.located, ("host", "port", "user", "database")), driver.socket)
+    assert (*map(driver.located, ("host", "port", "user", "database")), driver.socket) == expected
 
 
 @pytest.mark.parametrize("scheme", ["asyncpg", "psycopg", "aiopg"])
@@ -152,7 +152,7 @@ def test_options_win_over_the_url_and_a_host_with_a_slash_is_a_socket(scheme, ur
     ids=str,
 )
 def test_to_postgresql_a_folder_with_a_socket_is_a_host(scheme, url, options, expected):
-    assert expected == backend(scheme + url, **options).place()
+    assert backend(scheme + url, **options).place() == expected
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_to_postgresql_a_folder_with_a_socket_is_a_host(scheme, url, options, ex
 )
 async def test_to_mysql_a_socket_takes_the_place_of_a_host(scheme, given, expected):
     arguments = await backend(f"{scheme}://", **given).arguments()
-    assert expected == {name: arguments[name] for name in ("host", "port", "unix_socket") if name in arguments}
+    assert {name: arguments[name] for name in ("host", "port", "unix_socket") if name in arguments} == expected
 
 
 async def later():
@@ -189,7 +189,7 @@ async def later():
     ],
 )
 async def test_a_password_is_a_text_or_a_function(scheme, url, options, expected):
-    assert expected == await backend(scheme + url, **options).password()
+    assert await backend(scheme + url, **options).password() == expected
 
 
 async def test_a_password_function_is_asked_each_time():
@@ -236,7 +236,7 @@ def options_of(**options):
     ],
 )
 def test_settings_become_options_of_libpq_in_which_spaces_and_backslashes_are_escaped(options, expected):
-    assert expected == options_of(**options).get("options")
+    assert options_of(**options).get("options") == expected
 
 
 def test_the_name_of_the_application_is_a_parameter_of_its_own():

@@ -92,7 +92,7 @@ def test_a_text_that_is_no_position_is_refused(text):
     ],
 )
 def test_a_position_covers_what_was_before(one, other, expected):
-    assert expected == Position.parse(one).covers(Position.parse(other))
+    assert Position.parse(one).covers(Position.parse(other)) == expected
 
 
 # Asking
@@ -143,7 +143,7 @@ async def test_mariadb_tells_its_gtids():
 )
 async def test_the_last_change_of_each_domain_is_the_position_of_mariadbs_primary(answer, expected):
     position, _ = await answering(driver_for("mysql"), answer, primary=True)
-    assert expected == position.text
+    assert position.text == expected
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ async def test_the_last_change_of_each_domain_is_the_position_of_mariadbs_primar
 )
 async def test_a_change_counts_on_a_replica_of_mariadb_when_it_is_visible(answer, expected):
     position, _ = await answering(driver_for("mysql"), answer)
-    assert expected == position.numbers
+    assert position.numbers == expected
 
 
 async def test_a_replica_of_mariadb_that_has_no_gtids_does_not_report_its_position():
@@ -190,7 +190,7 @@ async def test_a_replica_with_gaps_is_only_as_far_as_it_has_everything():
     positions._understood[driver] = MYSQL.position_questions[1]
     for answer, expected in (("1-5:7-9", 5), ("1", 1), ("2-9", 0), ("5-10:12", 0)):
         position, _ = await answering(driver, f"{UUID}:{answer}")
-        assert f"{UUID}:{expected}" == position.text
+        assert position.text == f"{UUID}:{expected}"
 
 
 async def test_what_cannot_be_read_of_mysqls_sets_is_not_guessed():
@@ -219,7 +219,7 @@ async def test_a_replica_that_is_asked_as_a_primary_says_so():
 )
 async def test_a_location_at_the_beginning_of_a_page_is_that_of_its_end_on_replicas(location, offset, expected):
     position, _ = await answering(driver_for("postgresql"), f"5eed-00000001-{location}-{offset}-1.5", primary=True)
-    assert f"5eed-1-{expected}" == position.text
+    assert position.text == f"5eed-1-{expected}"
     assert Position.parse(position.text).numbers == position.numbers
 
 

@@ -143,7 +143,7 @@ def test_dict_holds_the_columns_by_name(into, row_type):
 @pytest.mark.parametrize(("into", "expected"), [(tuple, ROW), (tuple[int, str, int], ROW), (list, [*ROW])])
 def test_tuple_and_list_hold_the_bare_values(into, expected, row_type):
     result = mapper(into, NAMES)(row_type(ROW))
-    assert (type(expected), expected) == (type(result), result)
+    assert (type(result), result) == (type(expected), expected)
 
 
 def test_tuple_and_list_hold_columns_of_equal_name():
@@ -261,7 +261,7 @@ def test_a_pydantic_validator_may_fill_in_what_has_no_column():
 @pytest.mark.parametrize(("extra", "expected"), [("ignore", {"id": 1}), ("allow", {"id": 1, "more": 2})])
 def test_pydantic_treats_extra_columns_as_the_model_says(extra, expected):
     model = pydantic.create_model("Model", __config__=pydantic.ConfigDict(extra=extra), id=(int, ...))
-    assert expected == mapper(model, ("id", "more"))((1, 2)).model_dump()
+    assert mapper(model, ("id", "more"))((1, 2)).model_dump() == expected
 
 
 def test_pydantic_extra_columns_that_the_model_forbids_are_named():
@@ -411,7 +411,7 @@ KEY = UUID(int=7)
 )
 def test_a_scalar_takes_the_value_of_the_only_column(into, value, expected):
     result = mapper(into, ("column",))((value,))
-    assert (type(expected), expected) == (type(result), result)
+    assert (type(result), result) == (type(expected), expected)
 
 
 @pytest.mark.parametrize("into", [int, str, bool, Decimal, datetime, Color, UserId])
@@ -534,7 +534,7 @@ def test_what_is_no_class_or_callable_is_refused(into):
     with pytest.raises(ConfigurationError) as caught:
         mapper(into, NAMES)
     given = type(into).__name__
-    assert f"into= takes one class or callable, not a {given}: pass the type that a row becomes" == str(caught.value)
+    assert str(caught.value) == f"into= takes one class or callable, not a {given}: pass the type that a row becomes"
 
 
 # Values that a type refuses
@@ -572,7 +572,7 @@ def test_a_refused_row_names_the_type_and_keeps_the_cause_but_never_the_value(in
     with pytest.raises(DataError) as caught:
         mapper(into, ("id",))((1,))
     expected = f"{into.__name__} refuses a value of the row: correct the row or the type; the cause says why"
-    assert (expected, None) == (str(caught.value), caught.value.column)
+    assert (str(caught.value), caught.value.column) == (expected, None)
     assert SECRET in str(caught.value.__cause__)
 
 
@@ -583,7 +583,7 @@ def test_a_refused_value_names_its_field(into, names):
     with pytest.raises(DataError) as caught:
         mapper(into, names)(row)
     expected = f"{into.__name__} refuses the value of id: correct the row or the type; the cause says why"
-    assert (expected, "id") == (str(caught.value), caught.value.column)
+    assert (str(caught.value), caught.value.column) == (expected, "id")
     assert caught.value.__cause__ is not None
 
 

@@ -94,7 +94,7 @@ def test_records_order_like_tuples_among_themselves_and_with_tuples(one, two):
     make = record_type(("a", "b"))
     expected = (one < two, one <= two, one > two, one >= two, one == two)
     for left, right in ((make(one), make(two)), (make(one), two), (one, make(two))):
-        assert expected == (left < right, left <= right, left > right, left >= right, left == right)
+        assert (left < right, left <= right, left > right, left >= right, left == right) == expected
 
 
 @pytest.mark.parametrize("name", ["keys", "values", "items", "get"])

@@ -148,7 +148,7 @@ def test_templates_inside_templates_are_inlined():
     ],
 )
 def test_an_interpolation_is_a_parameter_whatever_stands_beside_it(query, expected):
-    assert (expected, (1,)) == sent(query, dialect="postgresql")
+    assert sent(query, dialect="postgresql") == (expected, (1,))
 
 
 def test_an_interpolation_inside_quotes_is_refused():
@@ -196,7 +196,7 @@ def test_parameters_beside_a_template_are_refused(params):
 )
 def test_literal_values_arrive(dialect, expected):
     query = sa.select(TABLE.c.id).where(TABLE.c.name == "x", TABLE.c.id.in_([7, 8]), TABLE.c.id % 2 == 1)
-    assert (expected, ("x", 7, 8, 2, 1)) == sent(query, dialect=dialect)
+    assert sent(query, dialect=dialect) == (expected, ("x", 7, 8, 2, 1))
 
 
 @pytest.mark.parametrize("query", [sa.select(sa.literal_column("1")), sa.text("select 1"), sa.schema.DropTable(TABLE)])
@@ -207,7 +207,7 @@ def test_a_statement_without_values_has_no_parameters(query):
 def test_types_convert_values():
     query = TABLE.insert().values(at=NOON, doc={"a": [1]}, size=Size.LARGE)
     expected = ("2026-01-02 12:00:00.000000", '{"a": [1]}', "LARGE")
-    assert ("INSERT INTO t (at, doc, size) VALUES (?, ?, ?)", expected) == sent(query)
+    assert sent(query) == ("INSERT INTO t (at, doc, size) VALUES (?, ?, ?)", expected)
 
 
 def test_types_convert_values_in_lists():
@@ -247,7 +247,7 @@ def test_parameters_of_the_caller_are_the_columns_of_an_insert():
 def test_parameters_of_the_caller_are_the_columns_of_an_update():
     query = TABLE.update().where(TABLE.c.id.in_([1, 2]), TABLE.c.id != sa.bindparam("other"))
     expected = "UPDATE t SET name=? WHERE t.id IN (?, ?) AND t.id != ?"
-    assert (expected, ("x", 1, 2, 3)) == sent(query, {"name": "x", "other": 3})
+    assert sent(query, {"name": "x", "other": 3}) == (expected, ("x", 1, 2, 3))
 
 
 def test_column_defaults_are_filled_in():

@@ -60,7 +60,7 @@ def test_without_parameters_the_text_is_never_touched(driver, text):
 )
 @pytest.mark.parametrize("text", ["select :a + :b, :a", "select %(a)s + %(b)s, %(a)s", "select :a + %(b)s, %(a)s"])
 def test_names_become_positions_in_the_style_of_the_driver(driver, expected, values, text):
-    assert (expected, values) == sent(driver, text, {"b": 2, "a": 1})
+    assert sent(driver, text, {"b": 2, "a": 1}) == (expected, values)
 
 
 def test_the_plan_tells_the_names_in_the_order_of_the_values():
@@ -113,7 +113,7 @@ def test_colons_that_are_no_parameters(driver, text):
     ],
 )
 def test_colons_that_are_parameters(text, expected):
-    assert (expected, ("v",)) == sent(POSTGRESQL, text, {"n": "v"})
+    assert sent(POSTGRESQL, text, {"n": "v"}) == (expected, ("v",))
 
 
 def test_names_may_have_any_letters():
@@ -123,7 +123,7 @@ def test_names_may_have_any_letters():
 def test_missing_and_extra_names_are_told_in_one_sentence():
     message = refusal(SQLITE, "select :a, :b, :c", {"b": "secret", "x": "secret", "y": 1})
     expected = "the mapping does not match the statement: it lacks :a and :c, and the statement does not name :x and :y"
-    assert expected == message
+    assert message == expected
 
 
 def test_a_missing_name_is_not_made_up_by_a_defaultdict():
@@ -179,7 +179,7 @@ def test_positional_values_for_names_are_refused():
 )
 def test_names_mixed_with_the_positional_style_of_the_driver_are_refused(driver, text, mark):
     expected = f"the statement mixes :a with {mark}; use placeholders of one kind"
-    assert expected == refusal(driver, text, {"a": 1})
+    assert refusal(driver, text, {"a": 1}) == expected
 
 
 # Positional parameters
@@ -198,7 +198,7 @@ def test_names_mixed_with_the_positional_style_of_the_driver_are_refused(driver,
 )
 def test_any_positional_style_becomes_the_one_of_the_driver(driver, expected, text):
     plan, values = Translator(*driver).bind(text, (1, 2))
-    assert (expected, (1, 2), None, 2) == (plan.sql, values, plan.order, plan.count)
+    assert (plan.sql, values, plan.order, plan.count) == (expected, (1, 2), None, 2)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_any_positional_style_becomes_the_one_of_the_driver(driver, expected, te
     ],
 )
 def test_numbers_give_order_and_repetition(driver, expected, values):
-    assert (expected, values) == sent(driver, "select $2, $1, $2", "a", "b")
+    assert sent(driver, "select $2, $1, $2", "a", "b") == (expected, values)
 
 
 @pytest.mark.parametrize("text", ["select %s%s", "%s, %s", "select(%s),%s"])
@@ -240,7 +240,7 @@ def test_placeholders_at_the_edge_and_side_by_side(text):
     ],
 )
 def test_the_style_is_decided_once_for_the_text(driver, text, expected):
-    assert (expected or text, ("v",)) == sent(driver, text, "v")
+    assert sent(driver, text, "v") == (expected or text, ("v",))
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_the_style_is_decided_once_for_the_text(driver, text, expected):
     ],
 )
 def test_percent_signs_mean_the_same_on_every_driver(driver, text, expected):
-    assert (expected or text, (1,)) == sent(driver, text, 1)
+    assert sent(driver, text, 1) == (expected or text, (1,))
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_percent_signs_mean_the_same_on_every_driver(driver, text, expected):
     ],
 )
 def test_percent_signs_beside_names(driver, text, expected):
-    assert (expected, (1,)) == sent(driver, text, {"a": 1})
+    assert sent(driver, text, {"a": 1}) == (expected, (1,))
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_percent_signs_beside_names(driver, text, expected):
 def test_placeholders_only_sqlite_knows_are_left_to_it(driver, text, params):
     plan, values = Translator(*driver).bind(text, params)
     given = params[0] if isinstance(params[0], dict) else params
-    assert (text, given, None) == (plan.sql, values, plan.count)
+    assert (plan.sql, values, plan.count) == (text, given, None)
 
 
 def test_a_document_for_a_numbered_placeholder_of_sqlite_is_a_value():
@@ -310,7 +310,7 @@ def test_a_document_for_a_numbered_placeholder_of_sqlite_is_a_value():
 )
 @pytest.mark.parametrize("driver", [SQLITE, POSTGRESQL, MYSQL])
 def test_a_wrong_number_of_values_is_refused(driver, text, params, expected):
-    assert expected == refusal(driver, text, *params)
+    assert refusal(driver, text, *params) == expected
 
 
 @pytest.mark.parametrize("text", ["select $0", "select $123456789", "select $1x", "select a$1", "select x1$2"])
@@ -353,7 +353,7 @@ def test_placeholders_in_literals_and_comments_are_none(driver, piece):
     rewritten, values = sent(driver, f"select {piece}, :a", {"a": 1})
     expected = piece.replace("%", "%%") if "format" in driver[1] else piece
     mark = {"qmark": "?", "numeric_dollar": "$1"}.get(driver[1], "%s")
-    assert (f"select {expected}, {mark}", (1,)) == (rewritten, values)
+    assert (rewritten, values) == (f"select {expected}, {mark}", (1,))
 
 
 @pytest.mark.parametrize(
@@ -441,7 +441,7 @@ def test_without_conversion_text_and_parameters_are_passed_on(params):
     text = "select :a, ?, %s, '%%'"
     plan, values = translator.bind(text, params)
     expected = params[0] if params == ({"a": 1},) else params
-    assert (text, expected) == (plan.sql, values)
+    assert (plan.sql, values) == (text, expected)
 
 
 def test_without_conversion_rows_are_passed_on():
@@ -480,7 +480,7 @@ def test_an_unknown_dialect_is_read_as_standard_sql():
 )
 def test_rows_are_sequences(rows, expected):
     plan, values = Translator(*POSTGRESQL).bind_many("insert into t values (?, ?)", rows)
-    assert ("insert into t values ($1, $2)", expected) == (plan.sql, values)
+    assert (plan.sql, values) == ("insert into t values ($1, $2)", expected)
 
 
 @pytest.mark.parametrize(
@@ -494,7 +494,7 @@ def test_rows_are_sequences(rows, expected):
     ],
 )
 def test_rows_are_bare_values(rows, expected):
-    assert expected == Translator(*SQLITE).bind_many("insert into t values (?)", rows)[1]
+    assert Translator(*SQLITE).bind_many("insert into t values (?)", rows)[1] == expected
 
 
 def test_rows_are_mappings():
@@ -550,7 +550,7 @@ def test_no_rows_give_no_values():
 def test_a_row_that_does_not_match_is_named(text, rows, expected):
     with pytest.raises(ProgrammingError) as caught:
         Translator(*SQLITE).bind_many(text, rows)
-    assert expected == str(caught.value)
+    assert str(caught.value) == expected
 
 
 # What a statement does
@@ -900,7 +900,7 @@ def test_statements_that_leave_the_session_alone(text):
     ],
 )
 def test_traits_depend_on_the_dialect(driver, text, expected):
-    assert expected == traits(text, driver)
+    assert traits(text, driver) == expected
 
 
 @pytest.mark.parametrize("driver", [SQLITE, POSTGRESQL, PSYCOPG, MYSQL], ids=str)

@@ -81,7 +81,7 @@ async def test_hooks_of_nested_transactions_share_the_fate_of_what_was_done_in_t
 
     async with connected() as (db, _):
         await nest(db, "abc")
-    assert expected == calls
+    assert calls == expected
 
 
 @pytest.mark.parametrize("end", ["commit", "rollback"])
@@ -92,7 +92,7 @@ async def test_ending_the_outermost_one_first_ends_those_inside_of_it(end):
         calls.add(outer, "outer")
         await getattr(outer, end)()
         expected = "committed" if end == "commit" else "rolled back"
-        assert [f"nested {expected}", f"outer {expected}"] == calls
+        assert calls == [f"nested {expected}", f"outer {expected}"]
     assert len(calls) == 2
 
 

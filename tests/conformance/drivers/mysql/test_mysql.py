@@ -154,7 +154,7 @@ async def test_the_sql_mode_may_change_while_a_connection_is_used(db):
     ids=lambda value: type(value).__name__,
 )
 async def test_values_are_taken_for_what_they_are(db, value, expected):
-    assert expected == await db.fetchval("select ?", value)
+    assert await db.fetchval("select ?", value) == expected
 
 
 @FOR_ONE
@@ -255,7 +255,7 @@ async def test_all_rows_are_written_or_none(counted, sql, rows, in_transaction):
             await connection.executemany(sql, rows)
         assert in_transaction is connection.driver.in_transaction
         expected = ["there", "second", "third"][: 2 + in_transaction]
-        assert expected == await connection.fetchall("select a from t order by id", into=str)
+        assert await connection.fetchall("select a from t order by id", into=str) == expected
         assert Result(len(rows) - 1) == await connection.executemany(sql, rows[:-1])
 
 

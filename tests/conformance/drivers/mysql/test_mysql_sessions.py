@@ -48,12 +48,12 @@ async def test_a_session_begins_as_the_options_say_and_again_after_a_reset(make_
     database = await make_database(url, **options)
     expected = ("utf8mb4", "utf8mb4", 1, 1, 600, 0, "ANSI_QUOTES", 5, url.rpartition("/")[2])
     number = await database.fetchval("select connection_id()")
-    assert expected == await database.fetchone(STATE)
+    assert await database.fetchone(STATE) == expected
     async with database.connection() as connection:
         for change in ("@given = 6", "autocommit = 0", "sql_mode = ''", "max_statement_time = 0"):
             await connection.execute(f"set {change}")
         await connection.execute("use information_schema")
-    assert expected == await database.fetchone(STATE)
+    assert await database.fetchone(STATE) == expected
     assert await database.fetchval("select @@max_statement_time") == 7
     assert number == await database.fetchval("select connection_id()")
 

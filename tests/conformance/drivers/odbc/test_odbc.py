@@ -121,7 +121,7 @@ async def test_a_url_with_a_driver_works(library, kind, odbc, place):
 async def test_the_scheme_odbc_picks_a_library_for_the_event_loop(library, dsn):
     async with Database("odbc://", dsn=dsn) as database:
         expected = "pyodbc" if library[1] == "trio" else "aioodbc"
-        assert expected == database.backend.name
+        assert database.backend.name == expected
 
 
 @pytest.fixture
@@ -319,7 +319,7 @@ async def test_a_moment_with_a_zone_is_stored_as_that_moment(db, kind):
         "sqlite": ("select cast(? as text)", "2024-02-29 12:01:02.000005+05:00"),
     }
     query, expected = queries[kind]
-    assert expected == await db.fetchval(query, moment)
+    assert await db.fetchval(query, moment) == expected
 
 
 async def test_arrays_are_parameters_of_postgresql(library, request, odbc):

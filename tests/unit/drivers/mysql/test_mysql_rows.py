@@ -34,7 +34,7 @@ MIXED = st.lists(st.tuples(VALUES, VALUES, VALUES) | st.lists(VALUES, min_size=W
 def test_many_rows_are_written_as_each_of_them_is(rows, backslashes):
     row = "(%s, %s, concat(%s, '%%'))"
     expected = [with_values(row, values, backslashes=backslashes) for values in rows]
-    assert expected == list(rows_with_values(row, rows, backslashes=backslashes))
+    assert list(rows_with_values(row, rows, backslashes=backslashes)) == expected
 
 
 def test_rows_by_name_are_written_as_each_of_them_is():
@@ -87,8 +87,8 @@ def test_statements_take_as_many_rows_as_they_have_room_for(sizes, expected):
     split = Split("insert into t values ", "(%s)", " on duplicate key update a = '%%'")
     rows = [bytes([97 + number]) * size for number, size in enumerate(sizes)]
     statements, counts = zip(*join_rows(split, rows, 8), strict=True) if rows else ((), ())
-    assert expected == list(counts)
-    assert expected == [statement.count(b",") + 1 for statement in statements]
+    assert list(counts) == expected
+    assert [statement.count(b",") + 1 for statement in statements] == expected
     parts = [statement.removeprefix(split.head.encode()) for statement in statements]
     parts = [part.removesuffix(b" on duplicate key update a = '%'") for part in parts]
     assert rows == [row for part in parts for row in part.split(b",")]
@@ -176,6 +176,6 @@ async def test_a_time_limit_of_asyncmy_may_cancel_the_task_that_commits(argument
     with ScriptedServer(play) as server:
         url = f"asyncmy://app@127.0.0.1:{server.port}/shop"
         connection = await Database(url, connect_args=arguments).backend.connect()
-        assert expected == connection.cancels_no_task
+        assert connection.cancels_no_task == expected
         assert await connection.fetch("select words", (), 1) == [("one",)]
         await connection.close()

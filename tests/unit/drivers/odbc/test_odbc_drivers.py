@@ -73,7 +73,7 @@ def said(url, password=None, *, read_only=False, **options):
     ],
 )
 def test_a_connection_string_is_understood(text, expected):
-    assert expected == keywords(text)
+    assert keywords(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ WATCHED = "keepalives_idle='6' keepalives_interval='1' keepalives_count='3' tcp_
 def test_the_link_is_described_in_the_words_of_the_odbc_driver(library, options, expected):
     found = said("odbc://h", driver=library, **options)
     words = {"sslmode", "pqopt", "forcetls", "sslverify", "sslca", "sslcert", "sslkey"}
-    assert expected == {name: value for name, value in found.items() if name in words}
+    assert {name: value for name, value in found.items() if name in words} == expected
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_a_session_begins_with_what_was_asked_for(library, product, expected):
     options = {} if library == "SQLite3" else {"statement_timeout": 1.5}
     options |= {"application_name": "it's"} if library == "psqlodbc" else {}
     driver = make("odbc://h/x", driver=library, **options)
-    assert expected == list(driver.ways.session(driver, product, read_only=True))
+    assert list(driver.ways.session(driver, product, read_only=True)) == expected
     driver = make("odbc://h/x", driver=library)
     assert list(driver.ways.session(driver, product, read_only=False)) == []
 
@@ -392,7 +392,7 @@ def test_an_unknown_database_cannot_be_made_read_only():
     ],
 )
 def test_a_transaction_begins_in_the_words_of_the_database(dialect, options, read_only, expected):
-    assert expected == list(dialect.begin(TransactionOptions(**options), read_only=read_only))
+    assert list(dialect.begin(TransactionOptions(**options), read_only=read_only)) == expected
 
 
 def test_sqlite_writes_again_after_a_transaction_that_only_read():
@@ -511,7 +511,7 @@ def test_an_error_is_known_by_its_codes(dialect, found, kind):
 )
 def test_what_an_error_of_mysql_names_is_told(text, expected):
     found = MySQL().diagnosis(failure("23000", f"[23000] [ma-3.1.15][10.11.19-MariaDB]{text} (SQLExecDirectW)", 1062))
-    assert expected == (found.table, found.column, found.constraint)
+    assert (found.table, found.column, found.constraint) == expected
 
 
 def test_what_an_error_of_postgresql_names_is_told():
@@ -537,7 +537,7 @@ def test_what_an_error_of_postgresql_names_is_told():
 )
 def test_what_an_error_of_sqlite_names_is_told(text, expected):
     found = SQLite().diagnosis(failure("HY000", f"[HY000] [SQLite]{text} (19) (19) (SQLExecDirect)", 19))
-    assert expected == (found.table, found.columns, found.constraint)
+    assert (found.table, found.columns, found.constraint) == expected
     assert found.errno == 19
 
 
@@ -593,7 +593,7 @@ ID = UUID(int=5)
     ],
 )
 def test_values_that_odbc_would_cut_are_sent_as_text(convert, value, expected):
-    assert [expected] == list(convert([value]))
+    assert list(convert([value])) == [expected]
 
 
 def test_a_subclass_is_sent_like_its_base():

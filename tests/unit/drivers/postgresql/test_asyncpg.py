@@ -235,7 +235,7 @@ async def test_the_url_and_the_options_become_arguments_of_asyncpg(arguments):
         "statement_cache_size": 0,
         "server_settings": {"application_name": "app", "statement_timeout": "1500"},
     }
-    assert expected == await arguments(url, statement_cache_size=0)
+    assert await arguments(url, statement_cache_size=0) == expected
 
 
 async def test_what_the_url_leaves_out_is_left_to_asyncpg(arguments):

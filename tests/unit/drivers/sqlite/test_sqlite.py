@@ -235,7 +235,7 @@ async def test_values_that_sqlite3_does_not_take_are_sent_as_text():
     sent = [moment, moment.date(), Decimal("0.12345678901234567"), number, {"a": 1}, [1], 5]
     expected = ("2026-01-02 03:04:05+00:00", "2026-01-02", "0.12345678901234567", str(number), '{"a": 1}', "[1]", 5)
     async with opened() as connection:
-        assert [expected] == await connection.fetch("select ?, ?, ?, ?, ?, ?, ?", sent, None)
+        assert await connection.fetch("select ?, ?, ?, ?, ?, ?, ?", sent, None) == [expected]
         assert [(str(number),)] == await connection.fetch("select :x", {"x": number}, None)
 
 

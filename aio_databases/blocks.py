@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from aio_databases.replicas.lag import ReadRequirement
     from aio_databases.replicas.router import Replicas
 
-__all__ = ("ConnectionBlock", "ReplicaBlock", "in_primary_transaction")
-
 
 class ConnectionBlock(Block):
     """A block whose statements use one connection of the primary: ``async with db.connection() as connection``."""

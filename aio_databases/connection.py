@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     Args = tuple[Any, ...]
 
-__all__ = ("Connection",)
-
 
 class Connection(Lease, Verbs):
     """A connection that is yours until it is released.

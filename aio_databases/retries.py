@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from aio_databases.transaction import Transaction
 
-__all__ = ("run_until_committed",)
-
 T = TypeVar("T")
 
 

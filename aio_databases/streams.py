@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from aio_databases.rows.record import Record
     from aio_databases.sql.translator import CompiledQuery
 
-__all__ = ("CHUNK", "RecordStream")
-
 CHUNK = 1000  # rows
 
 T_co = TypeVar("T_co", covariant=True)

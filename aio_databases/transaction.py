@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 else:
     C = TypeVar("C")
 
-__all__ = ("Transaction",)
-
 T = TypeVar("T")
 
 

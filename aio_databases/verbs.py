@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     Args = tuple[Any, ...]
 
-__all__ = ("Verbs",)
-
 T = TypeVar("T")
 
 

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ("pauses",)
-
 
 def pauses(first: float, longest: float) -> Iterator[float]:
     """Yield durations in seconds without end: ``first``, then twice as long each time, up to ``longest``."""

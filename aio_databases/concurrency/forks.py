@@ -9,8 +9,6 @@ from weakref import WeakSet
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("call_after_fork", "keep_for_ever", "watch_forks")
-
 
 class Forked(Protocol):
     """An object with connections."""

@@ -11,8 +11,6 @@ from aio_databases.concurrency.loops import call_in_loop, running_loop
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("LoopCallbacks",)
-
 
 class LoopCallbacks:
     """Carries calls from worker threads into the thread of an event loop, several per wake-up."""

@@ -13,22 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from contextvars import Context
 
-__all__ = (
-    "Alarm",
-    "Reply",
-    "TaskReference",
-    "Waiter",
-    "call_in_loop",
-    "current_task",
-    "is_foreign",
-    "loop_teller",
-    "new_waiter",
-    "running_loop",
-    "runs_here",
-    "runs_on_trio",
-    "task_name",
-)
-
 
 def running_loop() -> Any:
     """Return an object that stands for the running event loop.

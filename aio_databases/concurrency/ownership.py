@@ -11,8 +11,6 @@ from aio_databases.concurrency.loops import is_foreign, loop_teller, running_loo
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("Ownership",)
-
 
 class Ownership:
     """Belongs to no event loop until `take_over`."""

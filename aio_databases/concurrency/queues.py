@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from aio_databases.concurrency.loops import Waiter
 
-__all__ = ("FifoLock", "WaitQueue")
-
 T = TypeVar("T")
 
 

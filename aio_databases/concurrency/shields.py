@@ -13,8 +13,6 @@ from aio_databases.concurrency.loops import Reply, runs_on_trio
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-__all__ = ("shielded",)
-
 T = TypeVar("T")
 
 

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ("as_text", "generator_around", "runs_within", "stack_here")
-
 
 def stack_here() -> StackSummary:
     """Return the calls of the running task that led here, innermost last, without those inside of this package.

@@ -6,8 +6,6 @@ from typing import Any
 
 from aio_databases.errors import ConfigurationError
 
-__all__ = ("duration",)
-
 
 def duration(name: str, value: Any) -> float:
     """Return a duration in seconds.  Raises ConfigurationError, with the ``name`` of the argument, if it is not one."""

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from aio_databases.config.url import Address
 
-__all__ = ("TARGET", "Options", "PoolOptions", "split_options")
-
 
 class PoolOptions(NamedTuple):
     """How a pool behaves; durations are seconds, sizes are connections."""

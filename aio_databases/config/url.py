@@ -13,8 +13,6 @@ from aio_databases.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ("URL", "Address", "near_misses", "parse_url", "redact", "typed_options")
-
 
 class URL(SplitResult):
     """A split URL that hides its password when it is printed."""

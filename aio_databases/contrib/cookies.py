@@ -14,8 +14,6 @@ from aio_databases import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ("Mark", "PositionCookies")
-
 
 class Mark(NamedTuple):
     """What the cookie of a client says."""

@@ -12,8 +12,6 @@ from aio_databases.dialects.sqlite import DUMMY, SQLITE
 if TYPE_CHECKING:
     from aio_databases.dialects.base import Dialect
 
-__all__ = ("dialect_named",)
-
 _DIALECTS = {dialect.name: dialect for dialect in (POSTGRESQL, MYSQL, SQLITE, ODBC, DUMMY)}
 
 

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from aio_databases.dialects.positions import PositionQuestion
 
-__all__ = ("ENDINGS", "Dialect")
-
 ENDINGS = r"COMMIT|ABORT|END|ROLLBACK(?! (?:WORK |TRANSACTION )?TO )|PREPARE TRANSACTION"
 """A pattern of how the statements begin that end a transaction."""
 

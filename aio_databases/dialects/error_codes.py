@@ -36,23 +36,6 @@ from aio_databases.errors import (
 if TYPE_CHECKING:
     from aio_databases.errors import Diagnosis
 
-__all__ = (
-    "SQLITE_RESULTS",
-    "errno_of",
-    "is_full",
-    "is_loss_or_answer",
-    "is_not_ready",
-    "is_of_replica",
-    "is_older_than_commit",
-    "is_refusal",
-    "is_type_mismatch",
-    "kind_of_dbapi_class",
-    "kind_of_mysql_errno",
-    "kind_of_sqlite_name",
-    "kind_of_sqlstate",
-    "without_value",
-)
-
 _SQLSTATES: dict[str, type[Error]] = {
     # https://www.postgresql.org/docs/current/errcodes-appendix.html, longest prefix first
     "23505": UniqueViolation,

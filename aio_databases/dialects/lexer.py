@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ("COMMENT", "ESCAPED", "MORE", "OPERATORS", "lexer")
-
 ESCAPED = r"""'[^'\\]*(?:(?:\\.|'')[^'\\]*)*'?"""
 # What goes on in another line is of the same kind.
 MORE = rf"(?:(?:[ \t\v\f]|--[^\r\n]*+)*+[\r\n](?:[ \t-\r]|--[^\r\n]*+[\r\n])*+{ESCAPED})*"

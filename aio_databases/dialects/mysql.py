@@ -8,8 +8,6 @@ from aio_databases.dialects.base import ENDINGS, Dialect
 from aio_databases.dialects.lexer import lexer
 from aio_databases.dialects.positions import UUID, Position, PositionQuestion, gtids
 
-__all__ = ("MYSQL",)
-
 _QUOTED = r"""'[^'\\]*(?:\\.[^'\\]*)*'?|"[^"\\]*(?:\\.[^"\\]*)*"?|`[^`]*`?"""
 # What stands in /*! */ is run, or not, as the version is: where that makes a difference to what follows, the beginning
 # is left as a word.

@@ -7,8 +7,6 @@ from dataclasses import replace
 from aio_databases.dialects.base import Dialect
 from aio_databases.dialects.lexer import lexer
 
-__all__ = ("ODBC", "OTHER")
-
 ODBC = Dialect(
     name="odbc",
     lexer=lexer(

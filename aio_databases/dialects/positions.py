@@ -10,8 +10,6 @@ from aio_databases.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ("UUID", "Position", "PositionQuestion", "gtids")
-
 
 class Position(NamedTuple):
     """A point in the history of a database."""

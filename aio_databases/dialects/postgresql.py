@@ -8,8 +8,6 @@ from aio_databases.dialects.base import Dialect
 from aio_databases.dialects.lexer import ESCAPED, MORE, lexer
 from aio_databases.dialects.positions import Position, PositionQuestion
 
-__all__ = ("POSTGRESQL",)
-
 _LETTERS = r"\w\x80-\U0010ffff"  # even a no-break space is one
 _QUOTED = (
     rf"""(?<![LETTERS])(?:[eE]{ESCAPED}{MORE}|[uU]&(?:"[^"]*"?|'[^']*'?))|'[^']*'?|"[^"]*"?"""

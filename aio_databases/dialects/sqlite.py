@@ -7,8 +7,6 @@ from dataclasses import replace
 from aio_databases.dialects.base import Dialect
 from aio_databases.dialects.lexer import OPERATORS, lexer
 
-__all__ = ("DUMMY", "SQLITE")
-
 SQLITE = Dialect(
     name="sqlite",
     lexer=lexer(

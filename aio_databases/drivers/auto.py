@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from aio_databases.drivers.base import DriverConnection
     from aio_databases.errors import Diagnosis
 
-__all__ = ("Choice",)
-
 
 class Choice(Driver):
     """Stands for the driver that serves the event loop, before one runs."""

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from aio_databases.rows.record import Record
 
-__all__ = ("CursorConnection",)
-
 
 class CursorConnection(DriverConnection):
     """The verbs, each with a cursor of its own."""
@@ -33,7 +31,6 @@ class CursorConnection(DriverConnection):
         return cursor
 
     async def execute(self, sql: str, params: Any, /) -> Result:
-        """Run a statement and leave its rows, if any."""
         cursor = await self.open_cursor(sql, params)
         result = Result(cursor.rowcount, self.lastrowid(cursor))
         await cursor.close()
@@ -48,7 +45,6 @@ class CursorConnection(DriverConnection):
         return cursor.lastrowid
 
     async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
-        """Run a statement once per row of parameters, all or nothing."""
         if not rows:
             return Result(0)
         cursor = self.new_cursor()
@@ -59,7 +55,6 @@ class CursorConnection(DriverConnection):
         return result
 
     async def fetch(self, sql: str, params: Any, limit: int | None, /) -> list[Record]:
-        """Run a statement and return its rows, at most ``limit`` of them."""
         cursor = await self.open_cursor(sql, params)
         rows = await read(self.with_rows(cursor), limit)
         await cursor.close()

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from aio_databases.errors import Diagnosis
     from aio_databases.rows.record import Record
 
-__all__ = ("DummyConnection", "DummyDriver")
-
 
 class DummyConnection(DriverConnection):
     """A connection to nowhere; every query finds one row with the value 1."""
@@ -32,16 +30,13 @@ class DummyConnection(DriverConnection):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the connection was closed."""
         return self._closed
 
     @property
     def in_transaction(self) -> bool:
-        """Whether a transaction is open."""
         return self._in_transaction
 
     async def execute(self, _sql: str, _params: Any, /) -> Result:
-        """Do nothing."""
         return Result(0)
 
     async def executemany(self, _sql: str, rows: Sequence[Any], /) -> Result:
@@ -57,15 +52,12 @@ class DummyConnection(DriverConnection):
         return _DummyCursor()
 
     async def begin(self, options: TransactionOptions) -> None:  # noqa: ARG002 - the seam's signature
-        """Begin a transaction."""
         self._in_transaction = True
 
     async def commit(self) -> None:
-        """Commit the transaction."""
         self._in_transaction = False
 
     async def rollback(self) -> None:
-        """Roll the transaction back."""
         self._in_transaction = False
 
     async def reset(self) -> bool:
@@ -73,11 +65,9 @@ class DummyConnection(DriverConnection):
         return True
 
     async def close(self) -> None:
-        """Close the connection."""
         self._closed = True
 
     def terminate(self) -> None:
-        """Close the connection."""
         self._closed = True
 
 

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ("Keepalive",)
-
 _QUESTIONS = 3
 
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from aio_databases.config.url import Address
 
-__all__ = ("SSL_MODES", "NetworkDriver", "certificate_authorities", "no_network", "ssl_context", "statement_timeout")
-
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 """libpq's words: https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-SSL-PROTECTION."""
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import select
 
-__all__ = ("hung_up",)
-
 _ENDED = getattr(select, "POLLRDHUP", 0)  # Linux's; elsewhere only a broken link shows
 
 

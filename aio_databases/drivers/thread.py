@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 CLOSED = "the connection was closed while it was in use"
 
-__all__ = ("CLOSED", "CallConnection", "CallCursor", "ThreadConnection")
-
 T = TypeVar("T")
 
 
@@ -47,15 +45,12 @@ class CallConnection(DriverConnection):
         """Return a coroutine that calls a function where the synchronous library may block."""
 
     async def execute(self, sql: str, params: Any, /) -> Result:
-        """Run a statement and leave its rows, if any."""
         return await self.run(self._execute, sql, params)
 
     async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
-        """Run a statement once per row of parameters, all or nothing."""
         return await self.run(self._executemany, sql, rows)
 
     async def fetch(self, sql: str, params: Any, limit: int | None, /) -> list[Record]:
-        """Run a statement and return its rows, at most ``limit`` of them."""
         return await self.run(self._fetch, sql, params, limit)
 
     def cursor(self, sql: str, params: Any, /) -> Cursor:
@@ -132,7 +127,6 @@ class CallCursor(Cursor):
         self._cursor: Any = None
 
     async def fetch(self, size: int) -> list[Record]:
-        """Return the next ``size`` rows; fewer mean that there are no more."""
         return await self._connection.run(self._fetch, size)
 
     async def close(self) -> None:
@@ -187,7 +181,6 @@ class ThreadConnection(CallConnection):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the connection was closed."""
         return self._closed
 
     async def open(self, connect: Callable[[], Any]) -> None:

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from aio_databases.concurrency.loop_callbacks import LoopCallbacks
 
-__all__ = ("Call", "work")
-
 
 class Call:
     """A function to be called in a worker thread, and what came of it."""

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from aio_databases.physical_connection.lock import WriterLock
     from aio_databases.sql.translator import CompiledQuery
 
-__all__ = ("PhysicalConnection",)
-
 T = TypeVar("T")
 
 

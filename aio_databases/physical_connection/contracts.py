@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from aio_databases.physical_connection.lock import ConnectionLock, WriterLock
     from aio_databases.physical_connection.losses import Losses
 
-__all__ = ("Caller", "Connector", "Server")
-
 
 class Connector(Protocol):
     """Opens connections to a server; a pool's `Connector`."""

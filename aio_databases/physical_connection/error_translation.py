@@ -10,8 +10,6 @@ from aio_databases.dialects.error_codes import is_loss_or_answer, is_older_than_
 if TYPE_CHECKING:
     from aio_databases.drivers.base import Driver
 
-__all__ = ("translate_error",)
-
 _CUT = "the connection was closed while it was in use"
 
 

@@ -13,8 +13,6 @@ from aio_databases.concurrency.queues import FifoLock, WaitQueue
 from aio_databases.errors import ConnectionBusy, InterfaceError, LockTimeout, TransactionError
 from aio_databases.physical_connection.scopes import OpenTransaction, current_block, is_visible
 
-__all__ = ("ConnectionLock", "ConnectionReleased", "WriterLock")
-
 
 class ConnectionReleased(InterfaceError, RuntimeError):
     """A connection was used after its release, or released while a call waited for its turn."""

@@ -6,8 +6,6 @@ from typing import Any
 
 from aio_databases.physical_connection.scopes import OpenTransaction, current_block
 
-__all__ = ("Losses",)
-
 
 class Losses:
     """What calls on one lease have to look at: transactions that were ended from outside, or that a generator holds."""

@@ -19,17 +19,6 @@ from aio_databases.errors import InterfaceError, TransactionError
 if TYPE_CHECKING:
     from traceback import StackSummary
 
-__all__ = (
-    "Block",
-    "OpenTransaction",
-    "TransactionState",
-    "connections_here",
-    "current_block",
-    "is_visible",
-    "live_connection",
-    "locks_held_here",
-)
-
 
 class Block:
     """One ``connection()``, ``transaction()`` or ``replica()`` block of a `Database`."""

@@ -12,20 +12,17 @@ if TYPE_CHECKING:
 
     from aio_databases.drivers.base import DriverConnection
 
-    class Transaction(Protocol):
+    class _Transaction(Protocol):
         """What is asked of a transaction."""
 
         @property
         def is_active(self) -> bool: ...
 
-    class Leased(Protocol):
+    class _Leased(Protocol):
         """What is asked of a physical connection."""
 
         driver: DriverConnection
         leased_at: float
-
-
-__all__ = ("WriteTracker", "record_use", "record_write")
 
 
 class WriteTracker:
@@ -42,7 +39,7 @@ class WriteTracker:
         self.has_written = False
         """Whether a task has written, or may have."""
         self._owner = owner
-        self._transactions: dict[Transaction, None] = {}
+        self._transactions: dict[_Transaction, None] = {}
 
     @property
     def are_open(self) -> bool:
@@ -65,7 +62,7 @@ class WriteTracker:
         # Not by a token: a coroutine that is closed runs in another context than it began in.
         _trackers.set(tuple(each for each in _trackers.get() if each is not self))
 
-    def record(self, transaction: Transaction | None) -> None:
+    def record(self, transaction: _Transaction | None) -> None:
         """Record a write, or a transaction that may write."""
         self.has_written = True
         if transaction is not None and transaction not in self._transactions:
@@ -80,14 +77,14 @@ class WriteTracker:
 _trackers: ContextVar[tuple[WriteTracker, ...]] = ContextVar("aio_databases_writes", default=())
 
 
-def record_write(owner: Any, transaction: Transaction | None = None) -> None:
+def record_write(owner: Any, transaction: _Transaction | None = None) -> None:
     """Record for the trackers here that a statement writes, or that a ``transaction`` has begun that may write."""
     for tracker in _trackers.get():
         if tracker.watches(owner):
             tracker.record(transaction)
 
 
-def record_use(owner: Any, connection: Leased) -> None:
+def record_use(owner: Any, connection: _Leased) -> None:
     """Record for the trackers here that a connection is used to write, perhaps in a transaction begun by SQL."""
     if _trackers.get():
         record_write(owner, _Use(connection))
@@ -101,7 +98,7 @@ class _Use:
 
     __slots__ = ("_connection", "_leased_at")
 
-    def __init__(self, connection: Leased) -> None:
+    def __init__(self, connection: _Leased) -> None:
         self._connection = connection
         self._leased_at = connection.leased_at
 

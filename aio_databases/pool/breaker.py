@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 from time import monotonic
 
-__all__ = ("CircuitBreaker",)
-
 _LONGEST_REST = 60.0  # seconds
 _A_MOMENT = 0.1  # seconds
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     Init = Callable[[Any], Any] | None
 
-__all__ = ("Connector",)
-
 
 class Connector:
     """Opens connections to the server, or servers, of one driver, and knows how they behave."""

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from aio_databases.errors import PoolTimeout
 
-__all__ = ("Holder", "Holders")
-
 _NAMED = 5  # tasks that a message names
 
 

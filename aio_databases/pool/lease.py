@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     Run = Callable[..., Coroutine[Any, Any, Any]]
     Lend = Callable[[], Awaitable[tuple[Pool, PhysicalConnection]]]
 
-__all__ = ("Lease",)
-
 T = TypeVar("T")
 
 

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from aio_databases.drivers.base import Driver
     from aio_databases.pool.slots import Handed
 
-__all__ = ("Pool",)
-
 
 class Verdict(Enum):
     """What may be done with a connection."""

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from aio_databases.drivers.base import Driver
     from aio_databases.physical_connection.connection import PhysicalConnection
 
-__all__ = ("SharedPool", "make_pool")
-
 
 def make_pool(
     driver: Driver, options: PoolOptions, logger: logging.Logger, *, read_only: bool = False, role: str = "primary"

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     Handed: TypeAlias = "PhysicalConnection | SentAway | None"
 
-__all__ = ("NO_SLOT", "SharedSlots", "Slots")
-
 
 class SentAway(Enum):
     """What a task in line is handed when it is to wait no more."""

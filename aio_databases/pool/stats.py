@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ("PoolStats",)
-
 
 class PoolStats(NamedTuple):
     """A snapshot of one pool."""

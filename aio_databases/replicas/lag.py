@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from aio_databases.physical_connection.connection import PhysicalConnection
     from aio_databases.pool.pool import Pool
 
-__all__ = ("LagTracker", "PositionHistory", "ReadRequirement")
-
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05  # seconds between two looks whether a replica has come on
 _SAMPLES = 4  # positions of the primary to know of for as long as a replica may be behind
 _MOST_SAMPLES = 1000

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from aio_databases.dialects.positions import PositionQuestion
     from aio_databases.drivers.base import Driver
 
-__all__ = ("ask_position",)
-
 _START = Position("0/0", {"": 0})
 _understood: WeakKeyDictionary[Driver, PositionQuestion] = WeakKeyDictionary()  # by the servers of a driver
 

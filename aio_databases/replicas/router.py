@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from aio_databases.physical_connection.connection import PhysicalConnection
     from aio_databases.pool.pool import Pool
 
-__all__ = ("Replica", "Replicas", "make_pools")
-
 
 class Replica:
     """One replica: its pool, and how large a share of the reads it is to have."""

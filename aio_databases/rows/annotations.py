@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NotRequired, Required, 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ("class_of",)
-
 
 def class_of(annotation: Any, owner: Any, field: str) -> type | None:
     """Return the one class, beside None, that a field of ``owner`` is annotated with, or None if it is not one.

@@ -10,8 +10,6 @@ from aio_databases.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ("JsonValues", "dumps", "unreadable")
-
 
 class JsonValues:
     """What the options ``json``, ``json_dumps`` and ``json_loads`` of a driver mean.

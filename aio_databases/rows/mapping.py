@@ -31,8 +31,6 @@ if sys.version_info >= (3, 14):
 else:
     _SIGNATURE: dict[str, Any] = {}
 
-__all__ = ("mapper",)
-
 T = TypeVar("T")
 
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from aio_databases.errors import DataError, ProgrammingError
     from aio_databases.sql.translator import CompiledQuery
 
-__all__ = ("add_parameter_hint", "add_placeholder_hint")
-
 
 def add_parameter_hint(error: DataError, plan: CompiledQuery, values: Any = ()) -> None:
     """Add to an error the name, or the number, and the type of the value that could not be sent; never the value.

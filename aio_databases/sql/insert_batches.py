@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ("Split", "join_rows", "split_values")
-
 
 class Split(NamedTuple):
     """The parts of an INSERT or REPLACE with one row of values; marks (``%s``, ``%(name)s``) stand in ``row`` only."""

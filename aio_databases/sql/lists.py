@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from aio_databases.dialects.base import Dialect
     from aio_databases.sql.statements import Token
 
-__all__ = ("SINGLE", "ListPlaces", "Place", "Shape", "is_list", "list_places", "nothing", "shape_of", "values_in")
-
 Shape = tuple[int, ...]
 """For each value behind IN, how many placeholders its list gets; `SINGLE` for a value that is no list."""
 

@@ -16,8 +16,6 @@ from typing import Any, cast
 from aio_databases.dialects import dialect_named
 from aio_databases.errors import ProgrammingError, name_row, note_row
 
-__all__ = ("Rows", "row_kind", "rows_of", "text_and_params")
-
 
 def text_and_params(query: Any, params: tuple[Any, ...], dialect: str) -> tuple[str, tuple[Any, ...]]:
     """Return the SQL text of ``query`` and the parameters that go with it.

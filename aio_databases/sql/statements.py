@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from aio_databases.dialects.base import Dialect
 
-__all__ = ("Token", "Traits", "copy_of", "scan", "statements", "traits_of")
-
 _SKIPPED = ("comment", "data", "operator")
 
 _NESTING = re.compile(r"/\*|\*/")

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from aio_databases.sql.lists import ListPlaces, Shape
     from aio_databases.sql.statements import Token, Traits
 
-__all__ = ("NO_STATEMENT", "CompiledQuery", "Translator")
-
 MAX_PLANS = 2048  # of each kind: without parameters, with a mapping, positional, with lists written out
 MAX_CACHED_LENGTH = 10_000  # characters; most of the longer texts are made for one use
 MAX_CACHED_LIST = 1024  # values behind IN; with more, the plan takes more memory than time

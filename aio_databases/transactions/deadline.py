@@ -10,8 +10,6 @@ import anyio
 from aio_databases.config.durations import duration
 from aio_databases.errors import TransactionTimeout
 
-__all__ = ("Deadline",)
-
 
 class Deadline:
     """The time that a block may take: a cancel scope, entered and left together with the block."""

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Collection
 
-__all__ = ("Hooks", "When")
-
 
 class When(Enum):
     """What has to become of the outermost transaction for a hook to be called."""

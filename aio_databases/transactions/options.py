@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-__all__ = ("BlockArguments", "TransactionArguments", "split_arguments")
-
 
 class TransactionArguments(TypedDict, total=False):
     """How a transaction begins; see `TransactionOptions`."""

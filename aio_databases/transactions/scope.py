@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from aio_databases.pool.lease import Lease
     from aio_databases.pool.pool import Pool
 
-__all__ = ("TransactionScope",)
-
 
 class TransactionScope(OpenTransaction):
     """A transaction as the others on its connection see it; `Transaction` adds what its user sees."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ("hook_dirs",)
-
 
 def hook_dirs() -> list[str]:
     """Return the folders with hooks for PyInstaller."""

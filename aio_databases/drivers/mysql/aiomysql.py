@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from aio_databases.drivers.base import Capabilities
 
-__all__ = ("AiomysqlDriver",)
-
 
 class _Connection(Guard, aiomysql.Connection):  # type: ignore[misc]  # it has no types
     _reader: Any
@@ -62,7 +60,6 @@ class AiomysqlConnection(MySQLConnection):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the connection was closed, by us or by the server."""
         return bool(self.raw.closed or self.raw._reader.eof_received)
 
 

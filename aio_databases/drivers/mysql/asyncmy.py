@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from aio_databases.drivers.base import Capabilities
     from aio_databases.rows.record import Record
 
-__all__ = ("AsyncmyDriver",)
-
 
 class _Connection(Guard, asyncmy.connection.Connection):
     _client_flag: int

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from aio_databases.drivers.mysql.family import MySQLDriver
     from aio_databases.rows.record import Record
 
-__all__ = ("CHUNK", "MySQLConnection", "MySQLCursor", "counts_rows")
-
 
 class MySQLCursor(Cursor):
     """Reads rows while the server still sends them."""
@@ -44,7 +42,6 @@ class MySQLCursor(Cursor):
         self._failure: Exception | None = None
 
     async def fetch(self, size: int) -> list[Record]:
-        """Return the next ``size`` rows; fewer mean that there are no more."""
         rows = await self.fetch_rows(size)
         driver = self._connection.driver
         if unknown := driver.json_columns.unknown(self._result):
@@ -212,7 +209,6 @@ class MySQLConnection(DriverConnection):
 
     @property
     def in_transaction(self) -> bool:
-        """Whether a transaction is open, as the server said with its last answer."""
         return not self.is_closed and bool(self.raw.server_status & _IN_TRANSACTION)
 
     @property
@@ -221,7 +217,6 @@ class MySQLConnection(DriverConnection):
         return not (self.is_closed or self.raw.server_status & _IN_TRANSACTION)
 
     def has_hung_up(self) -> bool:
-        """Return whether the server has ended the connection."""
         return self.is_closed or hung_up(self.socket.fileno())
 
     async def settle(self) -> bool:
@@ -238,7 +233,6 @@ class MySQLConnection(DriverConnection):
         await self.driver.kill(f"{self.raw.thread_id()}", self.server)
 
     async def close(self) -> None:
-        """Close the connection in good order."""
         await self.raw.ensure_closed()
 
     def terminate(self) -> None:
@@ -246,21 +240,18 @@ class MySQLConnection(DriverConnection):
         self.raw.close()
 
     async def ping(self) -> None:
-        """Ask the server for a sign of life."""
         await self._make_way()
         await self.talk(self._command, _PING)
 
     # Statements
 
     async def execute(self, sql: str, params: Any, /) -> Result:
-        """Run a statement and leave its rows, if any."""
         if _DEFINES.match(sql):
             self.driver.json_columns.forget()
         result = await self.run(self.encoded(sql, params))
         return Result(result.affected_rows, result.insert_id or None)
 
     async def fetch(self, sql: str, params: Any, limit: int | None, /) -> list[Record]:
-        """Run a statement and return its rows, at most ``limit`` of them."""
         statement = self.encoded(sql, params)
         if self.stream is not None or self.is_closed or len(statement) > self._longest:
             await self._make_way(statement)
@@ -334,13 +325,11 @@ class MySQLConnection(DriverConnection):
             raise
 
     async def commit(self) -> None:
-        """Commit the transaction."""
         if self.stream is not None:
             await self.leave_stream()
         await self.run(b"COMMIT")
 
     async def rollback(self) -> None:
-        """Roll the transaction back."""
         if self.stream is not None:
             await self.leave_stream()
         await self.run(b"ROLLBACK")

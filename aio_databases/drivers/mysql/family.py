@@ -23,18 +23,6 @@ if TYPE_CHECKING:
     from aio_databases.config.url import Address
     from aio_databases.drivers.base import DriverConnection
 
-__all__ = (
-    "CLOSED",
-    "MULTI_STATEMENTS",
-    "MYSQL",
-    "MYSQL_OPTIONS",
-    "AnyMySQL",
-    "Guard",
-    "MySQLDriver",
-    "details",
-    "row_of",
-)
-
 MYSQL = Capabilities(
     lastrowid=True,
     isolation_levels=frozenset({"read uncommitted", "read committed", "repeatable read", "serializable"}),
@@ -132,7 +120,6 @@ class MySQLDriver(_OfMySQL, NetworkDriver):
     """What the library calls the name of the database."""
 
     async def connect(self, *, read_only: bool = False) -> DriverConnection:
-        """Open a connection; with ``read_only`` the server refuses writes on it."""
         connection: Any = type(self).connection(self, await self.guarded(), read_only=read_only)
         try:
             await connection.open()

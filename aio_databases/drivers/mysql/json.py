@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from aio_databases.rows.json_values import JsonValues
     from aio_databases.rows.record import Record
 
-__all__ = ("JsonColumns",)
-
 Column = tuple[str, str, str]  # the names of its database, its table and itself
 
 _CHECKED_COLUMNS = """

@@ -21,8 +21,6 @@ from aio_databases.rows.json_values import dumps
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ("literal", "rows_with_values", "with_values")
-
 
 def with_values(sql: str, params: Any, *, backslashes: bool, to_json: Callable[[Any], str] = dumps) -> str:
     """Return the SQL with a literal for every ``%s`` or ``%(name)s``, and one percent sign for every two.

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from aio_databases.drivers.base import Cursor, DriverConnection, TransactionOptions
     from aio_databases.rows.record import Record, Result
 
-__all__ = ("LibraryConnection", "PyMySQLConnection", "PyMySQLDriver")
-
 T = TypeVar("T")
 
 
@@ -163,20 +161,16 @@ class PyMySQLConnection(ThreadConnection):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the connection was closed, by us or by the server."""
         return self._closed or (self.db is not None and self.session.is_closed)
 
     @property
     def in_transaction(self) -> bool:
-        """Whether a transaction is open, as the server said with its last answer."""
         return not self._closed and self.session.in_transaction
 
     def has_hung_up(self) -> bool:
-        """Return whether the server has ended the connection."""
         return self._closed or self.session.has_hung_up()
 
     async def fetch(self, sql: str, params: Any, limit: int | None, /) -> list[Record]:
-        """Run a statement and return its rows, at most ``limit`` of them."""
         if counts_rows(sql):  # a cursor looks up beside the connection which columns are JSON
             return (await self.cursor(sql, params).fetch(sys.maxsize))[:limit]
         return await super().fetch(sql, params, limit)
@@ -190,21 +184,17 @@ class PyMySQLConnection(ThreadConnection):
         await self.run(_drive, self.session.begin, options)
 
     async def commit(self) -> None:
-        """Commit the transaction."""
         await self.session.leave_stream()
         await super().commit()
 
     async def rollback(self) -> None:
-        """Roll the transaction back."""
         await self.session.leave_stream()
         await super().rollback()
 
     async def ping(self) -> None:
-        """Ask the server for a sign of life."""
         await self.run(_drive, self.session.ping)
 
     async def reset(self) -> bool:
-        """Undo what was changed in the session."""
         return await self.run(_drive, self.session.reset)
 
     async def settle(self) -> bool:
@@ -257,7 +247,6 @@ class PyMySQLDriver(MySQLDriver):
         return arguments if asked else {**arguments, "ssl_disabled": True}
 
     async def connect(self, *, read_only: bool = False) -> DriverConnection:
-        """Open a connection; with ``read_only`` the server refuses writes on it."""
         connection = PyMySQLConnection(self, await self.guarded(), read_only=read_only)
         await connection.open(connection.log_in)
         return connection

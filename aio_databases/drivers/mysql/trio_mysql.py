@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from aio_databases.drivers.base import Capabilities
 
-__all__ = ("RepairedConnection", "TrioMySQLConnection", "TrioMySQLDriver")
-
 
 class RepairedConnection(Guard, trio_mysql.Connection):  # type: ignore[misc]  # it has no types
     """trio-mysql's connection, repaired: its last release is from 2021."""
@@ -132,11 +130,9 @@ class TrioMySQLConnection(MySQLConnection):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the connection was closed."""
         return self.raw._sock is None
 
     async def close(self) -> None:
-        """Close the connection in good order."""
         await self.raw.aclose()
 
 

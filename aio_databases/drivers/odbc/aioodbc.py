@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 else:
     import aioodbc
 
-__all__ = ("AioodbcDriver",)
-
 
 class AioodbcConnection(OdbcConnection):
     """A connection of aioodbc, with a worker thread of its own instead of a pool of them.
@@ -40,7 +38,6 @@ class AioodbcConnection(OdbcConnection):
         return self._raw
 
     async def connect(self, text: str) -> None:
-        """Connect by a connection string."""
         self._text = text
         executor = _Executor(self._inbox.put)
         arguments: dict[str, Any] = {"timeout": self.driver.gives_up_after, **self.driver.connect_args}
@@ -55,7 +52,6 @@ class AioodbcConnection(OdbcConnection):
         await DriverConnection.initialise(self, init)
 
     def terminate(self) -> None:
-        """Stop what runs and have the thread close the connection, without waiting for it."""
         self._disarm()
         super().terminate()
 

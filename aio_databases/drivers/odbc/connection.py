@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from aio_databases.drivers.odbc.family import OdbcDriver
     from aio_databases.rows.record import Record
 
-__all__ = ("OdbcConnection", "OdbcCursor")
-
 
 class OdbcCursor:
     """A cursor of pyodbc's that can be stopped, whose rows are tuples, and whose rows are those of the first result.
@@ -148,7 +146,6 @@ class OdbcConnection(ThreadConnection):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the connection was closed, by us or by the server."""
         return self._closed or self._lost
 
     @property
@@ -319,7 +316,6 @@ class OdbcConnection(ThreadConnection):
     # Transactions
 
     async def begin(self, options: TransactionOptions) -> None:
-        """Begin a transaction."""
         await self.run(self._begin, options)
 
     async def commit(self) -> None:
@@ -339,11 +335,9 @@ class OdbcConnection(ThreadConnection):
         await self.run(self._send, sql.format(name))
 
     async def release_savepoint(self, name: str) -> None:
-        """Commit a nested transaction."""
         await self.run(self._release, name)
 
     async def rollback_to_savepoint(self, name: str) -> None:
-        """Roll a nested transaction back and forget its savepoint."""
         await self.run(self._send, self.driver.ways.rollback_to.format(name))
         await self.run(self._release, name)
 
@@ -430,11 +424,9 @@ class OdbcConnection(ThreadConnection):
                 return
 
     def interrupt(self) -> None:
-        """Stop the statement that runs."""
         self.stop.request()
 
     def resume(self) -> None:
-        """Let statements run again."""
         self.stop.clear()
 
     def _close(self) -> None:

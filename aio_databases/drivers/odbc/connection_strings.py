@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ("extended", "in_braces", "is_plain", "keywords", "redacted")
-
 _PAIR = re.compile(r"\s*([^=;]+?)\s*=\s*(\{(?:[^}]|\}\})*\}|[^;]*)")
 _SECRET = re.compile(r"(?i)\b(p(?:ass)?w(?:or)?d)\s*=\s*(?:\{(?:[^}]|\}\})*\}?|[^;]*)")
 

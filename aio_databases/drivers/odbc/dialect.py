@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from aio_databases.drivers.base import TransactionOptions
 
-__all__ = ("BEGINS", "ENDS", "Failure", "LibraryDriver", "OdbcDialect", "beginning_with", "positional", "refusal")
-
 
 def beginning_with(words: str) -> re.Pattern[str]:
     """Return a pattern of statements that begin with one of these words, after comments."""

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from aio_databases.config.url import Address
     from aio_databases.drivers.base import Capabilities, Driver
 
-__all__ = ("ODBC", "ODBC_OPTIONS", "AnyODBC", "OdbcDriver")
-
 ODBC: Capabilities = OdbcDialect.capabilities
 """Of a database of which nothing is known yet."""
 
@@ -75,7 +73,6 @@ class AnyODBC(Choice):
 
     @classmethod
     def url_parameters(cls, options: Mapping[str, Any]) -> frozenset[str]:
-        """Return the keywords of the ODBC driver."""
         return _keywords_of(options)
 
     def __init__(self, address: Address, options: Mapping[str, Any], connect_args: Mapping[str, Any]) -> None:
@@ -97,7 +94,6 @@ class OdbcDriver(LibraryDriver):
 
     @classmethod
     def url_parameters(cls, options: Mapping[str, Any]) -> frozenset[str]:
-        """Return the keywords of the ODBC driver."""
         return _keywords_of(options)
 
     def __init__(self, address: Address, options: Mapping[str, Any], connect_args: Mapping[str, Any]) -> None:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from aio_databases.drivers.base import TransactionOptions
     from aio_databases.drivers.odbc.dialect import Failure, LibraryDriver
 
-__all__ = ("MySQL",)
-
 
 class MySQL(OdbcDialect):
     """MySQL or MariaDB, through the ODBC driver of either."""
@@ -42,7 +40,6 @@ class MySQL(OdbcDialect):
     keeps_failed_rows: ClassVar[bool] = True
 
     def place(self, driver: LibraryDriver, *, read_only: bool) -> dict[str, Any]:
-        """Return the keywords that say where the database is."""
         if driver.socket:
             return {"Socket": driver.socket, "Database": driver.located("database")}
         return super().place(driver, read_only=read_only)
@@ -52,7 +49,6 @@ class MySQL(OdbcDialect):
         return {"OPTION": 2, **({"CONN_TIMEOUT": driver.gives_up_after} if _is_of_mariadb(driver) else {})}
 
     def encryption(self, driver: LibraryDriver) -> dict[str, Any]:
-        """Return the keywords that say how to encrypt."""
         files = {"SSLCA": "sslrootcert", "SSLCERT": "sslcert", "SSLKEY": "sslkey"}
         given = {word: driver.options[name] for word, name in files.items() if name in driver.options}
         if driver.ssl is None and not given:
@@ -66,7 +62,6 @@ class MySQL(OdbcDialect):
         raise refusal(driver, "ssl", "MariaDB's ODBC driver encrypts for certain with 'verify-full' only, or 'disable'")
 
     def check(self, driver: LibraryDriver) -> None:
-        """Raise ConfigurationError for options that cannot be followed."""
         if "application_name" in driver.options:
             raise refusal(driver, "application_name", "the ODBC drivers for MySQL send their own")
 
@@ -78,7 +73,6 @@ class MySQL(OdbcDialect):
             db.add_output_converter(_SQL_TYPE_TIME, duration)
 
     def session(self, driver: LibraryDriver, product: str, *, read_only: bool) -> Iterator[str]:
-        """Give the statements that a session begins with."""
         timeout = driver.options.get("statement_timeout")
         if timeout and product == "MariaDB":
             yield f"SET SESSION max_statement_time = {timeout:f}"
@@ -105,7 +99,6 @@ class MySQL(OdbcDialect):
         return several or super().is_broken_by(sql, diagnosis)
 
     def begin(self, options: TransactionOptions, *, read_only: bool) -> Sequence[str]:
-        """Return the statements that begin a transaction."""
         mode = {None: "", True: " READ ONLY", False: " READ WRITE"}[read_only or options.readonly]
         isolation = [f"SET TRANSACTION ISOLATION LEVEL {options.isolation.upper()}"] if options.isolation else []
         return (*isolation, f"START TRANSACTION{mode}")

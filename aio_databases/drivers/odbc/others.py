@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 
     from aio_databases.drivers.base import TransactionOptions
 
-__all__ = ("Db2", "Oracle", "SQLServer")
-
-
 _DB2_LEVELS: Mapping[str, str] = {
     "read committed": "CS",
     "read uncommitted": "UR",

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from aio_databases.drivers.odbc.dialect import Failure, LibraryDriver
     from aio_databases.errors import Diagnosis
 
-__all__ = ("PostgreSQL",)
-
 
 class PostgreSQL(OdbcDialect):
     """PostgreSQL through psqlodbc."""
@@ -37,7 +35,6 @@ class PostgreSQL(OdbcDialect):
     begins: ClassVar[re.Pattern[str] | None] = beginning_with(BEGINS)
 
     def place(self, driver: LibraryDriver, *, read_only: bool) -> dict[str, Any]:
-        """Return the keywords that say where the database is."""
         place = super().place(driver, read_only=read_only)
         if driver.socket:  # libpq wants the folder, and the number at the end of the socket's name as the port
             folder, _, port = driver.socket.partition("/.s.PGSQL.")
@@ -49,7 +46,6 @@ class PostgreSQL(OdbcDialect):
         return {"BoolsAsChar": 0, "Protocol": "7.4-0", **_for_libpq(driver, {})}
 
     def encryption(self, driver: LibraryDriver) -> dict[str, Any]:
-        """Return the keywords that say how to encrypt."""
         files = {name: driver.options.get(name) for name in ("sslrootcert", "sslcert", "sslkey")}
         if str(driver.ssl).startswith("verify") and files["sslrootcert"] is None:
             files["sslrootcert"] = certificate_authorities()
@@ -65,7 +61,6 @@ class PostgreSQL(OdbcDialect):
         db.add_output_converter(_SQL_GUID, uuid)
 
     def session(self, driver: LibraryDriver, product: str, *, read_only: bool) -> Iterator[str]:
-        """Give the statements that a session begins with."""
         del product
         if "application_name" in driver.options:
             yield f"SET application_name = {_literal(driver.options['application_name'])}"
@@ -83,7 +78,6 @@ class PostgreSQL(OdbcDialect):
         return text.partition("\n")[0]
 
     def diagnosis(self, failure: Failure) -> Diagnosis:
-        """Tell what a failure means."""
         found = super().diagnosis(failure)._replace(errno=None)  # psqlodbc's own, which mean nothing to anybody
         if failure.sqlstate == "08001" and (refused := refused_login(failure.text)):
             found = found._replace(kind=refused.kind, sqlstate=refused.sqlstate or found.sqlstate)
@@ -100,7 +94,6 @@ class PostgreSQL(OdbcDialect):
         return found._replace(constraint=constraint[1], columns=columns) if constraint else found
 
     def begin(self, options: TransactionOptions, *, read_only: bool) -> Sequence[str]:
-        """Return the statement that begins a transaction."""
         del read_only
         return (begin_statement(options),)
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from aio_databases.drivers.base import DriverConnection
 
-__all__ = ("PyodbcDriver", "retold")
-
 
 class PyodbcDriver(OdbcDriver):
     """Opens connections to ODBC's data sources with pyodbc."""
@@ -31,7 +29,6 @@ class PyodbcDriver(OdbcDriver):
     connection: ClassVar[type[OdbcConnection]] = OdbcConnection
 
     def data_sources(self) -> Mapping[str, str]:
-        """Return the names of the data sources that the ODBC manager knows, each with that of its ODBC driver."""
         sources: dict[str, str] = pyodbc.dataSources()
         return sources
 
@@ -64,7 +61,6 @@ class PyodbcDriver(OdbcDriver):
         self.get_to_know(product)
 
     def open(self, text: str) -> pyodbc.Connection:
-        """Connect by a connection string, in the thread of the connection."""
         pyodbc.pooling = False  # the ODBC manager would keep connections and hand them on, read-only ones too
         arguments: dict[str, Any] = {"timeout": self.gives_up_after, **self.connect_args}
         try:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from aio_databases.drivers.odbc.dialect import Failure, LibraryDriver
     from aio_databases.errors import Diagnosis
 
-__all__ = ("SQLite",)
-
 
 class SQLite(OdbcDialect):
     """SQLite through sqliteodbc."""
@@ -59,7 +57,6 @@ class SQLite(OdbcDialect):
         return {}
 
     def check(self, driver: LibraryDriver) -> None:
-        """Raise ConfigurationError for options that cannot be followed."""
         if driver.options.get("statement_timeout"):
             raise refusal(driver, "statement_timeout", "SQLite's ODBC driver has none; the scheme sqlite:// has")
 

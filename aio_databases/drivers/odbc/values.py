@@ -16,8 +16,6 @@ from aio_databases.rows.json_values import dumps
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ("duration", "for_any", "for_mysql", "for_postgresql", "for_sqlite", "uuid")
-
 
 def for_any(params: Sequence[Any], to_json: Callable[[Any], str] = dumps) -> list[Any]:
     """Return parameters as every ODBC driver takes them; a list is pyodbc's business, which makes a table of it."""

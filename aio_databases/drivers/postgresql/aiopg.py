@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from aio_databases.drivers.postgresql.libpq_lists import Kind, Kinds
     from aio_databases.rows.json_values import JsonValues
 
-__all__ = ("AiopgConnection", "AiopgDriver", "PatientConnection")
-
 
 class PatientConnection(aiopg.Connection):
     """aiopg's connection, without its deadline and with errors left as they are."""
@@ -117,17 +115,14 @@ class AiopgConnection(ListConnection, CursorConnection):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the connection was closed."""
         return bool(self.raw.closed)
 
     @property
     def in_transaction(self) -> bool:
-        """Whether a transaction is open, as the server said with its last answer."""
         return not self.raw.closed and self.raw.raw.get_transaction_status() != pg.TRANSACTION_STATUS_IDLE
 
     @property
     def has_failed(self) -> bool:
-        """Whether the open transaction has failed."""
         return bool(self.raw.raw.get_transaction_status() == pg.TRANSACTION_STATUS_INERROR)
 
     def reported(self, name: str) -> str:
@@ -135,7 +130,6 @@ class AiopgConnection(ListConnection, CursorConnection):
         return self.raw.raw.get_parameter_status(name) or ""
 
     def new_cursor(self) -> Any:
-        """Return a cursor."""
         return _Cursor(self.raw, self.raw.raw.cursor(cursor_factory=pg.cursor), self.raw.timeout, echo=False)
 
     async def open_cursor(self, sql: str, params: Any) -> Any:
@@ -237,11 +231,9 @@ class AiopgConnection(ListConnection, CursorConnection):
         return not self.raw.closed
 
     async def close(self) -> None:
-        """Close the connection."""
         self.terminate()
 
     def terminate(self) -> None:
-        """Cut the connection."""
         self.raw.close()
 
 
@@ -297,7 +289,6 @@ class AiopgDriver(LibpqDriver):
     capabilities: ClassVar[Capabilities] = replace(POSTGRESQL, trio=False)
 
     async def connect(self, *, read_only: bool = False) -> DriverConnection:
-        """Open a connection; with ``read_only`` the server refuses writes on it."""
         raw = await self._open(await self.keywords(read_only=read_only))
         psycopg2.extras.register_default_json(raw.raw, loads=self.json.read)
         psycopg2.extras.register_default_jsonb(raw.raw, loads=self.json.read)

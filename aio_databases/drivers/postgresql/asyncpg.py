@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 else:
     import asyncpg
 
-__all__ = ("AsyncpgConnection", "AsyncpgDriver", "AsyncpgRecord")
-
 
 # asyncpg has no types, so its class is Any to the checkers.
 class AsyncpgRecord(asyncpg.Record, Record):  # type: ignore[misc]  # pyright: ignore[reportUntypedBaseClass]
@@ -69,12 +67,10 @@ class AsyncpgConnection(DriverConnection):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the connection was closed, by us or by the server."""
         return bool(self.raw.is_closed())
 
     @property
     def in_transaction(self) -> bool:
-        """Whether a transaction is open, as the server said with its last answer."""
         return not self.is_closed and bool(self.raw.is_in_transaction())
 
     @property
@@ -100,7 +96,6 @@ class AsyncpgConnection(DriverConnection):
         return not isinstance(exc, asyncpg.OutdatedSchemaCacheError)
 
     async def execute(self, sql: str, params: Any, /, *, again: bool = False) -> Result:
-        """Run a statement and leave its rows, if any."""
         try:
             if params and self._moving and sql in self._moving:
                 statement = await self.raw.prepare(sql)
@@ -162,7 +157,6 @@ class AsyncpgConnection(DriverConnection):
             yield rows[start : start + _FED]
 
     async def fetch(self, sql: str, params: Any, limit: int | None, /, *, again: bool = False) -> list[Record]:
-        """Run a statement and return its rows, at most ``limit`` of them."""
         try:
             if self._moving and sql in self._moving:
                 rows: list[Record] = await (await self.raw.prepare(sql)).fetch(*params)
@@ -187,7 +181,6 @@ class AsyncpgConnection(DriverConnection):
         return AsyncpgCursor(self, sql, params)
 
     async def ping(self) -> None:
-        """Ask the server for a sign of life."""
         await self.raw.execute("SELECT 1")
 
     async def settle(self) -> bool:
@@ -209,7 +202,6 @@ class AsyncpgConnection(DriverConnection):
         return not self.raw.is_closed()
 
     async def begin(self, options: TransactionOptions) -> None:
-        """Begin a transaction."""
         await self.raw.execute(begin_statement(options))
 
     async def commit(self) -> None:
@@ -221,7 +213,6 @@ class AsyncpgConnection(DriverConnection):
             raise errors.TransactionError(ROLLED_BACK)
 
     async def reset(self) -> bool:
-        """Undo what was changed in the session."""
         await self.raw.reset()
         await self.raw.execute(RESET)
         self.raw._mark_stmts_as_closed()  # noqa: SLF001 - the server has forgotten them
@@ -235,11 +226,9 @@ class AsyncpgConnection(DriverConnection):
             await self.raw.execute(wrong)
 
     async def close(self) -> None:
-        """Close the connection in good order."""
         await self.raw.close()
 
     def terminate(self) -> None:
-        """Cut the connection."""
         try:
             self.raw.terminate()
         except RuntimeError:
@@ -258,7 +247,6 @@ class AsyncpgCursor(Cursor):
         self._began = False
 
     async def fetch(self, size: int) -> list[Record]:
-        """Return the next ``size`` rows; fewer mean that there are no more."""
         if self._raw.is_closed():
             raise ConnectionLost("the connection is closed")
         portal = self._portal or await self._open()
@@ -349,7 +337,6 @@ class AsyncpgDriver(PostgreSQLDriver):
         return "verify-full" if self._binds and not isinstance(mode, SSLContext) else mode
 
     async def connect(self, *, read_only: bool = False) -> DriverConnection:
-        """Open a connection; with ``read_only`` the server refuses writes on it."""
         args = {name: value for name, value in self.connect_args.items() if name != "server_settings"}
         arguments = {**self.arguments(read_only=read_only), "password": await self.password(), **args}
         raw = await asyncpg.connect(**arguments, record_class=AsyncpgRecord)

@@ -11,8 +11,6 @@ from uuid import UUID, SafeUUID
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("read_json", "read_uuids")
-
 
 async def read_json(raw: Any, dumps: Callable[[Any], str | bytes], loads: Callable[[str], Any]) -> None:
     """Have ``json`` and ``jsonb`` come and go as what ``loads`` makes of their text, and ``dumps`` makes text of."""

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 else:
     import asyncpg
 
-__all__ = ("CHANGED", "OUTDATED", "UNREADABLE", "Schema")
-
 _OTHER_TYPES: tuple[type[Exception], ...] = (
     asyncpg.CannotCoerceError,
     asyncpg.DatatypeMismatchError,

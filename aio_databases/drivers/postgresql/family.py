@@ -27,20 +27,6 @@ if TYPE_CHECKING:
     from aio_databases.config.url import Address
     from aio_databases.rows.record import Record, Result
 
-__all__ = (
-    "BATCH",
-    "POSTGRESQL",
-    "RESET",
-    "ROLLED_BACK",
-    "AnyPostgreSQL",
-    "DeclaredCursor",
-    "PostgreSQLConnection",
-    "PostgreSQLDriver",
-    "array_text",
-    "diagnosis",
-    "refused_login",
-)
-
 
 def array_text(values: Iterable[Any], text_of: Callable[[Any], str]) -> str:
     """Return an array as text, a list within it as another dimension; ``text_of`` writes each other value."""
@@ -179,7 +165,6 @@ class PostgreSQLConnection(DriverConnection):
         await self.execute("COMMIT", ())
 
     async def reset(self) -> bool:
-        """Undo what was changed in the session."""
         await self.execute(f"{_RESET_LIKE_ASYNCPG}{RESET}", ())
         await self.set_styles()
         return True
@@ -232,7 +217,6 @@ class DeclaredCursor(Cursor):
         self._began = False
 
     async def fetch(self, size: int) -> list[Record]:
-        """Return the next ``size`` rows; fewer mean that there are no more."""
         connection = self._connection
         if connection.is_closed:
             raise ConnectionLost("the connection is closed")

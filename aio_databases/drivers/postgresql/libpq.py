@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from aio_databases.config.url import Address
     from aio_databases.drivers.postgresql.libpq_lists import Types
 
-__all__ = ("LibpqDriver", "shut_down")
-
 
 class LibpqDriver(PostgreSQLDriver):
     """Knows libpq's parameters: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS."""

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from aio_databases.rows.json_values import JsonValues
     from aio_databases.rows.record import Record, Result
 
-__all__ = ("Kind", "Kinds", "ListConnection", "Types", "has_list", "is_list")
-
 T = TypeVar("T")
 
 
@@ -81,7 +79,6 @@ class ListConnection(PostgreSQLConnection):
         return True
 
     async def execute(self, sql: str, params: Any, /) -> Result:
-        """Run a statement and leave its rows, if any."""
         run = super().execute  # type: ignore[safe-super]  # of what stands beside this class
         if params and has_list(params):
             return await self._with_lists(run, sql, params)
@@ -90,14 +87,12 @@ class ListConnection(PostgreSQLConnection):
         return await run(sql, params)
 
     async def fetch(self, sql: str, params: Any, limit: int | None, /) -> list[Record]:
-        """Run a statement and return its rows, at most ``limit`` of them."""
         run = super().fetch  # type: ignore[safe-super]
         if params and has_list(params):
             return await self._with_lists(run, sql, params, limit)
         return await run(sql, params, limit)
 
     async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
-        """Run a statement once per row of parameters, all or nothing."""
         run = super().executemany  # type: ignore[safe-super]
         if not has_list(chain.from_iterable(rows)):
             return await run(sql, rows)

@@ -13,16 +13,6 @@ from aio_databases.drivers.network import NetworkDriver
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = (
-    "ASYNCPG_OPTIONS",
-    "LIBPQ_OPTIONS",
-    "POSTGRESQL_OPTIONS",
-    "STYLES",
-    "as_options",
-    "style_in",
-    "styles_to_set",
-)
-
 
 def _settings(value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping):

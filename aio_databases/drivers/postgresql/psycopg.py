@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from aio_databases.rows.json_values import JsonValues
     from aio_databases.rows.record import Result
 
-__all__ = ("CancellableConnection", "NativeConnection", "PsycopgDriver", "ThreadedConnection", "for_json")
-
-
 _INTERVAL = 0.1  # seconds; psycopg looks up now and then while it waits
 
 
@@ -50,12 +47,10 @@ class PsycopgConnection(ListConnection):
 
     @property
     def in_transaction(self) -> bool:
-        """Whether a transaction is open, as the server said with its last answer."""
         return not self.is_closed and self.raw.pgconn.transaction_status != TransactionStatus.IDLE
 
     @property
     def has_failed(self) -> bool:
-        """Whether the open transaction has failed."""
         return bool(self.raw.pgconn.transaction_status == TransactionStatus.INERROR)
 
     @property
@@ -197,7 +192,6 @@ class NativeConnection(PsycopgConnection, CursorConnection):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the connection was closed."""
         return bool(self.raw.closed)
 
     def new_cursor(self) -> Any:
@@ -212,7 +206,6 @@ class NativeConnection(PsycopgConnection, CursorConnection):
         return cursor
 
     async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
-        """Run a statement once per row of parameters, all or nothing."""
         # In a task of its own, because psycopg's pipelines come to harm when they are cancelled.
         task = self._batch = asyncio.create_task(self._run_all(sql, rows))
         task.add_done_callback(_take_notice)
@@ -256,11 +249,9 @@ class NativeConnection(PsycopgConnection, CursorConnection):
         await self.raw.cancel_safe(timeout=_CANCEL_TIMEOUT)
 
     async def close(self) -> None:
-        """Close the connection in good order."""
         await self.raw.close()
 
     def terminate(self) -> None:
-        """Cut the connection."""
         self.raw.cut()
 
 
@@ -271,7 +262,6 @@ class ThreadedConnection(PsycopgConnection, ThreadConnection):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the connection was closed, by us or by the server."""
         return self._closed or (self.db is not None and bool(self.db.closed))
 
     def new_cursor(self) -> Any:
@@ -395,7 +385,6 @@ class PsycopgDriver(LibpqDriver):
     name: ClassVar[str] = "psycopg"
 
     async def connect(self, *, read_only: bool = False) -> DriverConnection:
-        """Open a connection; with ``read_only`` the server refuses writes on it."""
         # Once prepared, a statement would fail on each connection for good when its table was changed from elsewhere.
         defaults = {"autocommit": True, "prepare_threshold": None}
         arguments: dict[str, Any] = defaults | await self.keywords(read_only=read_only)

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from aio_databases.rows.record import Record, Result
 
-__all__ = ("ReadOnlyTransactions",)
-
 T = TypeVar("T")
 
 _READ_ONLY = TransactionOptions(readonly=True)
@@ -33,12 +31,10 @@ class ReadOnlyTransactions(DriverConnection):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the connection was closed."""
         return self._connection.is_closed
 
     @property
     def in_transaction(self) -> bool:
-        """Whether a transaction is open."""
         return self._connection.in_transaction
 
     @property
@@ -52,15 +48,12 @@ class ReadOnlyTransactions(DriverConnection):
         return self._connection.cancels_no_task
 
     async def execute(self, sql: str, params: Any, /) -> Result:
-        """Run a statement and leave its rows, if any."""
         return await self._fenced(self._connection.execute(sql, params))
 
     async def executemany(self, sql: str, rows: Sequence[Any], /) -> Result:
-        """Run a statement once per row of parameters."""
         return await self._fenced(self._connection.executemany(sql, rows))
 
     async def fetch(self, sql: str, params: Any, limit: int | None, /) -> list[Record]:
-        """Run a statement and return its rows, at most ``limit`` of them."""
         return await self._fenced(self._connection.fetch(sql, params, limit))
 
     async def _fenced(self, verb: Coroutine[Any, Any, T]) -> T:
@@ -90,27 +83,21 @@ class ReadOnlyTransactions(DriverConnection):
         await self._connection.begin(options._replace(readonly=True))
 
     async def commit(self) -> None:
-        """Commit the transaction."""
         await self._connection.commit()
 
     async def rollback(self) -> None:
-        """Roll the transaction back."""
         await self._connection.rollback()
 
     async def ping(self) -> None:
-        """Ask the server for a sign of life."""
         await self._connection.ping()
 
     def has_hung_up(self) -> bool:
-        """Return whether the server has ended the connection."""
         return self._connection.has_hung_up()
 
     async def settle(self) -> bool:
-        """Clear up after a cancelled verb."""
         return await self._connection.settle()
 
     async def reset(self) -> bool:
-        """Undo what was changed in the session."""
         return await self._connection.reset()
 
     async def initialise(self, init: Callable[[Any], Any]) -> None:
@@ -118,11 +105,9 @@ class ReadOnlyTransactions(DriverConnection):
         await self._connection.initialise(init)
 
     async def close(self) -> None:
-        """Close the connection in good order."""
         await self._connection.close()
 
     def terminate(self) -> None:
-        """Cut the connection."""
         self._connection.terminate()
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from aio_databases.drivers.base import Capabilities, DriverConnection
     from aio_databases.drivers.sqlite.connection import Stop
 
-__all__ = ("AiosqliteDriver",)
-
 T = TypeVar("T")
 _POLL_EVERY = 0.005  # seconds
 _LAST_WORDS = 1.0  # seconds
@@ -55,7 +53,6 @@ class AiosqliteConnection(SQLiteVerbs):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the connection was closed."""
         return self._closed
 
     async def run(self, function: Callable[..., T], /, *args: Any) -> T:
@@ -115,7 +112,6 @@ class AiosqliteDriver(SQLiteDriver):
     capabilities: ClassVar[Capabilities] = replace(SQLiteDriver.capabilities, trio=False)
 
     async def connect(self, *, read_only: bool = False) -> DriverConnection:
-        """Open a connection; with ``read_only`` the file is opened so that SQLite refuses every write."""
         stop = self.stop()
         raw = aiosqlite.Connection(lambda: self.open(stop, read_only=read_only), iter_chunk_size=64)
         raw._thread.daemon = True  # pyright: ignore[reportPrivateUsage] - or it would hang the exit

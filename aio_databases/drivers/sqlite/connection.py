@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from aio_databases.rows.json_values import JsonValues
     from aio_databases.rows.record import Record
 
-__all__ = ("SQLiteVerbs", "Stop")
-
 T = TypeVar("T")
 
 
@@ -136,7 +134,6 @@ class SQLiteVerbs(CallConnection):
                 self._due.clear()  # also of a call that was cancelled before the thread has taken it
 
     async def commit(self) -> None:
-        """Commit the transaction."""
         await self._end("COMMIT")
 
     async def rollback(self) -> None:
@@ -217,7 +214,6 @@ class SQLiteVerbs(CallConnection):
         return cursor
 
     def read(self, cursor: Any, sql: str, limit: int | None) -> list[Record]:
-        """Return at most ``limit`` rows of the cursor of a statement as records; part of a call."""
         if cursor.description is None:
             self.json_columns.notice(self.db, sql)
             return []
@@ -313,7 +309,6 @@ class _ReadOnlyView(SQLiteVerbs):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the connection was closed."""
         return self._connection.is_closed
 
     async def run(self, function: Callable[..., T], /, *args: Any) -> T:

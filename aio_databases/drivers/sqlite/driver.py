@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from aio_databases.config.url import Address
     from aio_databases.drivers.base import Capabilities, DriverConnection
 
-__all__ = ("BUSY_TIMEOUT", "SQLiteConnection", "SQLiteDriver")
-
 T = TypeVar("T")
 
 
@@ -49,11 +47,9 @@ class SQLiteConnection(SQLiteVerbs, ThreadConnection):
         return self.stop.timed(function) if self.stop.timeout else function
 
     def interrupt(self) -> None:
-        """Stop the statement that runs."""
         self.stop.request()
 
     def resume(self) -> None:
-        """Let statements run again."""
         self.stop.clear()
 
 

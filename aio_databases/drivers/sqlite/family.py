@@ -14,9 +14,6 @@ from aio_databases.errors import ConfigurationError
 if TYPE_CHECKING:
     from aio_databases.config.url import Address
 
-__all__ = ("CAPABILITIES", "CONNECT_HINT", "details", "failed_constraint", "refuse_uri")
-
-
 # https://www.sqlite.org/src/file/src/insert.c: the columns each with the table, or the index of an expression
 _INDEX = re.compile(r"index '(.*)'")
 _FAILED = re.compile(r"(UNIQUE|NOT NULL|CHECK|FOREIGN KEY) constraint failed(?:: (.+))?")

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from aio_databases.config.url import Address
 
-__all__ = ("URI_PARAMETERS", "Place", "place_of", "set_up")
-
 URI_PARAMETERS = frozenset({"cache", "immutable", "mode", "modeof", "nolock", "psow", "vfs"})
 """What SQLite reads in the query of a URI: https://www.sqlite.org/uri.html."""
 

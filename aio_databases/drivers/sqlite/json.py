@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from aio_databases.rows.record import Record
     from aio_databases.sql.statements import Token
 
-__all__ = ("JsonColumns", "query_of")
-
 Row = tuple[Any, ...]
 
 

@@ -18,8 +18,6 @@ from aio_databases.rows.json_values import dumps
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ("adapted", "are_plain")
-
 
 def adapted(params: Any, to_json: Callable[[Any], str] = dumps) -> Any:
     """Return parameters as values that SQLite has.

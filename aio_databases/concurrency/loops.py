@@ -137,7 +137,7 @@ class Waiter(Protocol):
         ...
 
 
-class Alarm:
+class SharedTimer:
     """Ends the waits of a line that take too long, on asyncio with one timer for all of them: few waits need it."""
 
     __slots__ = ("_line", "_loop", "_timer", "_when")
@@ -264,7 +264,7 @@ class _TrioWaiter:
         return the_trio().lowlevel.Abort.SUCCEEDED
 
 
-class Reply(asyncio.Future[Any]):
+class InlineFuture(asyncio.Future[Any]):
     """A future whose task goes on at once when it is woken, not in the next pass of the event loop.
 
     Only for what the event loop itself calls: a task cannot go on inside of another one.

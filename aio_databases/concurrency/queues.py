@@ -6,7 +6,7 @@ from collections import OrderedDict
 from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from aio_databases.concurrency.loops import Alarm, new_waiter
+from aio_databases.concurrency.loops import SharedTimer, new_waiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ class WaitQueue(Generic[T]):
 
     def __init__(self) -> None:
         self.waiters: OrderedDict[Waiter, float] = OrderedDict()  # with their deadlines
-        self._alarm = Alarm(self.waiters)
+        self._alarm = SharedTimer(self.waiters)
 
     def __len__(self) -> int:
         return len(self.waiters)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
-from aio_databases.concurrency.loops import Reply, runs_on_trio
+from aio_databases.concurrency.loops import InlineFuture, runs_on_trio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -61,7 +61,7 @@ class _Shield:
     async def run_aside(self, call: Coroutine[Any, Any, T]) -> T:
         """Run the call in a task of its own."""
         task = self._loop.create_task(call)
-        ended = Reply(loop=self._loop)
+        ended = InlineFuture(loop=self._loop)
         task.add_done_callback(ended.wake)
         try:
             await self._wait(ended)
@@ -79,7 +79,7 @@ class _Shield:
                 future = call.send(None)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
-            proxy = Reply(loop=self._loop)
+            proxy = InlineFuture(loop=self._loop)
             if future is None:  # it makes room for other tasks
                 self._loop.call_soon(proxy.wake)
             else:
@@ -88,16 +88,16 @@ class _Shield:
             try:
                 await self._wait(proxy)
             except asyncio.CancelledError as exc:
-                return await self._outlast(self._loop.create_task(_Rest(call, future)), exc)
+                return await self._outlast(self._loop.create_task(_ResumedCall(call, future)), exc)
             except GeneratorExit:
                 if future is not None:
                     future.add_done_callback(_take_notice)
                 call.close()
                 raise
             if future is not None and not future.done():
-                return await self._outlast(self._loop.create_task(_Rest(call, future)), None)
+                return await self._outlast(self._loop.create_task(_ResumedCall(call, future)), None)
 
-    async def _wait(self, reply: Reply) -> None:
+    async def _wait(self, reply: InlineFuture) -> None:
         timer = self._loop.call_at(self._deadline, reply.wake)
         try:
             await reply
@@ -132,7 +132,7 @@ def _take_notice(future: asyncio.Future[Any]) -> None:
     _ = future.cancelled() or future.exception()  # the task that waited for it is gone
 
 
-class _Rest(Coroutine[Any, Any, T]):
+class _ResumedCall(Coroutine[Any, Any, T]):
     """What is left of a call that waits for a future, for a task to go on with."""
 
     __slots__ = ("_call", "_future")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aio_databases.errors import Diagnosis
 
 
-class Choice(Driver):
+class AutoDriver(Driver):
     """Stands for the driver that serves the event loop, before one runs."""
 
     asyncio: ClassVar[tuple[str, ...]]

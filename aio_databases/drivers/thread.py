@@ -37,7 +37,7 @@ class CallConnection(DriverConnection):
     """The synchronous connection."""
 
     def __init__(self) -> None:
-        self.half_read: set[Any] = set()
+        self.open_cursors: set[Any] = set()
         """The synchronous cursors that are open between calls."""
 
     @abstractmethod
@@ -59,9 +59,9 @@ class CallConnection(DriverConnection):
 
     def close_cursors(self) -> None:
         """Close what is half read, which libraries come to harm by after the connection's close; part of a call."""
-        while self.half_read:
+        while self.open_cursors:
             with suppress(Exception):  # the link may be broken
-                self.half_read.pop().close()
+                self.open_cursors.pop().close()
 
     def new_cursor(self) -> Any:
         """Return a synchronous cursor that has not run anything yet; part of a call."""
@@ -137,12 +137,12 @@ class CallCursor(Cursor):
     def _fetch(self, size: int) -> list[Record]:
         if self._cursor is None:
             self._cursor = self._connection.with_rows(self._connection.open_cursor(*self._statement))
-            self._connection.half_read.add(self._cursor)
+            self._connection.open_cursors.add(self._cursor)
         return self._connection.read(self._cursor, self._statement[0], size)
 
     def _close(self) -> None:
         cursor, self._cursor = self._cursor, None
-        self._connection.half_read.discard(cursor)
+        self._connection.open_cursors.discard(cursor)
         cursor.close()
 
 
@@ -195,9 +195,9 @@ class ThreadConnection(CallConnection):
         """Return a coroutine that calls a function in the thread.  Raises ConnectionLost on a closed connection."""
         if self._closed:
             raise ConnectionLost(CLOSED)
-        return self._submit(self.equipped(function), args)
+        return self._submit(self.wrap_call(function), args)
 
-    def equipped(self, function: Callable[..., T]) -> Callable[..., T]:
+    def wrap_call(self, function: Callable[..., T]) -> Callable[..., T]:
         """Return a function with what the connection needs done before or after each call."""
         return function
 

@@ -1,7 +1,7 @@
 """Split an SQL text into tokens, and find out from its words what it does.
 
 A text is scanned once, in one pass, by a lexer that knows where the strings, quoted identifiers and comments of its
-dialect end.  What is said about writing and about the session is a fence, not a proof: in doubt it is yes.
+dialect end.  What is said about writing and about the session is a guard, not a proof: in doubt it is yes.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ _WRITES = re.compile(
     r"|^ SET (?:.* , )?(?:(?:GLOBAL|PERSIST|PERSIST_ONLY) [^ =,]|@@(?:GLOBAL|PERSIST|PERSIST_ONLY) \."
     r"|PASSWORD (?:=|:=|FOR|TO) )|^ SET (?:STATEMENT|DEFAULT ROLE) "
     r"|^ RESET (?:MASTER|SLAVE|REPLICA|QUERY|BINARY|PERSIST) (?!\.)|^ (?:COMMIT|ROLLBACK) PREPARED "
-    # what would lift the fence, or lead its lookout astray
+    # what would lift the write guard, or mislead it
     r"|^ (?:RESET|DISCARD) ALL |^ RESET .*READ_ONLY|^ (?:BEGIN|START|SET) (?:.* )?READ WRITE "
     rf"|^ SET (?!(?:SESSION |LOCAL |@@(?:(?:SESSION|LOCAL) \. )?)?[\"`]?\w*READ_ONLY[\"`]? (?:=|TO) {_ON}$)"
     r".*(?:TX|TRANSACTION)_READ_ONLY[\"`']? |^ SET .*['\"]\\"
@@ -120,7 +120,7 @@ _HAS_BODY = re.compile(r"^ CREATE (?:.*? )?(?:TRIGGER|FUNCTION|PROCEDURE) ")
 _BODY = re.compile(r" BEGIN (?:ATOMIC|DELETE|INSERT|REPLACE|SELECT|UPDATE|WITH) ")
 
 
-class Traits(NamedTuple):
+class StatementEffects(NamedTuple):
     """What a text does; `CompiledQuery` says what each of these means."""
 
     writes: bool
@@ -129,7 +129,7 @@ class Traits(NamedTuple):
     ends: bool
 
 
-def traits_of(text: str, tokens: list[Token], dialect: Dialect) -> Traits:
+def effects_of(text: str, tokens: list[Token], dialect: Dialect) -> StatementEffects:
     """Return what a text does that has these tokens."""
     traits = _traits(tokens, dialect)
     if traits.writes or not (escaped := _ESCAPED_QUOTE.search(text)):
@@ -141,7 +141,7 @@ def traits_of(text: str, tokens: list[Token], dialect: Dialect) -> Traits:
     return traits._replace(writes=writes_files is not None and bool(writes_files.search(text, escaped.end())))
 
 
-def _traits(tokens: list[Token], dialect: Dialect) -> Traits:
+def _traits(tokens: list[Token], dialect: Dialect) -> StatementEffects:
     writes = session = ends = False
     in_body = False
     for statement in filter(None, statements(tokens)):
@@ -157,7 +157,7 @@ def _traits(tokens: list[Token], dialect: Dialect) -> Traits:
         session, ends = session or found[1], ends or found[2]
     first = next((token.text.upper() for token in tokens if token.text != "("), "")
     selects = first in {"SELECT", "VALUES", "TABLE", "WITH"} and not any(token.text == ";" for token in tokens[:-1])
-    return Traits(writes, session, selects, ends)
+    return StatementEffects(writes, session, selects, ends)
 
 
 _ESCAPED_QUOTE = re.compile(r"\\['\"]")

@@ -12,14 +12,14 @@ from aio_databases.dialects import dialect_named
 from aio_databases.errors import ConfigurationError, DataError, ProgrammingError, name_row
 from aio_databases.sql.lists import SINGLE, is_list, list_places, nothing, shape_of, values_in
 from aio_databases.sql.query_objects import row_kind
-from aio_databases.sql.statements import copy_of, scan, statements, traits_of
+from aio_databases.sql.statements import copy_of, effects_of, scan, statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from collections.abc import Set as AbstractSet
 
     from aio_databases.sql.lists import ListPlaces, Shape
-    from aio_databases.sql.statements import Token, Traits
+    from aio_databases.sql.statements import StatementEffects, Token
 
 MAX_PLANS = 2048  # of each kind: without parameters, with a mapping, positional, with lists written out
 MAX_CACHED_LENGTH = 10_000  # characters; most of the longer texts are made for one use
@@ -229,7 +229,7 @@ class Translator:
             message = "the statement has a NUL character in its text, which no database takes; pass it as a parameter"
             raise ProgrammingError(message)
         tokens = scan(text, self._dialect.lexer)
-        traits = traits_of(text, tokens, self._dialect)
+        traits = effects_of(text, tokens, self._dialect)
         foreign = self._dialect.foreign_charset
         if foreign is not None and traits.session and any(map(foreign.search, statements(tokens))):
             message = "the character set of the connection is utf8mb4 and must stay so, as values are written in it; "
@@ -253,7 +253,9 @@ class Translator:
                 del plans[next(iter(plans))]
             plans[key] = plan
 
-    def _plan_named(self, text: str, tokens: list[Token], traits: Traits, *, subscripts: bool) -> CompiledQuery:
+    def _plan_named(
+        self, text: str, tokens: list[Token], traits: StatementEffects, *, subscripts: bool
+    ) -> CompiledQuery:
         kinds = {token.kind for token in tokens}
         if "foreign_name" in kinds:
             return CompiledQuery(text, *traits, named=True)
@@ -284,7 +286,7 @@ class Translator:
             subscripts=slices,
         )
 
-    def _plan_positional(self, text: str, tokens: list[Token], traits: Traits) -> CompiledQuery:
+    def _plan_positional(self, text: str, tokens: list[Token], traits: StatementEffects) -> CompiledQuery:
         kinds = {token.kind for token in tokens}
         if kinds & {"foreign_name", "foreign_number"}:
             return CompiledQuery(text, *traits)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aio_databases.drivers import _DRIVERS, driver_class
-from aio_databases.drivers.auto import Choice
+from aio_databases.drivers.auto import AutoDriver
 from aio_databases.drivers.base import Capabilities
 from aio_databases.drivers.odbc.dialect import OdbcDialect
 from aio_databases.drivers.odbc.family import OdbcDriver
@@ -45,7 +45,7 @@ def drivers() -> dict[str, Capabilities]:
         if issubclass(driver, OdbcDriver):
             for database, ways in OF_ODBC.items():
                 found[f"`{name}`, {database}"] = replace(ways.capabilities, trio=driver.capabilities.trio)
-        elif not issubclass(driver, Choice):
+        elif not issubclass(driver, AutoDriver):
             found[f"`{name}`"] = driver.capabilities
     return found
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import aiomysql
 
 from aio_databases.drivers.mysql.connection import MySQLConnection
-from aio_databases.drivers.mysql.family import MULTI_STATEMENTS, MYSQL, Guard, MySQLDriver
+from aio_databases.drivers.mysql.family import MULTI_STATEMENTS, MYSQL, MySQLDriver, TlsGuard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aio_databases.drivers.base import Capabilities
 
 
-class _Connection(Guard, aiomysql.Connection):  # type: ignore[misc]  # it has no types
+class _Connection(TlsGuard, aiomysql.Connection):  # type: ignore[misc]  # it has no types
     _reader: Any
 
     def __init__(self, *, client_flag: int = 0, **arguments: Any) -> None:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import asyncmy.connection
 import asyncmy.errors
 
-from aio_databases.concurrency.loops import Reply
+from aio_databases.concurrency.loops import InlineFuture
 from aio_databases.drivers.mysql.connection import MySQLConnection
-from aio_databases.drivers.mysql.family import CLOSED, MULTI_STATEMENTS, MYSQL, Guard, MySQLDriver
+from aio_databases.drivers.mysql.family import CLOSED, MULTI_STATEMENTS, MYSQL, MySQLDriver, TlsGuard
 from aio_databases.errors import ConfigurationError, ConnectionLost
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from aio_databases.rows.record import Record
 
 
-class _Connection(Guard, asyncmy.connection.Connection):
+class _Connection(TlsGuard, asyncmy.connection.Connection):
     _client_flag: int
     _transport: Any
 
@@ -78,7 +78,7 @@ class AsyncmyConnection(MySQLConnection):
         protocol = self.raw._proto
         if isinstance(protocol._loop, asyncio.BaseEventLoop):  # which uvloop is not, and needs no help
             # All that asyncmy wants of its event loop from now on is futures, for what comes from the server.
-            protocol._loop = SimpleNamespace(create_future=partial(Reply, loop=protocol._loop))
+            protocol._loop = SimpleNamespace(create_future=partial(InlineFuture, loop=protocol._loop))
         else:
             protocol.__class__ = _Portions
             self.raw._transport.set_protocol(protocol)  # uvloop has kept the method that is another one now

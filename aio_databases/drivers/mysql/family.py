@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from aio_databases import errors
 from aio_databases.config.url import boolean
 from aio_databases.dialects.error_codes import errno_of, kind_of_mysql_errno
-from aio_databases.drivers.auto import Choice
+from aio_databases.drivers.auto import AutoDriver
 from aio_databases.drivers.base import Capabilities, Driver, diagnose_builtin
 from aio_databases.drivers.mysql.json import JsonColumns
 from aio_databases.drivers.mysql.literals import literal
@@ -75,7 +75,7 @@ class _OfMySQL(Driver):
                     raise errors.ConfigurationError(message) from None
 
 
-class AnyMySQL(_OfMySQL, Choice):
+class AutoMySQL(_OfMySQL, AutoDriver):
     """MySQL or MariaDB by the best library for the running event loop."""
 
     name: ClassVar[str] = "mysql"
@@ -83,7 +83,7 @@ class AnyMySQL(_OfMySQL, Choice):
     trio: ClassVar[tuple[str, ...]] = ("pymysql", "trio-mysql")
 
 
-class Guard:
+class TlsGuard:
     """Watches over a login; a mixin for the connections of the libraries.
 
     They would go on without encryption if the server, or an attacker between, says that it has none.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import pymysql
 
 from aio_databases.drivers.mysql.connection import MySQLConnection, MySQLCursor, counts_rows
-from aio_databases.drivers.mysql.family import Guard, MySQLDriver
+from aio_databases.drivers.mysql.family import MySQLDriver, TlsGuard
 from aio_databases.drivers.thread import CLOSED, ThreadConnection
 from aio_databases.errors import ConnectionLost
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class LibraryConnection(Guard, pymysql.Connection):  # type: ignore[misc]  # it has no types
+class InterruptibleConnection(TlsGuard, pymysql.Connection):  # type: ignore[misc]  # it has no types
     """PyMySQL's connection, which can be cut while a thread waits for it."""
 
     is_cut = False
@@ -238,7 +238,7 @@ class PyMySQLDriver(MySQLDriver):
 
     name: ClassVar[str] = "pymysql"
     library_error: ClassVar[type[Exception]] = pymysql.err.MySQLError
-    library_connection: ClassVar[Callable[..., Any]] = partial(LibraryConnection, defer_connect=True)
+    library_connection: ClassVar[Callable[..., Any]] = partial(InterruptibleConnection, defer_connect=True)
 
     async def arguments(self) -> dict[str, Any]:
         """Return the arguments for PyMySQL's connection, which from 1.2 on would encrypt without being asked to."""

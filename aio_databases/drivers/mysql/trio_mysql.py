@@ -16,7 +16,7 @@ import trio_mysql
 from trio_mysql import _auth
 
 from aio_databases.drivers.mysql.connection import MySQLConnection
-from aio_databases.drivers.mysql.family import MYSQL, Guard, MySQLDriver
+from aio_databases.drivers.mysql.family import MYSQL, MySQLDriver, TlsGuard
 from aio_databases.errors import ConnectionLost, Diagnosis
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aio_databases.drivers.base import Capabilities
 
 
-class RepairedConnection(Guard, trio_mysql.Connection):  # type: ignore[misc]  # it has no types
+class PatchedConnection(TlsGuard, trio_mysql.Connection):  # type: ignore[misc]  # it has no types
     """trio-mysql's connection, repaired: its last release is from 2021."""
 
     _auth_plugin_name: str
@@ -151,7 +151,7 @@ class TrioMySQLDriver(MySQLDriver):
     capabilities: ClassVar[Capabilities] = replace(MYSQL, asyncio=False)
     loop_hint: ClassVar[str] = "; the scheme mysql:// runs on both"
     library_error: ClassVar[type[Exception]] = trio_mysql.MySQLError
-    library_connection: ClassVar[Callable[..., Any]] = RepairedConnection
+    library_connection: ClassVar[Callable[..., Any]] = PatchedConnection
     connection: ClassVar[Callable[..., MySQLConnection]] = TrioMySQLConnection
 
     def diagnose(self, exc: Exception) -> Diagnosis | None:

@@ -11,7 +11,7 @@ import pyodbc
 from aio_databases.drivers.base import DriverConnection
 from aio_databases.drivers.odbc.connection import OdbcConnection
 from aio_databases.drivers.odbc.family import ODBC
-from aio_databases.drivers.odbc.pyodbc import PyodbcDriver, retold
+from aio_databases.drivers.odbc.pyodbc import PyodbcDriver, redact_connect_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ class AioodbcConnection(OdbcConnection):
         try:
             self._raw = await aioodbc.connect(dsn=text, autocommit=True, executor=executor, **arguments)
         except pyodbc.Error as exc:
-            raise retold(exc) from None
+            raise redact_connect_error(exc) from None
         await self.open(lambda: self._raw._conn)  # noqa: SLF001 - its own methods take a hop each
 
     async def initialise(self, init: Callable[[Any], Any]) -> None:

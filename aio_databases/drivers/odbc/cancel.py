@@ -59,7 +59,7 @@ class Stop:
         """Begin to stop nothing more."""
         self._wanted = False
 
-    def has_taken_place(self) -> bool:
+    def take_cancel_flag(self) -> bool:
         """Wait until nothing is being stopped any more, and return whether something was since the last time."""
         with self._lock:
             thread, self._thread = self._thread, None

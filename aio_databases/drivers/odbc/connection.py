@@ -34,7 +34,7 @@ class OdbcCursor:
         """Use a cursor of pyodbc's."""
         self._connection = connection
         self._cursor = cursor
-        self._ways = connection.driver.ways
+        self._ways = connection.driver.odbc_dialect
         self._is_only = False  # the result, which there is no need to look behind
         self.rowcount = -1
 
@@ -123,7 +123,7 @@ class OdbcConnection(ThreadConnection):
 
     def begin_session(self) -> None:
         """Make the session as the options want it; part of a call."""
-        dialect, driver = self.driver.ways, self.driver
+        dialect, driver = self.driver.odbc_dialect, self.driver
         dialect.prepare(self.db, driver)
         self.stop.by(self._way_to_stop())
         for sql in dialect.session(driver, self.db.getinfo(_SQL_DBMS_NAME), read_only=self._read_only):
@@ -131,7 +131,7 @@ class OdbcConnection(ThreadConnection):
 
     def _way_to_stop(self) -> Callable[[], object] | None:
         try:
-            return self.driver.ways.way_to_stop(self.db, lambda: self.driver.open(self._text))
+            return self.driver.odbc_dialect.canceller(self.db, lambda: self.driver.open(self._text))
         except Exception as exc:
             diagnosis = self.driver.diagnose(exc)
             if diagnosis is None or diagnosis.kind is errors.ConnectionLost:
@@ -140,8 +140,8 @@ class OdbcConnection(ThreadConnection):
 
     async def reset(self) -> bool:
         """Return False: only the ODBC driver knows what it has set in the session, and it does so when it connects."""
-        if self.driver.ways.let_go:
-            await self.run(self._send, self.driver.ways.let_go)
+        if self.driver.odbc_dialect.release_sql:
+            await self.run(self._send, self.driver.odbc_dialect.release_sql)
         return False
 
     @property
@@ -153,14 +153,14 @@ class OdbcConnection(ThreadConnection):
         """Whether a transaction is open, as far as is known."""
         if self.is_closed or self.db is None:
             return False
-        return not self.db.autocommit if self.driver.ways.begins is None else self._begun
+        return not self.db.autocommit if self.driver.odbc_dialect.begins is None else self._begun
 
     @property
     def has_failed(self) -> bool:
         """Whether the last statement in the open transaction has failed."""
         return self._failed
 
-    def equipped(self, function: Callable[..., T]) -> Callable[..., T]:
+    def wrap_call(self, function: Callable[..., T]) -> Callable[..., T]:
         """Return a function whose failure is noted, for what it means for the connection."""
         if self._lost:
             raise errors.ConnectionLost("the connection was lost when an earlier statement on it failed")
@@ -172,7 +172,7 @@ class OdbcConnection(ThreadConnection):
                 self._note_failure(exc)
                 raise
             finally:
-                if self._after and not (self._begun or self._lost) and self.driver.ways.begins is not None:
+                if self._after and not (self._begun or self._lost) and self.driver.odbc_dialect.begins is not None:
                     self._restore()  # a statement of the user's has ended the transaction
 
         return watched
@@ -181,16 +181,18 @@ class OdbcConnection(ThreadConnection):
         diagnosis = self.driver.diagnose(exc)
         if diagnosis is None:
             return
-        if self.driver.ways.is_broken_by(self._sql, diagnosis):
+        if self.driver.odbc_dialect.is_broken_by(self._sql, diagnosis):
             self._lost = True
-        elif self.driver.ways.begins is None:
+        elif self.driver.odbc_dialect.begins is None:
             if (
                 issubclass(diagnosis.kind, errors.DeadlockDetected | errors.SerializationFailure)
                 and self.in_transaction
             ):
-                self._insist(self._rollback)  # as the database has done: what comes next must not be committed alone
+                self._retry_if_interrupted(
+                    self._rollback
+                )  # as the database has done: what comes next must not be committed alone
         elif self._begun:
-            self._begun = self._failed = self.driver.ways.survives(self._sql, diagnosis, self._ask)
+            self._begun = self._failed = self.driver.odbc_dialect.survives(self._sql, diagnosis, self._ask)
 
     def _ask(self, sql: str) -> Any:
         cursor = self.db.execute(sql)
@@ -217,9 +219,9 @@ class OdbcConnection(ThreadConnection):
             cursor.close()
             raise
         self._failed = False
-        ways = self.driver.ways
-        if ways.begins is not None:
-            self._begun = bool(ways.begins.match(sql) or (self._begun and not ways.ends.match(sql)))
+        dialect = self.driver.odbc_dialect
+        if dialect.begins is not None:
+            self._begun = bool(dialect.begins.match(sql) or (self._begun and not dialect.ends.match(sql)))
         return cursor
 
     def _execute(self, sql: str, params: Any) -> Result:
@@ -245,12 +247,12 @@ class OdbcConnection(ThreadConnection):
     def _executemany(self, sql: str, rows: Sequence[Any]) -> Result:
         if not rows:
             return Result(0)
-        ways, nested = self.driver.ways, self.in_transaction
-        saved = nested and (ways.keeps_failed_rows or (ways.keeps_refused_rows and len(rows) > 1))
+        dialect, nested = self.driver.odbc_dialect, self.in_transaction
+        saved = nested and (dialect.keeps_failed_rows or (dialect.keeps_refused_rows and len(rows) > 1))
         if not nested:
             self._begin(_PLAIN)
         elif saved:
-            self._send(ways.savepoint.format(_MANY))
+            self._send(dialect.savepoint.format(_MANY))
         try:
             rowcount = self._run_all(sql, rows)
             if not nested:
@@ -260,13 +262,13 @@ class OdbcConnection(ThreadConnection):
         except Exception as exc:
             self._note_failure(exc)
             if self.in_transaction and not nested:
-                self._insist(self._rollback)
+                self._retry_if_interrupted(self._rollback)
             elif self.in_transaction and saved:
                 with suppress(Exception):  # which has closed the connection, and is not the error to see
-                    if not ways.keeps_failed_rows:
+                    if not dialect.keeps_failed_rows:
                         self._send("SELECT 1")  # raises if the transaction has failed, and stays so
-                    self._insist(self._send, ways.rollback_to.format(_MANY))
-                    self._insist(self._release, _MANY)
+                    self._retry_if_interrupted(self._send, dialect.rollback_to.format(_MANY))
+                    self._retry_if_interrupted(self._release, _MANY)
             raise
         return Result(rowcount)
 
@@ -287,11 +289,11 @@ class OdbcConnection(ThreadConnection):
         finally:
             if cursor is not None:
                 cursor.close()
-        if -1 in rowcounts and (self.driver.ways.counts is None or _MAY_CHANGE.match(sql)):
+        if -1 in rowcounts and (self.driver.odbc_dialect.counts is None or _MAY_CHANGE.match(sql)):
             return -1
         return sum(max(rowcount, 0) for rowcount in rowcounts)
 
-    def _insist(self, function: Callable[..., None], *args: Any) -> None:
+    def _retry_if_interrupted(self, function: Callable[..., None], *args: Any) -> None:
         # The request that stops a cancelled statement may reach the one that clears up after it.
         while True:
             try:
@@ -307,7 +309,7 @@ class OdbcConnection(ThreadConnection):
     async def ping(self) -> None:
         """Ask the server for a sign of life; one that does not understand the question has given it."""
         try:
-            await self.fetch(self.driver.ways.question, (), 1)
+            await self.fetch(self.driver.odbc_dialect.question, (), 1)
         except Exception as exc:
             diagnosis = self.driver.diagnose(exc)
             if diagnosis is None or diagnosis.kind is not errors.ProgrammingError:
@@ -328,7 +330,7 @@ class OdbcConnection(ThreadConnection):
 
     async def savepoint(self, name: str) -> None:
         """Begin a nested transaction.  Raises NotSupportedError where no way is known."""
-        sql = self.driver.ways.savepoint
+        sql = self.driver.odbc_dialect.savepoint
         if not sql:
             message = f"no way is known to nest transactions of {self.driver.address}: if its database is like another "
             raise errors.NotSupportedError(message + "one, name that by db_type=")
@@ -338,15 +340,15 @@ class OdbcConnection(ThreadConnection):
         await self.run(self._release, name)
 
     async def rollback_to_savepoint(self, name: str) -> None:
-        await self.run(self._send, self.driver.ways.rollback_to.format(name))
+        await self.run(self._send, self.driver.odbc_dialect.rollback_to.format(name))
         await self.run(self._release, name)
 
     def _release(self, name: str) -> None:
-        if self.driver.ways.release:
-            self._send(self.driver.ways.release.format(name))
+        if self.driver.odbc_dialect.release:
+            self._send(self.driver.odbc_dialect.release.format(name))
 
     def _begin(self, options: TransactionOptions) -> None:
-        dialect = self.driver.ways
+        dialect = self.driver.odbc_dialect
         self._after = dialect.after(options, read_only=self._read_only)
         try:
             for sql in dialect.begin(options, read_only=self._read_only):
@@ -374,7 +376,7 @@ class OdbcConnection(ThreadConnection):
         self._end("ROLLBACK", "rollback")
 
     def _end(self, sql: str, method: str) -> None:
-        if self.driver.ways.begins is None:
+        if self.driver.odbc_dialect.begins is None:
             getattr(self.db, method)()
             self.db.autocommit = True
         elif self._begun:
@@ -385,12 +387,12 @@ class OdbcConnection(ThreadConnection):
         """Undo what was set for the time of a transaction."""
         after, self._after = self._after, ()
         for statement in after:
-            self._insist(self._send, statement)
+            self._retry_if_interrupted(self._send, statement)
 
     def _is_doomed(self) -> bool:
         """Return whether the transaction can only be rolled back, which PostgreSQL does not report when it commits."""
         try:
-            self._ask(self.driver.ways.question)
+            self._ask(self.driver.odbc_dialect.question)
         except Exception as exc:
             diagnosis = self.driver.diagnose(exc)
             if diagnosis is None or diagnosis.sqlstate != _FAILED_TRANSACTION:
@@ -410,9 +412,9 @@ class OdbcConnection(ThreadConnection):
         return not self.is_closed
 
     def _absorb(self) -> None:
-        for _ in range(_LATE_REQUESTS if self.stop.has_taken_place() else 0):
+        for _ in range(_LATE_REQUESTS if self.stop.take_cancel_flag() else 0):
             try:
-                self._ask(self.driver.ways.question)
+                self._ask(self.driver.odbc_dialect.question)
             except Exception as exc:
                 diagnosis = self.driver.diagnose(exc)
                 if diagnosis is not None and diagnosis.sqlstate == _FAILED_TRANSACTION:

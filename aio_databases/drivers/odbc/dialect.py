@@ -86,7 +86,7 @@ class OdbcDialect:
     question: ClassVar[str] = "SELECT 1"
     """What a server answers as long as it is there."""
 
-    let_go: ClassVar[str] = ""
+    release_sql: ClassVar[str] = ""
     """The statement that frees what others may wait for, which a server does a little late for a closed connection."""
 
     identity: ClassVar[str] = ""
@@ -132,7 +132,7 @@ class OdbcDialect:
             raise errors.NotSupportedError(message + "replica(); if it is like another database, name that by db_type=")
         yield from ()
 
-    def way_to_stop(self, db: Any, connect: Callable[[], Any]) -> Callable[[], object] | None:
+    def canceller(self, db: Any, connect: Callable[[], Any]) -> Callable[[], object] | None:
         """Return what stops the statement that runs on a connection, or None where nothing is known to be safe.
 
         It is not SQLCancel, by which some ODBC drivers crash and others lose track of what they do.  ``connect`` opens
@@ -159,7 +159,7 @@ class OdbcDialect:
         """Return parameters as pyodbc is to bind them; ``to_json`` writes a dict."""
         return for_any(positional(params), to_json)
 
-    def told(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """Return the text of an error without what may be values of a user."""
         return text
 

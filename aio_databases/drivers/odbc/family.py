@@ -15,7 +15,7 @@ from dataclasses import replace
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from aio_databases.drivers.auto import Choice
+from aio_databases.drivers.auto import AutoDriver
 from aio_databases.drivers.network import NetworkDriver
 from aio_databases.drivers.odbc.connection_strings import extended, in_braces, is_plain, keywords
 from aio_databases.drivers.odbc.dialect import LibraryDriver, OdbcDialect, refusal
@@ -59,7 +59,7 @@ def _keywords_of(options: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(name for name in options if name != name.lower())
 
 
-class AnyODBC(Choice):
+class AutoODBC(AutoDriver):
     """ODBC by the best library for the running event loop."""
 
     name: ClassVar[str] = "odbc"
@@ -90,7 +90,7 @@ class OdbcDriver(LibraryDriver):
     capabilities: ClassVar[Capabilities] = ODBC
     serves: ClassVar[frozenset[str]] = _SERVED
     option_types: ClassVar[Mapping[str, Callable[[Any], Any]]] = ODBC_OPTIONS
-    ways: OdbcDialect
+    odbc_dialect: OdbcDialect
 
     @classmethod
     def url_parameters(cls, options: Mapping[str, Any]) -> frozenset[str]:
@@ -129,16 +129,16 @@ class OdbcDriver(LibraryDriver):
         self._check()
 
     def _check(self) -> None:
-        self.ways = _DIALECTS.get(self.dialect, _UNKNOWN)
+        self.odbc_dialect = _DIALECTS.get(self.dialect, _UNKNOWN)
         if self.dialect != "postgresql" and (given := self.options.keys() & {"keepalive", *LIBPQ_OPTIONS}):
             raise refusal(self, min(given), "only PostgreSQL's ODBC driver has an option for it")
-        self.ways.check(self)
-        self.ways.encryption(self)
+        self.odbc_dialect.check(self)
+        self.odbc_dialect.encryption(self)
 
     def connection_string(self, password: str | None, *, read_only: bool) -> str:
         """Return the connection string.  Raises ConfigurationError for a value that cannot stand in one."""
         said = keywords(self._source)
-        wanted = {**self._place(read_only=read_only), "UID": self.located("user"), **self.ways.encryption(self)}
+        wanted = {**self._place(read_only=read_only), "UID": self.located("user"), **self.odbc_dialect.encryption(self)}
         more = {name: self._written(name, f"{value}") for name, value in wanted.items() if value not in {None, ""}}
         more |= self._keywords(more)
         if password:
@@ -146,7 +146,7 @@ class OdbcDriver(LibraryDriver):
         if twice := [name for name in more if name.lower() in said]:
             message = f"the dsn of {self.address} says {twice[0]}, and so does the URL or an option: say it once"
             raise ConfigurationError(message)
-        for name, value in self.ways.defaults(self).items():
+        for name, value in self.odbc_dialect.defaults(self).items():
             if name.lower() not in said:
                 more.setdefault(name, f"{value}")
         text = extended(self._source, more)
@@ -174,13 +174,13 @@ class OdbcDriver(LibraryDriver):
         if "dsn" in self.options:
             return {}
         if "driver" in self.options:
-            return self.ways.place(self, read_only=read_only)
+            return self.odbc_dialect.place(self, read_only=read_only)
         return {"Port": self.located("port"), "Database": self.located("database")}
 
     def _written(self, name: str, value: str) -> str:
         if is_plain(value) or name == "pqopt":
             return value
-        if self.ways.takes_braces:
+        if self.odbc_dialect.takes_braces:
             return in_braces(value)
         message = f"the ODBC driver for {self.address} understands no {name} with a brace, a semicolon or outer spaces"
         raise ConfigurationError(message)
@@ -228,9 +228,9 @@ def _check_hosts(driver: Driver) -> None:
 
 def _speak(driver: Driver, dialect: str) -> None:
     # What the class of another driver knows is a matter of the data source here.
-    ways = _DIALECTS.get(dialect, _UNKNOWN)
-    capabilities = replace(ways.capabilities, trio=type(driver).capabilities.trio)
-    vars(driver).update(dialect=dialect, capabilities=capabilities, connect_hint=ways.connect_hint)
+    spoken = _DIALECTS.get(dialect, _UNKNOWN)
+    capabilities = replace(spoken.capabilities, trio=type(driver).capabilities.trio)
+    vars(driver).update(dialect=dialect, capabilities=capabilities, connect_hint=spoken.connect_hint)
 
 
 def _name_in(text: str) -> str:

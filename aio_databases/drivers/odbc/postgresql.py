@@ -24,7 +24,7 @@ class PostgreSQL(OdbcDialect):
     """PostgreSQL through psqlodbc."""
 
     capabilities: ClassVar[Capabilities] = POSTGRESQL
-    let_go: ClassVar[str] = "DISCARD ALL"
+    release_sql: ClassVar[str] = "DISCARD ALL"
     identity: ClassVar[str] = (
         "SELECT pg_backend_pid(), pg_postmaster_start_time(), inet_server_addr(), inet_server_port()"
     )
@@ -73,7 +73,7 @@ class PostgreSQL(OdbcDialect):
         """Return parameters as text where psqlodbc would cut them, or pyodbc does not know them."""
         return for_postgresql(positional(params), to_json)
 
-    def told(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """Return the first line: the others quote values."""
         return text.partition("\n")[0]
 

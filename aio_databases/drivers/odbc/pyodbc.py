@@ -66,23 +66,23 @@ class PyodbcDriver(OdbcDriver):
         try:
             return pyodbc.connect(text, autocommit=True, **arguments)
         except pyodbc.Error as exc:
-            raise retold(exc) from None
+            raise redact_connect_error(exc) from None
 
     def diagnose(self, exc: Exception) -> Diagnosis | None:
         """Tell what an exception of pyodbc means, by SQLSTATE and the database's own number."""
         if not isinstance(exc, pyodbc.Error):
             return diagnose_builtin(exc)
         failure = _failure(exc)
-        exc.args = tuple(self.ways.told(part) if isinstance(part, str) else part for part in exc.args)
-        text = self.ways.told(failure.message)
+        exc.args = tuple(self.odbc_dialect.redact(part) if isinstance(part, str) else part for part in exc.args)
+        text = self.odbc_dialect.redact(failure.message)
         if _UNBOUND.search(failure.text):  # by pyodbc, so that its SQLSTATE is not the database's
             number = _INDEX.search(failure.text)
             return Diagnosis(errors.DataError, parameter=f"{int(number[1]) + 1}" if number else None, text=text)
-        found = self.ways.diagnosis(failure)
+        found = self.odbc_dialect.diagnosis(failure)
         return found._replace(text=f"{text} ({found.errno})" if found.errno else text)
 
 
-def retold(exc: Any) -> Any:
+def redact_connect_error(exc: Any) -> Any:
     """Return the error of a failed connect with its text, without the password that it may quote, as its message."""
     found = _failure(exc)
     exc.args = (redacted(found.text),)

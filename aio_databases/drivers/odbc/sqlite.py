@@ -80,7 +80,7 @@ class SQLite(OdbcDialect):
         if read_only:
             yield "PRAGMA query_only = ON"
 
-    def way_to_stop(self, db: Any, connect: Callable[[], Any]) -> Callable[[], object] | None:
+    def canceller(self, db: Any, connect: Callable[[], Any]) -> Callable[[], object] | None:
         """Return SQLCancel for an idle cursor: it stops all of the connection, and frees the rows of its own cursor."""
         del connect
         return db.cursor().cancel  # type: ignore[no-any-return]  # pyodbc's classes are not known here

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from aio_databases.rows.json_values import JsonValues
 
 
-class PatientConnection(aiopg.Connection):
+class UntimedConnection(aiopg.Connection):
     """aiopg's connection, without its deadline and with errors left as they are."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -299,7 +299,7 @@ class AiopgDriver(LibpqDriver):
         pg.register_type(_INTERVAL_ARRAY, raw.raw)
         connection = AiopgConnection(raw, self)
         await self.style(connection)
-        return self.fenced(connection, connection.writes_by_default, read_only=read_only)
+        return self.guarded_against_writes(connection, connection.writes_by_default, read_only=read_only)
 
     async def _open(self, keywords: dict[str, Any]) -> aiopg.Connection:
         # Left to itself libpq connects again without encryption when a password was wrong, by a new socket that aiopg
@@ -309,11 +309,11 @@ class AiopgDriver(LibpqDriver):
         *first, last = modes.get(mode, (mode,))
         for tried in first:
             try:
-                return await PatientConnection(None, NO_TIMEOUT, enable_hstore=False, sslmode=tried, **keywords)
+                return await UntimedConnection(None, NO_TIMEOUT, enable_hstore=False, sslmode=tried, **keywords)
             except psycopg2.OperationalError as exc:
                 if not _is_about_encryption(exc):
                     raise
-        return await PatientConnection(None, NO_TIMEOUT, enable_hstore=False, sslmode=last, **keywords)
+        return await UntimedConnection(None, NO_TIMEOUT, enable_hstore=False, sslmode=last, **keywords)
 
     def diagnose(self, exc: Exception) -> Diagnosis | None:
         """Tell what an exception of psycopg 2 means, by its SQLSTATE where it has one."""

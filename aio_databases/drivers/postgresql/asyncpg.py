@@ -346,7 +346,7 @@ class AsyncpgDriver(PostgreSQLDriver):
         await self.style(connection)
         await read_uuids(raw)
         await read_json(raw, self.json.text, self.json.read)
-        return self.fenced(connection, connection.writes_by_default, read_only=read_only)
+        return self.guarded_against_writes(connection, connection.writes_by_default, read_only=read_only)
 
     def arguments(self, *, read_only: bool) -> dict[str, Any]:
         """Return the arguments to connect with, but for the password."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from aio_databases import errors
 from aio_databases.dialects.error_codes import kind_of_sqlstate
-from aio_databases.drivers.auto import Choice
+from aio_databases.drivers.auto import AutoDriver
 from aio_databases.drivers.base import Capabilities, Cursor, DriverConnection
 from aio_databases.drivers.network import NetworkDriver
 from aio_databases.drivers.postgresql.options import (
@@ -53,7 +53,7 @@ BATCH = "aiodb_many"
 """The savepoint of a batch in a transaction, to which it goes back where the library refuses one of the rows."""
 
 
-class AnyPostgreSQL(Choice):
+class AutoPostgreSQL(AutoDriver):
     """PostgreSQL by the best library for the running event loop."""
 
     name: ClassVar[str] = "postgresql"
@@ -117,7 +117,7 @@ class PostgreSQLDriver(NetworkDriver):
             connection.terminate()
             raise
 
-    def fenced(
+    def guarded_against_writes(
         self, connection: DriverConnection, writes_by_default: Callable[[], bool], *, read_only: bool
     ) -> DriverConnection:
         """Return a connection that stays read-only if it shall be, whatever becomes of the settings of its session."""

@@ -398,7 +398,7 @@ class PsycopgDriver(LibpqDriver):
         connection.take_lists(self.json, self.list_types)
         connection.set_up(*self._json_classes)
         await self.style(connection)
-        return self.fenced(connection, connection.writes_by_default, read_only=read_only)
+        return self.guarded_against_writes(connection, connection.writes_by_default, read_only=read_only)
 
     @cached_property
     def _json_classes(self) -> Any:

@@ -60,7 +60,9 @@ class AiosqliteConnection(SQLiteVerbs):
         if self._closed:
             raise ConnectionLost(CLOSED)
 
-        timed = self.stop.timed(self.within(function) if self._due or self.is_fenced else function)
+        timed = self.stop.timed(
+            self.in_transaction_call(function) if self._pending_begin or self.is_guarded else function
+        )
 
         def call() -> T:
             try:

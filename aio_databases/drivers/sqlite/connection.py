@@ -98,7 +98,7 @@ class SQLiteVerbs(CallConnection):
     json: JsonValues
     json_columns: JsonColumns
     _begins_late = True
-    is_fenced = False
+    is_guarded = False
     """Whether a transaction that only reads is open, and writes are refused."""
     _looks_ahead = False
     """Whether that is done by looking at each statement, as ``query_only`` would stop what is half read."""
@@ -106,7 +106,7 @@ class SQLiteVerbs(CallConnection):
     def __init__(self) -> None:
         super().__init__()
         # What begins in the next call, which saves a trip to the thread: BEGIN, and whether the transaction only reads.
-        self._due: list[tuple[str, bool]] = []
+        self._pending_begin: list[tuple[str, bool]] = []
 
     def use_json(self, json: JsonValues, columns: JsonColumns | None = None) -> None:
         """Write and read JSON by ``json``; ``columns`` are those that are known of the database already."""
@@ -116,7 +116,7 @@ class SQLiteVerbs(CallConnection):
     @property
     def in_transaction(self) -> bool:
         """Whether a transaction is open, or begins with the next statement."""
-        return not self.is_closed and (bool(self._due) or self.db.in_transaction)
+        return not self.is_closed and (bool(self._pending_begin) or self.db.in_transaction)
 
     async def begin(self, options: TransactionOptions) -> None:
         """Begin a transaction that takes the write lock first, so that it cannot fail half-way for want of it.
@@ -126,12 +126,12 @@ class SQLiteVerbs(CallConnection):
         if self.is_closed:
             raise ConnectionLost(CLOSED)
         mode = options.mode or ("DEFERRED" if options.readonly else "IMMEDIATE")
-        self._due = [(f"BEGIN {mode}", bool(options.readonly))]
+        self._pending_begin = [(f"BEGIN {mode}", bool(options.readonly))]
         if options.mode or not self._begins_late:
             try:
                 await self.run(self.begin_now)
             finally:
-                self._due.clear()  # also of a call that was cancelled before the thread has taken it
+                self._pending_begin.clear()  # also of a call that was cancelled before the thread has taken it
 
     async def commit(self) -> None:
         await self._end("COMMIT")
@@ -146,42 +146,42 @@ class SQLiteVerbs(CallConnection):
 
     def begin_now(self) -> None:
         """Begin the transaction that is due, if there is one; part of a call."""
-        if not self._due:
+        if not self._pending_begin:
             return
-        sql, reads_only = self._due.pop()
+        sql, reads_only = self._pending_begin.pop()
         self.db.execute(sql)
         if reads_only and not (self._looks_ahead or self._value("PRAGMA query_only")):  # else it is so for good
-            self.is_fenced, self._looks_ahead = True, bool(self.half_read)
+            self.is_guarded, self._looks_ahead = True, bool(self.open_cursors)
             if not self._looks_ahead:
                 self.db.execute("PRAGMA query_only = ON")
 
     def begin_for_raw_use(self) -> None:
         """Begin the transaction that is due in the thread of the caller; it stays due if that fails."""
-        due = list(self._due)
+        due = list(self._pending_begin)
         try:
             self.begin_now()
         except BaseException:
-            self._due = due
+            self._pending_begin = due
             raise
 
-    def within(self, function: Callable[..., T]) -> Callable[..., T]:
-        """Return a function that begins what is due, calls ``function``, and lifts the fence with the transaction."""
+    def in_transaction_call(self, function: Callable[..., T]) -> Callable[..., T]:
+        """Return a function that begins what is due, calls ``function``, and lifts the guard with the transaction."""
 
         def call(*args: Any) -> T:
             self.begin_now()
             try:
                 return function(*args)
             finally:
-                if self.is_fenced and not self.db.in_transaction:
+                if self.is_guarded and not self.db.in_transaction:
                     if not self._looks_ahead:
-                        self._insist("PRAGMA query_only = OFF")
-                    self.is_fenced = self._looks_ahead = False
+                        self._retry_if_interrupted("PRAGMA query_only = OFF")
+                    self.is_guarded = self._looks_ahead = False
 
         return call
 
     async def _end(self, sql: str) -> None:
-        if self._due:
-            self._due.clear()  # nothing was run in it
+        if self._pending_begin:
+            self._pending_begin.clear()  # nothing was run in it
         else:
             await self.run(self._end_now, sql)
 
@@ -264,7 +264,7 @@ class SQLiteVerbs(CallConnection):
         except BaseException:
             if self.db.in_transaction:
                 for undo in ("ROLLBACK TO aiodb_many", "RELEASE aiodb_many") if nested else ("ROLLBACK",):
-                    self._insist(undo)
+                    self._retry_if_interrupted(undo)
             raise
         return Result(rowcount)
 
@@ -280,7 +280,7 @@ class SQLiteVerbs(CallConnection):
         cursor.close()
         return cursor.rowcount
 
-    def _insist(self, sql: str) -> None:
+    def _retry_if_interrupted(self, sql: str) -> None:
         # The request that stops a cancelled statement still stands when this one clears up after it.
         while True:
             try:
@@ -303,7 +303,7 @@ class _ReadOnlyView(SQLiteVerbs):
         super().__init__()
         self._connection = connection
         self.use_json(connection.json, connection.json_columns)
-        self.half_read = connection.half_read
+        self.open_cursors = connection.open_cursors
         self.db = connection.db
         self.raw = connection.raw
 

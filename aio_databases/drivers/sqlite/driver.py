@@ -40,10 +40,10 @@ class SQLiteConnection(SQLiteVerbs, ThreadConnection):
         self.begin_for_raw_use()
         return self.db
 
-    def equipped(self, function: Callable[..., T]) -> Callable[..., T]:
+    def wrap_call(self, function: Callable[..., T]) -> Callable[..., T]:
         """Return a function that runs in the transaction it belongs to, and stops when its time is over."""
-        if self._due or self.is_fenced:
-            function = self.within(function)
+        if self._pending_begin or self.is_guarded:
+            function = self.in_transaction_call(function)
         return self.stop.timed(function) if self.stop.timeout else function
 
     def interrupt(self) -> None:

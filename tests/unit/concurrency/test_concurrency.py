@@ -12,7 +12,14 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from aio_databases.concurrency.loop_callbacks import LoopCallbacks
-from aio_databases.concurrency.loops import Reply, current_task, new_waiter, running_loop, runs_on_trio, task_name
+from aio_databases.concurrency.loops import (
+    InlineFuture,
+    current_task,
+    new_waiter,
+    running_loop,
+    runs_on_trio,
+    task_name,
+)
 from aio_databases.concurrency.queues import FifoLock, WaitQueue
 
 
@@ -173,7 +180,7 @@ async def test_a_task_goes_on_in_its_own_context_when_its_reply_has_come(anyio_b
     loop = asyncio.get_running_loop()
 
     async def task():
-        reply = Reply(loop=loop)
+        reply = InlineFuture(loop=loop)
         loop.call_soon(reply.wake)
         await reply
         variable.set("set")
@@ -188,7 +195,7 @@ async def test_a_task_goes_on_in_its_own_context_when_its_reply_has_come(anyio_b
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_task_goes_on_with_the_error_that_is_its_reply(anyio_backend):
     loop = asyncio.get_running_loop()
-    reply = Reply(loop=loop)
+    reply = InlineFuture(loop=loop)
     loop.call_soon(reply.set_exception, ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         await reply
@@ -211,7 +218,7 @@ def test_who_waits_in_a_loop_that_was_closed_is_passed_over():
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_reply_that_came_or_was_cancelled_before_is_not_waited_for(anyio_backend):
     loop = asyncio.get_running_loop()
-    early, cancelled = Reply(loop=loop), Reply(loop=loop)
+    early, cancelled = InlineFuture(loop=loop), InlineFuture(loop=loop)
     assert [early.wake(7), early.wake(8)] == [True, False]
     assert await early == 7
     cancelled.cancel()

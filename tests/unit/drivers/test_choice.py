@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from aio_databases import ConfigurationError, Database, DriverNotInstalled, NotSupportedError
-from aio_databases.drivers.mysql.family import AnyMySQL
-from aio_databases.drivers.postgresql.family import AnyPostgreSQL
+from aio_databases.drivers.mysql.family import AutoMySQL
+from aio_databases.drivers.postgresql.family import AutoPostgreSQL
 
 LIBRARIES = ("asyncpg", "psycopg", "asyncmy", "aiomysql", "pymysql", "trio_mysql")
 
@@ -108,7 +108,7 @@ def test_an_option_of_one_library_is_refused_where_another_is_picked():
         picked(database, "trio")
 
 
-@pytest.mark.parametrize(("url", "choice"), [("postgresql://s/d", AnyPostgreSQL), ("mysql://s/d", AnyMySQL)])
+@pytest.mark.parametrize(("url", "choice"), [("postgresql://s/d", AutoPostgreSQL), ("mysql://s/d", AutoMySQL)])
 def test_before_the_first_connect_the_backend_is_the_choice(url, choice):
     database = Database(url)
     assert choice is type(database.backend)

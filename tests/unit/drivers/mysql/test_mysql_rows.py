@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aio_databases import Database, DataError, ProgrammingError
-from aio_databases.concurrency.loops import Reply
+from aio_databases.concurrency.loops import InlineFuture
 from aio_databases.drivers.mysql.literals import rows_with_values, with_values
 from aio_databases.sql.insert_batches import Split, join_rows
 from unit.mysql_server import OK, ScriptedServer, greeting
@@ -100,7 +100,7 @@ def test_statements_take_as_many_rows_as_they_have_room_for(sizes, expected):
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_task_goes_on_in_the_pass_of_the_event_loop_in_which_something_arrives():
     loop, told = asyncio.get_running_loop(), []
-    arrival = Reply(loop=loop)
+    arrival = InlineFuture(loop=loop)
 
     async def wait():
         told.append(await arrival)
@@ -117,7 +117,7 @@ async def test_a_task_goes_on_in_the_pass_of_the_event_loop_in_which_something_a
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_task_that_waits_for_something_to_arrive_can_be_cancelled():
-    arrival = Reply(loop=asyncio.get_running_loop())
+    arrival = InlineFuture(loop=asyncio.get_running_loop())
 
     async def wait():
         await arrival

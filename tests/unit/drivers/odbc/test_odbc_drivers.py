@@ -16,7 +16,7 @@ from aio_databases.config.url import parse_url
 from aio_databases.drivers.base import TransactionOptions
 from aio_databases.drivers.odbc.connection_strings import keywords, redacted
 from aio_databases.drivers.odbc.dialect import Failure, OdbcDialect
-from aio_databases.drivers.odbc.family import AnyODBC, OdbcDriver
+from aio_databases.drivers.odbc.family import AutoODBC, OdbcDriver
 from aio_databases.drivers.odbc.mysql import MySQL
 from aio_databases.drivers.odbc.others import Db2, Oracle, SQLServer
 from aio_databases.drivers.odbc.postgresql import PostgreSQL
@@ -125,7 +125,7 @@ def test_the_dialect_is_told_by_name_else_by_the_odbc_driver(options, dialect):
         "db2": Db2, "mssql": SQLServer, "mysql": MySQL, "oracle": Oracle, "postgresql": PostgreSQL, "sqlite": SQLite
     }.get(dialect, OdbcDialect)  # fmt: skip
     assert known.capabilities == driver.capabilities
-    assert type(driver.ways) is known
+    assert type(driver.odbc_dialect) is known
 
 
 def test_an_unknown_database_may_tell_later_what_it_is():
@@ -143,14 +143,14 @@ def test_an_unknown_database_may_stay_unknown_but_is_asked_once():
     assert (driver.dialect, driver.is_known) == ("odbc", True)
 
 
-@pytest.mark.parametrize("cls", [AnyODBC, Driver])
+@pytest.mark.parametrize("cls", [AutoODBC, Driver])
 def test_the_choice_knows_the_dialect_before_it_has_chosen(cls):
     backend = make("odbc://", cls=cls, dsn=f"Driver={FILES['sqlite']};Database=x.db")
     assert backend.dialect == "sqlite"
     assert backend.capabilities.single_writer
 
 
-@pytest.mark.parametrize("cls", [AnyODBC, Driver])
+@pytest.mark.parametrize("cls", [AutoODBC, Driver])
 def test_an_address_without_a_data_source_is_refused(cls):
     with pytest.raises(ConfigurationError, match="names no data source: add dsn="):
         make("odbc://", cls=cls)
@@ -350,17 +350,17 @@ def test_a_session_begins_with_what_was_asked_for(library, product, expected):
     options = {} if library == "SQLite3" else {"statement_timeout": 1.5}
     options |= {"application_name": "it's"} if library == "psqlodbc" else {}
     driver = make("odbc://h/x", driver=library, **options)
-    assert list(driver.ways.session(driver, product, read_only=True)) == expected
+    assert list(driver.odbc_dialect.session(driver, product, read_only=True)) == expected
     driver = make("odbc://h/x", driver=library)
-    assert list(driver.ways.session(driver, product, read_only=False)) == []
+    assert list(driver.odbc_dialect.session(driver, product, read_only=False)) == []
 
 
 def test_an_unknown_database_cannot_be_made_read_only():
     driver = make("odbc://mystery")
     with pytest.raises(NotSupportedError, match="have Oracle refuse writes on a connection"):
-        list(driver.ways.session(driver, "Oracle", read_only=True))
+        list(driver.odbc_dialect.session(driver, "Oracle", read_only=True))
     with pytest.raises(NotSupportedError, match="make a transaction of this database read-only"):
-        driver.ways.begin(TransactionOptions(readonly=True), read_only=False)
+        driver.odbc_dialect.begin(TransactionOptions(readonly=True), read_only=False)
 
 
 # Transactions
@@ -518,7 +518,7 @@ def test_what_an_error_of_postgresql_names_is_told():
     text = '[23505] ERROR: duplicate key value violates unique constraint "users_pkey"\nDETAIL: Key (name)=(hunter2)'
     found = PostgreSQL().diagnosis(failure("23505", text, 1))
     assert (found.sqlstate, found.errno, found.constraint) == ("23505", None, "users_pkey")
-    assert "hunter2" not in PostgreSQL().told(text)
+    assert "hunter2" not in PostgreSQL().redact(text)
     text = '[23502] ERROR: null value in column "name" of relation "users" violates not-null constraint\nDETAIL: ...'
     found = PostgreSQL().diagnosis(failure("23502", text, 1))
     assert (found.constraint, found.table, found.column) == (None, "users", "name")

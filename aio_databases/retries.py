@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import anyio
 
 from aio_databases import errors
+from aio_databases.concurrency.backoff import pauses
 from aio_databases.config.durations import duration
 from aio_databases.dialects.error_codes import is_refusal
 from aio_databases.physical_connection.scopes import TransactionState
@@ -40,11 +41,8 @@ async def run_until_committed(
     _check(function, retries)
     if retries:
         _check_again(function, args)
-    longest_pause = duration("backoff", backoff)
-    tries = 0
-    while True:
+    for tries, longest_pause in enumerate(pauses(duration("backoff", backoff), _LONGEST_PAUSE), 1):
         transaction = begin()
-        tries += 1
         try:
             async with transaction:
                 return await _call(function, args)
@@ -58,7 +56,7 @@ async def run_until_committed(
         # "Full jitter", so that transactions that have met each other do not meet again.
         # https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
         await anyio.sleep(random.uniform(0, longest_pause))  # noqa: S311 - there is nothing to gain from guessing it
-        longest_pause = min(2 * longest_pause, _LONGEST_PAUSE)
+    raise AssertionError  # the pauses have no end
 
 
 async def _call(function: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T:

@@ -183,7 +183,7 @@ class Lease:
                 if self._releases == releases:
                     self.pool.note_block(physical)
                     self._attach(physical)
-                elif not self.pool.release_nowait(physical):
+                else:
                     await self.pool.release(physical)
         finally:
             self._acquiring.release()

@@ -233,8 +233,7 @@ async def _give_back(pool: Pool, leased: list[PhysicalConnection], kept: Physica
     """Release the connections of a list but for one, and take each off it: from then on it may be another task's."""
     for each in [each for each in leased if each is not kept]:
         leased.remove(each)
-        if not pool.release_nowait(each):
-            await pool.release(each)
+        await pool.release(each)
 
 
 _ANYTHING = ReadRequirement()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,10 +23,10 @@ class Dialect:
 
     name: str
 
-    lexer: re.Pattern[str]
-    """The tokens of a text; see `dialects.lexer`."""
-    other_lexer: re.Pattern[str] | None = None
-    """The tokens of a text that has an escaped quote, where a setting of the session decides how that is read."""
+    tokens: str
+    """The pattern of the tokens of a text; see `dialects.lexer`."""
+    other_tokens: str = ""
+    """That of a text with an escaped quote, where a setting of the session decides how it is read."""
     writes_files: re.Pattern[str] | None = None
     """What writes files; looked for in the text behind an escaped quote, which a session may read as an end."""
     ends: re.Pattern[str] = re.compile(rf"^ (?:{ENDINGS}) ")
@@ -57,3 +58,15 @@ class Dialect:
     """Whether a server that clients can log in to may be out of order, which the query for its role finds out."""
     position_questions: tuple[PositionQuestion, ...] = ()
     """How servers are asked for their position; the first that a server understands counts."""
+
+    # Compiled when they are needed, as that takes tens of milliseconds.
+
+    @cached_property
+    def lexer(self) -> re.Pattern[str]:
+        """The pattern of tokens, compiled."""
+        return re.compile(self.tokens, re.DOTALL)
+
+    @cached_property
+    def other_lexer(self) -> re.Pattern[str] | None:
+        """The pattern of other tokens, compiled, if there is one."""
+        return re.compile(self.other_tokens, re.DOTALL) if self.other_tokens else None

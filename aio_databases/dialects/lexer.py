@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 ESCAPED = r"""'[^'\\]*(?:(?:\\.|'')[^'\\]*)*'?"""
 # What goes on in another line is of the same kind.
 MORE = rf"(?:(?:[ \t\v\f]|--[^\r\n]*+)*+[\r\n](?:[ \t-\r]|--[^\r\n]*+[\r\n])*+{ESCAPED})*"
@@ -17,9 +15,9 @@ _ROW = rf"\(\s*+{_LITERAL}(?:\s*+,\s*+{_LITERAL})*+\s*+\)"
 _DATA = rf"(?:,\s*+(?:{_LITERAL}|{_ROW})\s*+){{8,}}(?=,\s*+[('0-9])"
 
 
-def lexer(
+def tokens(
     quoted: str, *, comment: str = COMMENT, others: str = OPERATORS, prefix: str = "", letters: str = r"\w"
-) -> re.Pattern[str]:
+) -> str:
     """Return the pattern of a dialect's tokens; their kinds are the names of its groups.
 
     ``quoted`` matches literals and quoted identifiers, and runs to the end of an unterminated one; it cannot fail once
@@ -38,4 +36,4 @@ def lexer(
         rf"|(?P<foreign_number>\?[0-9]+)|{others}|(?P<qmark>\?)"
         rf"|(?P<word>:=|{prefix}[LETTERS][LETTERS$]*|/\*M?!|[(),.;=@])"
     )
-    return re.compile(pattern.replace("LETTERS", letters), re.DOTALL)
+    return pattern.replace("LETTERS", letters)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from aio_databases.dialects.base import ENDINGS, Dialect
-from aio_databases.dialects.lexer import lexer
+from aio_databases.dialects.lexer import tokens
 from aio_databases.dialects.positions import UUID, Position, PositionQuestion, gtids
 
 _QUOTED = r"""'[^'\\]*(?:\\.[^'\\]*)*'?|"[^"\\]*(?:\\.[^"\\]*)*"?|`[^`]*`?"""
@@ -96,7 +96,7 @@ _MYSQL = PositionQuestion(
 
 MYSQL = Dialect(
     name="mysql",
-    lexer=lexer(_QUOTED, comment=_COMMENT, prefix="@{0,2}"),
+    tokens=tokens(_QUOTED, comment=_COMMENT, prefix="@{0,2}"),
     writes_files=re.compile(r"(?i)\b(?:OUT|DUMP)FILE\b"),
     ends=re.compile(rf"^ (?:{ENDINGS}|BEGIN(?! NOT )|START TRANSACTION) "),  # it begins anew where others do not
     of_database=(" DROP DATABASE ", " DROP SCHEMA "),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from aio_databases.dialects.base import Dialect
-from aio_databases.dialects.lexer import lexer
+from aio_databases.dialects.lexer import tokens
 
 ODBC = Dialect(
     name="odbc",
-    lexer=lexer(
+    tokens=tokens(
         r"""'[^']*'?|"[^"]*"?|`[^`]*`?|(?<![\w\])])\[[^\]]*(?:\]\][^\]]*)*\]?""",
         prefix="[@#]{0,2}",
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from aio_databases.dialects.base import Dialect
-from aio_databases.dialects.lexer import ESCAPED, MORE, lexer
+from aio_databases.dialects.lexer import ESCAPED, MORE, tokens
 from aio_databases.dialects.positions import Position, PositionQuestion
 
 _LETTERS = r"\w\x80-\U0010ffff"  # even a no-break space is one
@@ -17,8 +17,8 @@ _COMMENT = r"--[^\r\n]*|/\*"  # and on to the end of what is nested in it
 _OPERATORS = r"(?P<operator>::|%%|\?\|(?!\|)|\?&(?!&)|(?<!@)@\?)|(?P<escaped>\?\?)"
 
 
-def _lexer(quoted: str) -> re.Pattern[str]:
-    return lexer(quoted, comment=_COMMENT, others=_OPERATORS, letters=_LETTERS)
+def _tokens(quoted: str) -> str:
+    return tokens(quoted, comment=_COMMENT, others=_OPERATORS, letters=_LETTERS)
 
 
 # All of these functions may be called by every user, unlike IDENTIFY_SYSTEM.  The location up to which WAL was handed
@@ -61,8 +61,8 @@ _ANSWER = re.compile(
 
 POSTGRESQL = Dialect(
     name="postgresql",
-    lexer=_lexer(_QUOTED),
-    other_lexer=_lexer(_QUOTED.replace("|'[^']*'?|", f"|{ESCAPED}{MORE}|")),  # without standard_conforming_strings
+    tokens=_tokens(_QUOTED),
+    other_tokens=_tokens(_QUOTED.replace("|'[^']*'?|", f"|{ESCAPED}{MORE}|")),  # without standard_conforming_strings
     writes_after_end=True,
     of_transaction=(" SET LOCAL ", " SET TRANSACTION ", " SET CONSTRAINTS "),
     copies=True,

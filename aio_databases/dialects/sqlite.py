@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from aio_databases.dialects.base import Dialect
-from aio_databases.dialects.lexer import OPERATORS, lexer
+from aio_databases.dialects.lexer import OPERATORS, tokens
 
 SQLITE = Dialect(
     name="sqlite",
-    lexer=lexer(
+    tokens=tokens(
         r"""'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?""",
         others=rf"{OPERATORS}|(?P<foreign_name>@\w+|\$[^\W\d]\w*)",
         prefix="[@#]{0,2}",

@@ -20,6 +20,7 @@
         │   ├── ConnectError              no connection could be opened
         │   │   ├── AuthenticationError   the database refused user or password
         │   │   └── TargetNotFound        no server has the role that is wanted
+        │   ├── ConnectionBusy            another task kept the connection busy   (also TimeoutError)
         │   ├── ConnectionLost            the link broke
         │   │   └── CommitUncertainError  it broke while COMMIT was under way
         │   ├── DeadlockDetected          the database chose this transaction as the victim
@@ -28,8 +29,7 @@
         │   ├── QueryTimeout              the database stopped a statement
         │   ├── ReplicaLag                no replica is as far as it has to be
         │   ├── SerializationFailure      the transaction has to be run again
-        │   ├── TransactionTimeout        a transaction took longer than it may   (also TimeoutError)
-        │   └── ConnectionBusy               another task kept the connection busy   (also TimeoutError)
+        │   └── TransactionTimeout        a transaction took longer than it may   (also TimeoutError)
         └── ProgrammingError              bad SQL, an unknown table, parameters that do not match
 
 The upper levels are those of :pep:`249`.  An error raised by a driver is translated once, by `translate`, into a class

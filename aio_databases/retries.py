@@ -41,8 +41,10 @@ async def run_until_committed(
     _check(function, retries)
     if retries:
         _check_again(function, args)
-    for tries, longest_pause in enumerate(pauses(duration("backoff", backoff), _LONGEST_PAUSE), 1):
+    tries, longest_pauses = 0, pauses(duration("backoff", backoff), _LONGEST_PAUSE)
+    while True:
         transaction = begin()
+        tries += 1
         try:
             async with transaction:
                 return await _call(function, args)
@@ -55,8 +57,7 @@ async def run_until_committed(
             logger.info("run_transaction() tries again: try %d has met %s", tries, type(exc).__qualname__)
         # "Full jitter", so that transactions that have met each other do not meet again.
         # https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
-        await anyio.sleep(random.uniform(0, longest_pause))  # noqa: S311 - there is nothing to gain from guessing it
-    raise AssertionError  # the pauses have no end
+        await anyio.sleep(random.uniform(0, next(longest_pauses)))  # noqa: S311 - there is nothing to gain from guessing it
 
 
 async def _call(function: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T:

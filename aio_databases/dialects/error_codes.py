@@ -197,7 +197,10 @@ def is_of_replica(error: ReadOnlyError) -> bool:
 
 def is_not_ready(error: Error) -> bool:
     """Return whether a node of Galera has refused a statement because it has lost the other nodes."""
-    return error.errno == 1047  # noqa: PLR2004 - a table of numbers
+    return error.errno == _NOT_READY
+
+
+_NOT_READY = 1047
 
 
 def is_type_mismatch(error: Error) -> bool:

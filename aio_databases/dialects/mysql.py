@@ -26,7 +26,7 @@ _GALERA = """
     WHERE variable_name IN ('WSREP_CLUSTER_STATE_UUID', 'WSREP_LAST_COMMITTED')"""
 
 
-def _position(answer: str, primary: bool) -> Position | None:  # noqa: FBT001 - a callback
+def _position(answer: str, /, *, primary: bool) -> Position | None:
     """Return the position that MariaDB, or a node of Galera, answers with."""
     numbers = _visible(*answer.split(";")) if ";" in answer else gtids(answer.split(","))
     if not numbers:  # such as Galera's -1, of a node that has not joined yet
@@ -63,7 +63,7 @@ def _newest_of_domains(numbers: dict[str, int]) -> dict[str, int]:
     return dict(newest.values())
 
 
-def _executed(text: str, newest: bool) -> Position | None:  # noqa: FBT001 - a callback
+def _executed(text: str, /, *, primary: bool) -> Position | None:
     """Return the position that MySQL's sets of GTIDs stand for, or None if that is unknown.
 
     A replica that works in parallel leaves gaps: it is only as far as it has everything from the beginning on.
@@ -73,8 +73,8 @@ def _executed(text: str, newest: bool) -> Position | None:  # noqa: FBT001 - a c
     numbers: dict[str, int] = {}
     for part in re.split(r",\s*", text.lower()):
         uuid, *ranges = part.split(":")
-        begin, _, end = ranges[-1 if newest else 0].partition("-")
-        numbers[uuid] = int(end or begin) if newest or begin == "1" else 0
+        begin, _, end = ranges[-1 if primary else 0].partition("-")
+        numbers[uuid] = int(end or begin) if primary or begin == "1" else 0
     return Position(".".join(f"{uuid}:{number}" for uuid, number in numbers.items()), numbers)
 
 

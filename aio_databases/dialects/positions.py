@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from aio_databases.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 
 class Position(NamedTuple):
@@ -76,6 +76,13 @@ _LOCATION = re.compile(r"(?:(?P<stream>[0-9a-f]{1,16}-[0-9a-f]{1,8})-)?(?P<high>
 _GTID = re.compile(rf"(?P<stream>\d{{1,10}}-\d{{1,10}}(?=-)|{UUID}(?=:))[-:](?P<number>\d{{1,20}})")
 
 
+class Parse(Protocol):
+    """Reads the answer to a question for a position."""
+
+    def __call__(self, answer: str, /, *, primary: bool) -> Position | None:
+        """Return the position that an answer stands for, which a ``primary`` has given or not; None if unknown."""
+
+
 class PositionQuestion(NamedTuple):
     """How a server is asked for its position, and what its answer means."""
 
@@ -83,8 +90,8 @@ class PositionQuestion(NamedTuple):
     """The query for what it has replayed, be it a replica or not."""
     primary: str
     """The query for all that it has committed; a replica answers NULL."""
-    parse: Callable[[str, bool], Position | None]
-    """Returns the position that an answer stands for, given whether a primary was asked; None if it is unknown."""
+    parse: Parse
+    """Reads the answer."""
     grant: str = ""
     """What to do if the server refuses the question, for messages."""
     may_be_unknown: bool = False

@@ -40,7 +40,8 @@ _STANDBY = """(SELECT pg_catalog.concat_ws('-', pg_catalog.to_hex(system.system_
 _PAGE, _PAGE_HEADER, _LONG_PAGE_HEADER = 8192, 24, 40
 
 
-def _position(answer: str, _: bool) -> Position | None:  # noqa: FBT001 - a callback
+def _position(answer: str, /, *, primary: bool) -> Position | None:
+    del primary  # only its answer names the server
     match = _ANSWER.fullmatch(answer)
     if match is None:
         return None

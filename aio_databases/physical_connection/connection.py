@@ -70,9 +70,9 @@ class PhysicalConnection:
         self._connector = connector
         self._options = options
         self._trust_role(now)
-        self._renew()
+        self.renew()
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
         """Start with a clean slate, for the next lease."""
         self.lock = ConnectionLock()
         self.lease_for_one_statement: Any = None  # kept because making one takes time
@@ -90,18 +90,13 @@ class PhysicalConnection:
         """Note that the connection is lent."""
         self.leased_at = now
 
-    def end_lease(self, now: float) -> float:
-        """Note that the connection came back, and return how many seconds it was lent."""
+    def end_lease(self, now: float) -> None:
+        """Note that the connection came back in order, so that its server works."""
         self.last_used_at = now
-        return now - self.leased_at
 
     def keep_lease(self, lease: Any) -> None:
         """Keep a lease for one statement, for the next one."""
         self.lease_for_one_statement = lease
-
-    def renew(self) -> None:
-        """Forget the last lease, after a cleanup."""
-        self._renew()
 
     def forget_caller(self, caller: Caller) -> None:
         """Note that a lease has ended: a transaction that it has begun by SQL has no caller any more."""
@@ -111,7 +106,7 @@ class PhysicalConnection:
     def leave_to_parent(self, reason: str) -> None:
         """Forget the lease, in a process that was forked from the one that has it."""
         self.lock.forget_after_fork(reason)
-        self._renew()
+        self.renew()
 
     # What is known of it
 
@@ -368,13 +363,13 @@ class PhysicalConnection:
             settled = await self._settle()
 
         within, began = server.cleanup_timeout, monotonic()
-        server.begin_cancellation()
+        self._connector.begin_cancellation()
         try:
             await shielded(settle, within)
         except Exception as failure:  # noqa: BLE001 - the error or cancellation under way is the one to raise
             logger.info("a cancelled statement could not be cleaned up: %r", failure)
         finally:
-            server.end_cancellation()
+            self._connector.end_cancellation()
             if not settled:
                 self.driver.terminate()
                 if monotonic() - began >= within:
@@ -448,7 +443,7 @@ class PhysicalConnection:
             except Exception:  # noqa: BLE001 - whatever it is, this connection is of no use any more
                 return False
             self._trust_role(monotonic())
-            self._renew()
+            self.renew()
             return True
         return False
 

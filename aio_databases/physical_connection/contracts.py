@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import logging
 
-    from aio_databases.config.options import PoolOptions
     from aio_databases.drivers.base import Driver, DriverConnection
     from aio_databases.physical_connection.lock import ConnectionLock, WriterLock
     from aio_databases.physical_connection.losses import Losses
@@ -35,11 +34,16 @@ class Connector(Protocol):
         """Return whether the server of an open connection has, or still has, a role that will do."""
         ...
 
+    def begin_cancellation(self) -> None:
+        """Note that the server was asked to stop a statement."""
+
+    def end_cancellation(self) -> None:
+        """Note that it has answered, or is not waited for any more."""
+
 
 class Server(Protocol):
     """What a connection asks about its server, and reports of it for other connections; a `Pool`."""
 
-    options: PoolOptions
     read_only: bool
     writer_lock: WriterLock | None
 
@@ -62,12 +66,6 @@ class Server(Protocol):
     def leave_alone(self, reason: object) -> None:
         """Have callers use another server for a while, if they have one."""
 
-    def begin_cancellation(self) -> None:
-        """Note that the server was asked to stop a statement."""
-
-    def end_cancellation(self) -> None:
-        """Note that it has answered, or is not waited for any more."""
-
     def warn_of_session(self, sql: str) -> None:
         """Warn of a statement that changes a session, on a lease for this one statement."""
 
@@ -76,11 +74,15 @@ class Caller(Protocol):
     """On whose behalf a call is run; a `Lease`."""
 
     owner: Any
-    pool: Any
     logger: logging.Logger
     losses: Losses | None
     lock: ConnectionLock | None
     is_for_one_statement: bool
+
+    @property
+    def pool(self) -> Server:
+        """The pool that has lent the connection."""
+        ...
 
     async def replace_lost(self) -> None:
         """Take another connection in place of one that was lost, if that is wanted."""

@@ -6,6 +6,7 @@ blocks they were started in.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from contextvars import ContextVar
 from enum import Enum
 from threading import get_ident
@@ -78,7 +79,7 @@ class TransactionState(Enum):
     FAILED = "failed"
 
 
-class OpenTransaction(Block):
+class OpenTransaction(Block, ABC):
     """What a connection asks of a transaction on it, and reports to it."""
 
     is_transaction = True
@@ -88,9 +89,9 @@ class OpenTransaction(Block):
     """Whether COMMIT was sent, so that only its answer says what becomes of the transaction."""
 
     @property
+    @abstractmethod
     def label(self) -> str:
         """What messages call the transaction."""
-        raise NotImplementedError
 
     @property
     def description(self) -> str:
@@ -100,14 +101,14 @@ class OpenTransaction(Block):
         return f"{self.label}, opened by {opener},"
 
     @property
+    @abstractmethod
     def is_active(self) -> bool:
         """Whether statements can be run in it."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def is_read_only(self) -> bool:
         """Whether it was begun ``readonly``."""
-        raise NotImplementedError
 
     @property
     def is_held_by_this_task(self) -> bool:
@@ -122,42 +123,42 @@ class OpenTransaction(Block):
             block = block.outer
         return block is self
 
+    @abstractmethod
     def is_on(self, lease: Any) -> bool:
         """Return whether it was begun on a lease."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def roll_back(self, reason: str | None = None) -> None:
         """Roll back if the transaction is open; later uses of it raise an error with the ``reason``, if there is one.
 
         Never raises an error: a connection on which ROLLBACK fails is cut, which rolls back as well.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def mark_ended(self, state: TransactionState) -> None:
         """Note that the transaction has ended."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fail(self, reason: str, *, uncertain: bool = False, cause: Exception | None = None) -> None:
         """Note that the transaction was ended from outside; its next use raises an error with the ``reason``.
 
         ``uncertain`` means that something of it may have been committed.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def note_error(self, error: Exception) -> None:
         """Keep the error of a statement, to name it as the cause of those that follow from it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def note_guest(self) -> None:
         """Note which task's statement is about to run in it, where a generator holds it.
 
         Raises TransactionTimeout if the generator has held it for too long.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def forget_lock(self) -> None:
         """Leave the writers' lock to the parent process, in a process that was forked from it."""
-        raise NotImplementedError
 
     def add_place(self, error: Exception) -> None:
         """Add to an error where the transaction was opened, if that is known."""

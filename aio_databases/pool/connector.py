@@ -93,8 +93,9 @@ class Connector:
         While a failover gives the roles to other servers it is tried again up to the moment ``until``, as long as it
         ``is_wanted``; without ``until`` there is another server to turn to.  Raises what `connect` raises.
         """
-        for pause in pauses(_FIRST_PAUSE, _LONGEST_PAUSE):
-            began = monotonic()
+        waits = pauses(_FIRST_PAUSE, _LONGEST_PAUSE)
+        while True:
+            began, pause = monotonic(), next(waits)
             try:
                 connection = await self.connect(within, self._options.init)
             except errors.TargetNotFound:
@@ -104,7 +105,6 @@ class Connector:
                 self._quickest = min(self._quickest, monotonic() - began)
                 return connection
             await anyio.sleep(pause)
-        raise AssertionError  # the pauses have no end
 
     async def connect(self, within: float, init: Init) -> DriverConnection:
         """Open a connection in at most ``within`` seconds, and call the user's ``init`` with it.

@@ -6,7 +6,6 @@ trio behave alike and nothing outlives `Pool.close`.
 
 from __future__ import annotations
 
-import re
 import warnings
 from enum import Enum
 from time import monotonic
@@ -25,6 +24,7 @@ from aio_databases.physical_connection.lock import WriterLock
 from aio_databases.physical_connection.scopes import locks_held_here
 from aio_databases.pool.connector import Connector
 from aio_databases.pool.holders import Holder, Holders
+from aio_databases.pool.session_warnings import SessionWarnings
 from aio_databases.pool.slots import NO_SLOT, Slots
 from aio_databases.pool.stats import PoolStats
 
@@ -65,7 +65,7 @@ class Pool:
         self._logger = logger
         self._given_driver = driver
         self._remembers_places = options.debug or bool(options.leak_warning)
-        self._told: set[str] = set()  # texts that `warn_of_session` has warned of
+        self._session_warnings = SessionWarnings(logger)
         self._opened = self._closed = self._timeouts = self._waits = 0
         self._shuts = 0  # how often `shut` was called
         self._wait_seconds = self._use_seconds = 0.0
@@ -154,14 +154,6 @@ class Pool:
                 self._logger.warning("a replica is left alone for %.1f s: %s", rest, reason)
             self._slots.send_away()
 
-    def begin_cancellation(self) -> None:
-        """Note that the server was asked to stop a statement."""
-        self.connector.begin_cancellation()
-
-    def end_cancellation(self) -> None:
-        """Note that it has answered, or is not waited for any more."""
-        self.connector.end_cancellation()
-
     def prefer_other_hosts(self, hosts: set[int]) -> bool:
         """Have a connection to none of these hosts lent next, and return whether one is idle."""
         return self._slots.prefer_other_hosts(hosts)
@@ -173,14 +165,8 @@ class Pool:
 
     def warn_of_session(self, sql: str) -> None:
         """Warn, once for each text, of a statement for its session outside of a block: the next gets another one."""
-        lost = self.options.reset != "never" and not self.driver.shared and len(self._told) < _MOST_TOLD
-        if lost and sql not in self._told and (found := _FOR_SESSION.match(sql)) and ";" not in sql.rstrip("; \n"):
-            self._told.add(sql)
-            self._logger.warning(
-                "a statement outside of a block begins with %s, which is undone before the next statement runs: "
-                "run both inside 'async with db.connection()'",
-                found[1].upper(),
-            )
+        if self.options.reset != "never" and not self.driver.shared:
+            self._session_warnings.warn_of(sql)
 
     # Opening and closing
 
@@ -271,9 +257,7 @@ class Pool:
             warnings.warn(message, ResourceWarning, stacklevel=1, source=self)
         self.terminate()
 
-    # What may be lent, and what is kept
-
-    # These two decide what becomes of a connection; no other place does.
+    # What may be lent, and what is kept: no other place decides that
 
     def _judge_idle(self, physical: PhysicalConnection, now: float) -> Verdict:
         """Decide whether an idle connection may be lent."""
@@ -452,8 +436,8 @@ class Pool:
             return False
         if self._remembers_places:
             self._warn_of_long_leases()
-        if self._lent.pop(physical, self) is not self:
-            self._use_seconds += physical.end_lease(now)
+        physical.end_lease(now)
+        if self._end_lease(physical, now):
             slots.put(physical)
         return True
 
@@ -469,7 +453,9 @@ class Pool:
 
         async def take_back() -> None:
             nonlocal keep
-            keep = await physical.restore() and self._may_be_kept(physical)
+            if await physical.restore():
+                physical.end_lease(monotonic())
+                keep = self._judge_returned(physical, monotonic()) is not Verdict.CLOSE
             if not keep:
                 await physical.close()
             while self._has_surplus(monotonic()):
@@ -493,10 +479,6 @@ class Pool:
                 self._drop(physical)
             self._drained.wake_all(None)
 
-    def _may_be_kept(self, physical: PhysicalConnection) -> bool:
-        """Return whether a connection that was cleaned up may be kept."""
-        return self._judge_returned(physical, monotonic()) in {_USE, Verdict.CLEAN_UP}
-
     def abandon(self, physical: PhysicalConnection) -> None:
         """Take back, without waiting, a connection whose caller is gone; may be called in any thread.
 
@@ -509,10 +491,11 @@ class Pool:
             LoopCallbacks.of(self.home.loop).post(self._take_abandoned, physical)
 
     def _take_abandoned(self, physical: PhysicalConnection) -> None:
-        if not self._end_lease(physical, monotonic()):
+        now = monotonic()
+        if not self._end_lease(physical, now):
             return
         physical.require_check()
-        usable = self.is_open and not physical.driver.is_closed and physical not in self._slots.retired
+        usable = self._judge_returned(physical, now) is not Verdict.CLOSE
         if usable and (self._slots.waiting.waiters or not physical.has_open_work):
             self._put(physical)
         else:
@@ -522,7 +505,7 @@ class Pool:
     def _end_lease(self, physical: PhysicalConnection, now: float) -> bool:
         if self._lent.pop(physical, self) is self:
             return False
-        self._use_seconds += physical.end_lease(now)
+        self._use_seconds += now - physical.leased_at
         return True
 
     # Handing slots on
@@ -637,18 +620,3 @@ class Pool:
 
     def _say(self, what: str) -> str:
         return f"the pool of {self.driver.address} {what}"
-
-
-_MOST_TOLD = 100  # texts
-_FOR_SESSION = re.compile(
-    # what is set for the server, or an account, stays, and what is set for one statement is not meant to
-    r"\s*(SET(?!\s+(?:(?:@@)?(?:GLOBAL|PERSIST(?:_ONLY)?)|PASSWORD|DEFAULT\s+ROLE|STATEMENT)\b)"
-    r"|LISTEN|START\s+TRANSACTION|SAVEPOINT|USE|ATTACH|PREPARE(?!\s+TRANSACTION)|LOCK\s+TABLES?"
-    # any other BEGIN is that of a block of statements
-    r"|BEGIN(?=[\s;]*$|\s+(?:WORK|TRAN|TRANSACTION|DEFERRED|IMMEDIATE|EXCLUSIVE|CONCURRENT|ISOLATION|READ|DEFERRABLE"
-    r"|NOT\s+DEFERRABLE)\b)|CREATE\s+(?:LOCAL\s+)?TEMP(?:ORARY)?"
-    # those that are written into the file, or set for the process, stay, and some do a thing once
-    r"|PRAGMA(?!\s+(?:\w+\s*\.\s*)?(?:application_id|auto_vacuum|default_cache_size|encoding|journal_mode|page_size"
-    r"|schema_version|user_version|(?:hard|soft)_heap_limit|incremental_vacuum|optimize|shrink_memory|wal_checkpoint)\b))\b",
-    re.IGNORECASE,
-)

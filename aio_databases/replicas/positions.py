@@ -41,7 +41,7 @@ async def ask_position(driver: Driver, fetch: Callable[[str], Awaitable[Any]], *
             raise TargetNotFound(
                 f"{driver.address} leads to a replica, and not to the primary: check the URL, or its target"
             )
-        if answer and (position := question.parse(answer, primary)):
+        if answer and (position := question.parse(answer, primary=primary)):
             return position
         break
     raise NotSupportedError(

@@ -296,3 +296,14 @@ async def test_whatever_an_init_raises_stays_as_it_is(error):
         await db.connect()
     assert error is caught.value
     verify_closed(db)
+
+
+async def test_a_connection_that_is_abandoned_is_not_taken_for_a_sign_that_its_server_works():
+    async with connected() as (db, _):
+        pool, connection = db._pool, await db.connection().acquire()
+        before = pool.used_at
+        await anyio.sleep(0.001)
+        connection.abandon()
+        assert pool.used_at == before
+        await db.execute("insert 1")
+        assert pool.used_at > before

@@ -162,11 +162,11 @@ async def test_a_cancelled_read_that_does_not_stop_has_the_replica_left_alone(ca
 async def test_while_a_cancelled_read_is_being_stopped_another_replica_is_taken():
     async with connected(replicas=TWO) as (db, _):
         for replica in db._replicas.own[:1]:
-            replica.pool.begin_cancellation()
+            replica.pool.connector.begin_cancellation()
             for _ in range(10):
                 async with db.replica() as connection:
                     assert connection.pool is not replica.pool
-            replica.pool.end_cancellation()
+            replica.pool.connector.end_cancellation()
 
 
 async def test_those_who_wait_for_a_silent_replica_leave_when_it_is_left_alone():
@@ -252,7 +252,7 @@ async def test_a_forked_process_knows_nothing_of_trials_and_locks_of_its_parent(
         pool = db._replicas.own[0].pool
         pool.leave_alone("silent")
         pool.connector.breaker.begin()
-        pool.begin_cancellation()
+        pool.connector.begin_cancellation()
         async with db.replica():
             pass
         await pool.position_lock.acquire(1)
